@@ -1,0 +1,3 @@
+//! Benches behind the budgets of DESIGN.
+
+fn main() {}

@@ -1,0 +1,61 @@
+//! What people and programs ask of the engine.
+
+use super::id::{ItemId, RunId};
+use crate::project::{BackendId, Project};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// One wish. The answer comes as events.
+#[derive(Clone, Debug)]
+pub enum RunCommand {
+    /// Run a project as it is now. Problems come back as [`super::EngineEvent::RunRefused`].
+    Start {
+        /// The id under which its events will come.
+        run_id: RunId,
+        /// The snapshot.
+        project: Arc<Project>,
+        /// Where it writes and reads.
+        folders: RunFolders,
+    },
+    /// Call a run off.
+    Cancel {
+        /// The run.
+        run_id: RunId,
+    },
+    /// Call one item off.
+    CancelItem {
+        /// Its run.
+        run_id: RunId,
+        /// The item.
+        item_id: ItemId,
+    },
+    /// Submit nothing new of a run.
+    Pause {
+        /// The run.
+        run_id: RunId,
+    },
+    /// Go on with a paused, cancelled or interrupted run.
+    Resume {
+        /// The run.
+        run_id: RunId,
+    },
+    /// Give failed items another chance.
+    RetryFailed {
+        /// The run.
+        run_id: RunId,
+    },
+    /// Ask a backend for its state now rather than at the next beat.
+    RefreshBackend {
+        /// The backend.
+        backend_id: BackendId,
+    },
+}
+
+/// Folders of one run.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct RunFolders {
+    /// Where Output nodes write.
+    pub output: PathBuf,
+    /// Where relative Input files lie.
+    pub inputs: PathBuf,
+}

@@ -1,0 +1,217 @@
+//! What happened in a run. Every event is in SQLite before anyone sees it; runs are folds of their events.
+
+use super::failure::Failure;
+use super::id::{AttemptId, IndexPath, ItemId, RunId};
+use super::value::{Labels, Value};
+use crate::project::{BackendId, NodeId, PortId, ProjectId};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// One event with its place in the log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunEvent {
+    /// The run.
+    pub run_id: RunId,
+    /// Position in the run's log, from 0 without gaps.
+    pub seq: u64,
+    /// Unix time in milliseconds.
+    pub at_ms: u64,
+    /// What happened.
+    #[serde(flatten)]
+    pub body: RunEventBody,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum RunEventBody {
+    /// The run exists; its snapshot of the project is stored beside the log.
+    RunCreated {
+        /// The project it is a run of.
+        project_id: ProjectId,
+        /// The project's name at that time.
+        project_name: String,
+    },
+    /// The run went into another state.
+    RunStateChanged {
+        /// The new state.
+        state: RunState,
+    },
+    /// A node has an item at a path. More may follow while upstream fan-outs open.
+    ItemCreated {
+        /// The item.
+        item_id: ItemId,
+        /// Its node.
+        node_id: NodeId,
+        /// Which value of which fan-out.
+        path: IndexPath,
+        /// Axis name → value as shown.
+        labels: Labels,
+    },
+    /// An item went into another state other than `Done` and `Failed`.
+    ItemStateChanged {
+        /// The item.
+        item_id: ItemId,
+        /// The new state.
+        state: ItemState,
+        /// For Skipped, Blocked and Cancelled: a sentence that names the cause.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// A backend was chosen for an item and the prompt is about to be POSTed under the attempt's id.
+    AttemptPlaced {
+        /// The attempt; its text form is the `prompt_id`.
+        attempt_id: AttemptId,
+        /// Its item.
+        item_id: ItemId,
+        /// From 1.
+        number: u32,
+        /// The chosen backend.
+        backend_id: BackendId,
+        /// Why there and not elsewhere.
+        decision: PlacementDecision,
+    },
+    /// The backend took the prompt.
+    AttemptAccepted {
+        /// The attempt.
+        attempt_id: AttemptId,
+    },
+    /// The backend began to execute it.
+    AttemptStarted {
+        /// The attempt.
+        attempt_id: AttemptId,
+    },
+    /// The attempt ended without outputs.
+    AttemptFailed {
+        /// The attempt.
+        attempt_id: AttemptId,
+        /// Why.
+        failure: Failure,
+    },
+    /// The attempt was called off on its backend.
+    AttemptCancelled {
+        /// The attempt.
+        attempt_id: AttemptId,
+    },
+    /// The item is Done: its outputs are stored.
+    ItemDone {
+        /// The item.
+        item_id: ItemId,
+        /// The attempt that made them; none for work done here or taken from the cache.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        attempt_id: Option<AttemptId>,
+        /// Output port → value.
+        outputs: BTreeMap<PortId, Value>,
+        /// Remarks for a person ("3 of 4 not used").
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        notices: Vec<String>,
+    },
+    /// The item is Failed for good.
+    ItemFailed {
+        /// The item.
+        item_id: ItemId,
+        /// The last failure.
+        failure: Failure,
+    },
+    /// An Output item wrote its files.
+    FilesWritten {
+        /// The Output item.
+        item_id: ItemId,
+        /// Absolute paths, in order.
+        paths: Vec<String>,
+    },
+}
+
+/// Where a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunState {
+    /// Items are being worked on.
+    Running,
+    /// Nothing new is submitted until it is resumed.
+    Paused,
+    /// Every Output item is Done and nothing Failed.
+    Completed,
+    /// Some items Failed or are Blocked, some Output items are Done.
+    CompletedWithFailures,
+    /// No Output item is Done, or the *stop the run* policy struck.
+    Failed,
+    /// A person cancelled it.
+    Cancelled,
+}
+
+impl RunState {
+    /// Whether nothing more happens unless a person asks.
+    #[must_use]
+    pub fn is_ended(self) -> bool {
+        !matches!(self, Self::Running | Self::Paused)
+    }
+}
+
+/// Where an item is. Each item is in exactly one of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ItemState {
+    /// Its inputs are there; it waits for a backend or a worker.
+    Ready,
+    /// An attempt is at a backend, waiting there.
+    Submitted,
+    /// Its attempt executes, or its local work goes on.
+    Running,
+    /// Its outputs are stored.
+    Done,
+    /// It can never have its inputs because of a Condition or an empty list.
+    Skipped,
+    /// Something upstream Failed or was cancelled.
+    Blocked,
+    /// It failed for good.
+    Failed,
+    /// A person called it off.
+    Cancelled,
+}
+
+impl ItemState {
+    /// Whether nothing more happens to the item unless a person asks.
+    #[must_use]
+    pub fn is_ended(self) -> bool {
+        !matches!(self, Self::Ready | Self::Submitted | Self::Running)
+    }
+}
+
+/// Why an item runs where it runs (DESIGN §8), as shown to people.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PlacementDecision {
+    /// Every backend that was looked at, the chosen one first.
+    pub candidates: Vec<PlacementCandidate>,
+}
+
+/// One backend that was looked at.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlacementCandidate {
+    /// The backend.
+    pub backend_id: BackendId,
+    /// Its name at that time.
+    pub backend_name: String,
+    /// What speaks for or against it.
+    pub verdict: PlacementVerdict,
+}
+
+/// What speaks for or against a backend.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PlacementVerdict {
+    /// It could run the item.
+    Possible {
+        /// Expected milliseconds until what is queued there is done.
+        wait_ms: u64,
+        /// Expected milliseconds to bring the inputs there.
+        transfer_ms: u64,
+        /// Expected milliseconds of the run itself.
+        run_ms: u64,
+    },
+    /// A hard filter keeps it out; the sentence says which.
+    Excluded {
+        /// For example "lacks flux1-dev.safetensors".
+        reason: String,
+    },
+}

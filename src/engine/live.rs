@@ -1,0 +1,60 @@
+//! What is true only now: progress and previews. Never stored; the latest one wins.
+
+use super::event::RunEvent;
+use super::failure::Failure;
+use super::id::{AttemptId, ItemId, RunId};
+use crate::fleet::BackendStatus;
+use crate::project::NodeId;
+use bytes::Bytes;
+
+/// Everything the engine tells the world.
+#[derive(Clone, Debug)]
+pub enum EngineEvent {
+    /// Something happened in a run; already durable. Never dropped.
+    Run(RunEvent),
+    /// Progress of an attempt. May be coalesced.
+    Progress(Progress),
+    /// A preview picture of an attempt. May be coalesced.
+    Preview(Preview),
+    /// A backend's state. May be coalesced.
+    Backend(BackendStatus),
+    /// A run was refused before it began; nothing was stored.
+    RunRefused {
+        /// The id given in [`super::RunCommand::Start`].
+        run_id: RunId,
+        /// Every problem, each with its node where it has one.
+        problems: Vec<(Option<NodeId>, String)>,
+    },
+    /// The engine itself cannot go on (disk full, database gone): runs are paused, nothing is lost.
+    Trouble(Failure),
+}
+
+/// How far an attempt is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Progress {
+    /// Its run.
+    pub run_id: RunId,
+    /// Its node in the project.
+    pub node_id: NodeId,
+    /// Its item.
+    pub item_id: ItemId,
+    /// The attempt.
+    pub attempt_id: AttemptId,
+    /// All of the prompt, 0 to 1.
+    pub fraction: f32,
+    /// What it is doing, for example "KSampler 14/20".
+    pub activity: String,
+}
+
+/// A preview picture of an attempt.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Preview {
+    /// Its run.
+    pub run_id: RunId,
+    /// Its node in the project.
+    pub node_id: NodeId,
+    /// Its item.
+    pub item_id: ItemId,
+    /// A JPEG or PNG file.
+    pub picture: Bytes,
+}

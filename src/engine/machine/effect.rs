@@ -1,0 +1,105 @@
+//! What the machine orders.
+
+use crate::engine::event::RunEvent;
+use crate::engine::id::{AttemptId, IndexPath, ItemId, RunId};
+use crate::engine::value::{Labels, ListElement, Value};
+use crate::project::{BackendId, ContactSheet, DataType, InputValue, NodeId, WorkflowName};
+use crate::workflow::ParameterAddress;
+use std::sync::Arc;
+
+/// One order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Write this event to the log; later orders of the same step wait until it is durable.
+    Record(RunEvent),
+    /// POST a prompt.
+    Submit(Submission),
+    /// Call an attempt off on its backend: delete it from the queue, or interrupt it if it runs.
+    CancelAttempt {
+        /// The attempt.
+        attempt_id: AttemptId,
+        /// Where it is.
+        backend_id: BackendId,
+    },
+    /// Find out what became of an attempt after a restart of ours; answered by `AttemptAccepted`, `AttemptStarted` or
+    /// `AttemptEnded`.
+    Reconcile(Submission),
+    /// Do work on this machine; answered by `LocalEnded`.
+    Local(LocalWork),
+    /// Send [`super::Input::Tick`] at this Unix time in milliseconds, or later.
+    WakeAt {
+        /// When.
+        at_ms: u64,
+    },
+}
+
+/// A prompt to POST.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Submission {
+    /// The attempt; its text form is the `prompt_id`.
+    pub attempt_id: AttemptId,
+    /// Its item.
+    pub item_id: ItemId,
+    /// Its run.
+    pub run_id: RunId,
+    /// Its node.
+    pub node_id: NodeId,
+    /// Where to.
+    pub backend_id: BackendId,
+    /// The workflow to patch.
+    pub workflow: WorkflowName,
+    /// The fields to set, from linked ports and exposed parameters.
+    pub fields: Vec<(ParameterAddress, Value)>,
+}
+
+/// Work on this machine for one item.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LocalWork {
+    /// The item.
+    pub item_id: ItemId,
+    /// Its run.
+    pub run_id: RunId,
+    /// Its node.
+    pub node_id: NodeId,
+    /// Which value of which fan-out.
+    pub path: IndexPath,
+    /// Axis name → value as shown.
+    pub labels: Labels,
+    /// What to do.
+    pub task: LocalTask,
+}
+
+/// What to do on this machine.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LocalTask {
+    /// Read the value of an Input node; files go into the artifact store.
+    Load {
+        /// What the node names.
+        value: InputValue,
+        /// What a file is taken for.
+        data_type: DataType,
+    },
+    /// Evaluate a Condition's expression over the value, its measures and the item's labels.
+    Decide {
+        /// A CEL expression.
+        expression: String,
+        /// The item's value.
+        value: Value,
+    },
+    /// Draw the contact sheet of a merged list.
+    DrawSheet {
+        /// How.
+        sheet: ContactSheet,
+        /// The list.
+        elements: Arc<[ListElement]>,
+    },
+    /// Write the files of an Output item; writing the same item again replaces nothing and adds nothing.
+    Write {
+        /// The file name template.
+        template: String,
+        /// What to write.
+        value: Value,
+        /// The item's ordinal within its node, for `{index}`.
+        ordinal: u32,
+    },
+}

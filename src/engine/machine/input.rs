@@ -1,0 +1,133 @@
+//! What the machine is told.
+
+use crate::engine::failure::Failure;
+use crate::engine::id::{AttemptId, ItemId, RunId};
+use crate::engine::plan::Plan;
+use crate::engine::value::Value;
+use crate::project::{BackendId, PortId, WorkflowName};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// One fact or wish.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A person starts a run of a validated plan.
+    Start {
+        /// The new run.
+        run_id: RunId,
+        /// The compiled snapshot.
+        plan: Arc<Plan>,
+    },
+    /// A person calls a run off: what has not started is cancelled, what runs is interrupted.
+    CancelRun {
+        /// The run.
+        run_id: RunId,
+    },
+    /// A person calls one item off.
+    CancelItem {
+        /// Its run.
+        run_id: RunId,
+        /// The item.
+        item_id: ItemId,
+    },
+    /// Nothing new of this run is submitted until it is resumed.
+    PauseRun {
+        /// The run.
+        run_id: RunId,
+    },
+    /// A paused run goes on; a cancelled one continues with what is missing.
+    ResumeRun {
+        /// The run.
+        run_id: RunId,
+    },
+    /// Failed and cancelled items of an ended run, and what they blocked, get another chance.
+    RetryFailed {
+        /// The run.
+        run_id: RunId,
+    },
+    /// What is known of a backend now; the first fact about a backend registers it.
+    Backend(BackendFacts),
+    /// A backend was removed.
+    BackendRemoved {
+        /// The backend.
+        backend_id: BackendId,
+    },
+    /// The backend took the prompt.
+    AttemptAccepted {
+        /// The attempt.
+        attempt_id: AttemptId,
+    },
+    /// The backend began to execute the prompt.
+    AttemptStarted {
+        /// The attempt.
+        attempt_id: AttemptId,
+    },
+    /// The attempt ended: with its outputs stored, or with a failure. After a silence the executor reconciles first
+    /// (queue, then history), so a `Lost` here means that the server knows nothing of it.
+    AttemptEnded {
+        /// The attempt.
+        attempt_id: AttemptId,
+        /// What came of it.
+        outcome: Result<AttemptOutputs, Failure>,
+    },
+    /// A [`LocalTask`] ended.
+    LocalEnded {
+        /// The item it was for.
+        item_id: ItemId,
+        /// What came of it.
+        outcome: Result<LocalOutcome, Failure>,
+    },
+    /// Time passed; wakes what waits for it.
+    Tick,
+}
+
+/// What is known of a backend.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BackendFacts {
+    /// Its identity.
+    pub backend_id: BackendId,
+    /// Its name, for sentences.
+    pub name: String,
+    /// Its tags.
+    pub tags: BTreeSet<String>,
+    /// Whether prompts can be sent there now.
+    pub availability: Availability,
+    /// Workflows it cannot run, each with the reason ("lacks flux1-dev.safetensors"). What is not named is assumed to run.
+    pub unable: BTreeMap<WorkflowName, String>,
+}
+
+/// Whether prompts can be sent to a backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Availability {
+    /// It answers.
+    Online,
+    /// It does not; the sentence says since when or why.
+    Offline {
+        /// For example "connection refused".
+        reason: String,
+    },
+    /// A person took it out.
+    Disabled,
+}
+
+/// What an attempt made: per output port, the stored files or texts in order.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AttemptOutputs {
+    /// Output port → values, in the server's order.
+    pub ports: BTreeMap<PortId, Vec<Value>>,
+}
+
+/// What a [`LocalTask`] made.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LocalOutcome {
+    /// The value of an Input node.
+    Loaded(Value),
+    /// The answer of a Condition.
+    Decided(bool),
+    /// The contact sheet of a Merge.
+    SheetDrawn(Value),
+    /// The files an Output wrote: absolute paths, in order.
+    Written(Vec<String>),
+    /// An earlier result of an equal item, from the cache.
+    Cached(AttemptOutputs),
+}

@@ -1,0 +1,14 @@
+//! ComfyUI Orchestrator: graphs of ComfyUI workflows over several GPU machines.
+//!
+//! The map of the house. Data flows one way: a person's edits change the [`project`] document; a run takes a snapshot of
+//! it; the [`engine`] turns the snapshot into items, places each on a backend through [`comfy`] clients, and tells the
+//! world by events, which [`store`] writes to SQLite before anyone sees them. The window, the command line and (later) the
+//! HTTP server are folds of the document and of those events.
+//!
+//! Who may know whom is written in ARCHITECTURE.md and enforced by a test.
+
+pub mod artifacts;
+pub mod engine;
+pub mod fleet;
+pub mod project;
+pub mod workflow;

@@ -1,0 +1,3 @@
+//! Arguments, logging, runtime, dispatch.
+
+fn main() {}

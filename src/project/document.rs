@@ -1,0 +1,92 @@
+//! The document: what a person made, as one value.
+
+use super::id::{FrameId, LinkId, NodeId, PortId, ProjectId};
+use super::node::{Node, WorkflowName};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A project graph with everything it needs to run.
+///
+/// Maps are ordered by id, so equal documents serialise to equal bytes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Project {
+    /// Its identity.
+    pub id: ProjectId,
+    /// Its name, also the default output folder.
+    pub name: String,
+    /// The nodes.
+    pub nodes: BTreeMap<NodeId, Node>,
+    /// The links. Their order is the order in which a Merge appends.
+    pub links: BTreeMap<LinkId, Link>,
+    /// Titled rectangles behind nodes.
+    pub frames: BTreeMap<FrameId, Frame>,
+    /// The ComfyUI files that Workflow nodes name, untouched.
+    pub workflows: BTreeMap<WorkflowName, WorkflowFile>,
+}
+
+impl Project {
+    /// An empty project.
+    #[must_use]
+    pub fn new(id: ProjectId, name: &str) -> Self {
+        Self {
+            id,
+            name: name.to_owned(),
+            nodes: BTreeMap::new(),
+            links: BTreeMap::new(),
+            frames: BTreeMap::new(),
+            workflows: BTreeMap::new(),
+        }
+    }
+
+    /// Links that end at this input, in link order.
+    pub fn links_into(&self, end: PortRef) -> impl Iterator<Item = &Link> {
+        self.links.values().filter(move |link| link.to == end)
+    }
+}
+
+/// The exact text of a ComfyUI workflow file (UI or API form). Shared, never changed in place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkflowFile {
+    /// UTF-8 JSON, byte for byte as it was imported.
+    pub text: Arc<str>,
+}
+
+/// One end of a link.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(deny_unknown_fields)]
+pub struct PortRef {
+    /// The node.
+    pub node: NodeId,
+    /// The port on it.
+    pub port: PortId,
+}
+
+/// A connection from an output to an input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Link {
+    /// Its identity; equal to its key in [`Project::links`].
+    pub id: LinkId,
+    /// The output it leaves.
+    pub from: PortRef,
+    /// The input it enters.
+    pub to: PortRef,
+}
+
+/// A titled rectangle behind nodes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Frame {
+    /// Its identity; equal to its key in [`Project::frames`].
+    pub id: FrameId,
+    /// The name in its corner.
+    pub title: String,
+    /// Top left corner in canvas units, y down.
+    pub pos_world: [f32; 2],
+    /// Width and height in canvas units.
+    pub size_world: [f32; 2],
+}

@@ -1,0 +1,534 @@
+//! Nodes, their kinds and their ports.
+
+use super::data::{DataType, Literal};
+use super::id::{BackendId, NodeId, PortId};
+use crate::workflow::{NodeAddress, ParameterAddress};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::fmt;
+
+/// A box on the canvas.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Node {
+    /// Its identity; equal to its key in [`super::Project::nodes`].
+    pub id: NodeId,
+    /// The name a person gave it.
+    pub title: String,
+    /// Top left corner in canvas units, y down.
+    pub pos_world: [f32; 2],
+    /// Width in canvas units; the height follows from the content.
+    pub width_world: f32,
+    /// What it does.
+    pub kind: NodeKind,
+    /// Where values come in, top to bottom.
+    pub inputs: Vec<Port>,
+    /// Where values leave, top to bottom.
+    pub outputs: Vec<Port>,
+    /// What a failed item means for the run.
+    #[serde(default)]
+    pub on_failure: OnFailure,
+}
+
+impl Node {
+    /// The port with this id, input or output.
+    #[must_use]
+    pub fn port(&self, port_id: PortId) -> Option<&Port> {
+        self.inputs
+            .iter()
+            .chain(&self.outputs)
+            .find(|port| port.id == port_id)
+    }
+
+    /// The input with this id.
+    #[must_use]
+    pub fn input(&self, port_id: PortId) -> Option<&Port> {
+        self.inputs.iter().find(|port| port.id == port_id)
+    }
+
+    /// The output with this id.
+    #[must_use]
+    pub fn output(&self, port_id: PortId) -> Option<&Port> {
+        self.outputs.iter().find(|port| port.id == port_id)
+    }
+}
+
+/// What a node does, with its settings. Review joins here when runs can park items for a person.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeKind {
+    /// Runs a whole ComfyUI workflow on a backend.
+    Workflow(WorkflowNode),
+    /// Brings a value or a file into the graph.
+    Input(InputNode),
+    /// Writes what arrives to the output folder.
+    Output(OutputNode),
+    /// Sends each item to one of two sides.
+    Condition(ConditionNode),
+    /// Turns one item into many.
+    FanOut(FanOutNode),
+    /// Turns many items into one list.
+    Merge(MergeNode),
+}
+
+impl NodeKind {
+    /// The kind without its settings.
+    #[must_use]
+    pub fn name(&self) -> NodeKindName {
+        match self {
+            Self::Workflow(_) => NodeKindName::Workflow,
+            Self::Input(_) => NodeKindName::Input,
+            Self::Output(_) => NodeKindName::Output,
+            Self::Condition(_) => NodeKindName::Condition,
+            Self::FanOut(_) => NodeKindName::FanOut,
+            Self::Merge(_) => NodeKindName::Merge,
+        }
+    }
+}
+
+/// The kind of a node without its settings: for colours, icons, menus.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeKindName {
+    /// Runs a whole ComfyUI workflow on a backend.
+    Workflow,
+    /// Brings a value or a file into the graph.
+    Input,
+    /// Writes what arrives to the output folder.
+    Output,
+    /// Sends each item to one of two sides.
+    Condition,
+    /// Turns one item into many.
+    FanOut,
+    /// Turns many items into one list.
+    Merge,
+}
+
+impl NodeKindName {
+    /// Every kind, in the order in which menus list them.
+    pub const ALL: [Self; 6] = [
+        Self::Workflow,
+        Self::Input,
+        Self::FanOut,
+        Self::Condition,
+        Self::Merge,
+        Self::Output,
+    ];
+
+    /// The name a person reads.
+    #[must_use]
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Workflow => "Workflow",
+            Self::Input => "Input",
+            Self::Output => "Output",
+            Self::Condition => "Condition",
+            Self::FanOut => "Fan out",
+            Self::Merge => "Merge",
+        }
+    }
+}
+
+/// Where a value enters or leaves a node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Port {
+    /// Its identity, unique in the project.
+    pub id: PortId,
+    /// The name beside the dot.
+    pub name: String,
+    /// What it carries.
+    pub data_type: DataType,
+    /// What it stands for inside the node.
+    pub binding: PortBinding,
+    /// For inputs: whether the node can run without a link here.
+    #[serde(default)]
+    pub need: PortNeed,
+}
+
+/// Whether an input needs a link.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PortNeed {
+    /// Without a link the project does not validate.
+    Required,
+    /// Without a link the node uses its own value.
+    #[default]
+    Optional,
+}
+
+/// What a port stands for inside its node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PortBinding {
+    /// The value a non-Workflow node works on, and for Input nodes the value it gives. A FanOut with this input runs
+    /// once per incoming item and hands the value on through an output with the same binding.
+    Value,
+    /// Condition: where items leave for which the expression is true.
+    WhenTrue,
+    /// Condition: where items leave for which the expression is false.
+    WhenFalse,
+    /// FanOut: the values of the axis with this name.
+    Axis(String),
+    /// Merge: the ordered list.
+    List,
+    /// Merge: the labelled contact sheet of the list.
+    ContactSheet,
+    /// Workflow input: the field of the workflow that the value replaces.
+    Parameter(ParameterAddress),
+    /// Workflow output: the output node of the workflow that makes the value.
+    WorkflowOutput {
+        /// Which node of the workflow.
+        address: NodeAddress,
+        /// What several files from that node mean.
+        batch: BatchMode,
+    },
+}
+
+/// What it means that an output node of a workflow yields several images.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BatchMode {
+    /// One value that holds an ordered batch.
+    #[default]
+    Whole,
+    /// Each image is an item of its own: the port acts as a FanOut of the node.
+    Each,
+}
+
+/// What a failed item means for the rest of the run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnFailure {
+    /// Only what depends on the item is blocked.
+    #[default]
+    Continue,
+    /// What has not started is cancelled; running attempts finish.
+    StopRun,
+}
+
+/// Name of a workflow file of the project: `NAME.json` in `workflows/`. One path segment, checked on the way in.
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(try_from = "String", into = "String")]
+pub struct WorkflowName(String);
+
+impl WorkflowName {
+    /// The name, if it is one harmless path segment of 1-120 characters: no separators, no control characters, no
+    /// leading or trailing dot or space, and none of the characters Windows refuses.
+    #[must_use]
+    pub fn new(name: &str) -> Option<Self> {
+        let harmless = !name.is_empty()
+            && name.chars().count() <= 120
+            && !name.starts_with(['.', ' '])
+            && !name.ends_with(['.', ' '])
+            && !name.contains(['/', '\\', ':', '*', '?', '"', '<', '>', '|'])
+            && !name.chars().any(char::is_control);
+        harmless.then(|| Self(name.to_owned()))
+    }
+
+    /// The name without `.json`.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for WorkflowName {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        Self::new(&name).ok_or_else(|| format!("\"{name}\" cannot be the name of a workflow file"))
+    }
+}
+
+impl From<WorkflowName> for String {
+    fn from(name: WorkflowName) -> Self {
+        name.0
+    }
+}
+
+impl fmt::Display for WorkflowName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Settings of a Workflow node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WorkflowNode {
+    /// The workflow it runs.
+    pub workflow: WorkflowName,
+    /// The fields of the workflow shown on the node, top to bottom.
+    pub parameters: Vec<ExposedParameter>,
+    /// Which backends may run it.
+    #[serde(default)]
+    pub affinity: Affinity,
+    /// What happens when the chosen backend cannot.
+    #[serde(default)]
+    pub fallback: Fallback,
+    /// How often an item may be tried.
+    #[serde(default)]
+    pub retry: RetryPolicy,
+    /// Whether earlier results may be used.
+    #[serde(default)]
+    pub cache: CachePolicy,
+}
+
+/// A field of the workflow shown on the node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExposedParameter {
+    /// Which field.
+    pub address: ParameterAddress,
+    /// The name a person reads; unique in the node, and what `--set NODE.PARAM=VALUE` uses.
+    pub label: String,
+    /// The value that replaces the workflow's own; none leaves it as it is.
+    pub value: Option<Literal>,
+}
+
+/// Which backends may run a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Affinity {
+    /// Any backend that can.
+    #[default]
+    Any,
+    /// Backends that carry all of these tags.
+    Tags(BTreeSet<String>),
+    /// This backend alone.
+    Backend(BackendId),
+}
+
+/// What happens when an item's backend fails it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Fallback {
+    /// The item fails.
+    None,
+    /// A person chooses.
+    AskUser,
+    /// The next best backend takes it.
+    #[default]
+    AutoSelect,
+}
+
+/// How often an item may be tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RetryPolicy {
+    /// Attempts in all, the first included; at least 1.
+    pub max_attempts: u32,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self { max_attempts: 3 }
+    }
+}
+
+/// Whether earlier results of an equal item may be used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CachePolicy {
+    /// Use an earlier result where there is one.
+    #[default]
+    Use,
+    /// Always run.
+    Never,
+}
+
+/// Settings of an Input node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct InputNode {
+    /// What it gives.
+    pub value: InputValue,
+}
+
+/// What an Input node gives.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum InputValue {
+    /// A value typed on the node.
+    Literal(Literal),
+    /// A file: a path relative to the project's `inputs/` folder, or an absolute one the person chose. The port's data
+    /// type says what it is taken for.
+    File(String),
+}
+
+/// Settings of an Output node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OutputNode {
+    /// File name with placeholders (`{project}`, `{node}`, `{label}`, `{label:AXIS}`, `{index}`, `{index:04}`, `{ext}`,
+    /// `{run}`, `{date}`) below the output folder, `/` between folders.
+    pub template: String,
+}
+
+impl Default for OutputNode {
+    fn default() -> Self {
+        Self {
+            template: "{project}/{node}/{label}_{index:04}.{ext}".to_owned(),
+        }
+    }
+}
+
+/// Settings of a Condition node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ConditionNode {
+    /// A CEL expression over the item's value and metadata that gives true or false.
+    pub expression: String,
+}
+
+/// Settings of a `FanOut` node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FanOutNode {
+    /// Where its values come from.
+    pub source: FanOutSource,
+}
+
+/// Where a `FanOut`'s values come from. Each axis has an output port with the binding [`PortBinding::Axis`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FanOutSource {
+    /// The values of one axis, as typed.
+    List(Axis),
+    /// `count` numbers from `start` in steps of `step`; whole numbers when both are whole.
+    Range {
+        /// Name of the axis.
+        axis: String,
+        /// The first number.
+        start: f64,
+        /// The distance between two numbers.
+        step: f64,
+        /// How many numbers.
+        count: u32,
+    },
+    /// `count` seeds.
+    Seeds {
+        /// Name of the axis.
+        axis: String,
+        /// The first seed.
+        first: u64,
+        /// How many seeds.
+        count: u32,
+        /// How the others follow from the first.
+        order: SeedOrder,
+    },
+    /// The product of several axes; the last axis turns fastest.
+    Grid(Vec<Axis>),
+}
+
+/// One named axis of values.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Axis {
+    /// Its name, which becomes the label of everything made from it.
+    pub name: String,
+    /// What its values are.
+    pub data_type: DataType,
+    /// The values, in order.
+    pub values: Vec<Literal>,
+}
+
+/// How seeds follow from the first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SeedOrder {
+    /// first, first + 1, first + 2 …
+    #[default]
+    Increment,
+    /// Far apart, but always the same for the same first seed.
+    Scatter,
+}
+
+/// Settings of a Merge node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MergeNode {
+    /// What it makes of what arrives.
+    #[serde(default)]
+    pub mode: MergeMode,
+    /// Which fan-out it closes.
+    #[serde(default)]
+    pub closes: MergeScope,
+    /// What failed items mean.
+    #[serde(default)]
+    pub on_failed: MergeFailurePolicy,
+    /// The contact sheet it draws of a list of pictures.
+    #[serde(default)]
+    pub contact_sheet: ContactSheet,
+}
+
+impl Default for MergeNode {
+    fn default() -> Self {
+        Self {
+            mode: MergeMode::default(),
+            closes: MergeScope::default(),
+            on_failed: MergeFailurePolicy::default(),
+            contact_sheet: ContactSheet::default(),
+        }
+    }
+}
+
+/// What a Merge makes of what arrives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MergeMode {
+    /// The list of all values, by index.
+    #[default]
+    All,
+    /// Closes nothing: per path the one value that exists. Joins the two sides of a Condition.
+    Either,
+}
+
+/// Which fan-out a Merge closes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MergeScope {
+    /// The one opened last on the path.
+    #[default]
+    Innermost,
+    /// The fan-out of this node.
+    FanOut(NodeId),
+    /// Every open one.
+    AllOpen,
+}
+
+/// What failed items mean to a Merge.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MergeFailurePolicy {
+    /// Merge the successes; fail only when nothing is left.
+    #[default]
+    Ignore,
+    /// One failed item blocks the merge.
+    RequireAll,
+}
+
+/// How a Merge draws its contact sheet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ContactSheet {
+    /// Pictures side by side; 0 chooses a near-square sheet.
+    pub columns: u32,
+    /// Longer side of a picture on the sheet in pixels, 32-1024.
+    pub cell_px: u32,
+}
+
+impl Default for ContactSheet {
+    fn default() -> Self {
+        Self {
+            columns: 0,
+            cell_px: 256,
+        }
+    }
+}
