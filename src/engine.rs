@@ -3,6 +3,7 @@
 mod command;
 mod event;
 mod failure;
+mod handle;
 mod id;
 mod live;
 pub mod machine;
@@ -15,6 +16,7 @@ pub use event::{
     RunState,
 };
 pub use failure::{Failure, FailureClass};
+pub use handle::{CommandError, EngineHandle};
 pub use id::{AttemptId, IndexPath, ItemId, RunId};
 pub use live::{EngineEvent, Preview, Progress};
 pub use plan::Plan;

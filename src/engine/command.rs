@@ -1,6 +1,7 @@
 //! What people and programs ask of the engine.
 
 use super::id::{ItemId, RunId};
+use crate::fleet::BackendConfig;
 use crate::project::{BackendId, Project};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -43,6 +44,16 @@ pub enum RunCommand {
     RetryFailed {
         /// The run.
         run_id: RunId,
+    },
+    /// Register a backend, or change one that is registered.
+    PutBackend {
+        /// How it is reached.
+        config: BackendConfig,
+    },
+    /// Forget a backend. Attempts there are reconciled first; their items go elsewhere.
+    RemoveBackend {
+        /// The backend.
+        backend_id: BackendId,
     },
     /// Ask a backend for its state now rather than at the next beat.
     RefreshBackend {

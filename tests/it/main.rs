@@ -1,3 +1,1 @@
 //! The one integration binary: a file per capability.
-
-
