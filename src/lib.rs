@@ -7,6 +7,8 @@
 //!
 //! Who may know whom is written in ARCHITECTURE.md and enforced by a test.
 
+#[cfg(feature = "desktop")]
+pub mod app;
 pub mod artifacts;
 pub mod engine;
 pub mod fleet;

@@ -1,0 +1,8 @@
+//! The window: canvas, panels, dialogs, and the bridge to the engine.
+
+pub mod actions;
+pub mod bridge;
+pub mod document;
+pub mod icons;
+pub mod theme;
+pub mod viewport;
