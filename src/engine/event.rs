@@ -37,7 +37,8 @@ pub enum RunEventBody {
         /// The new state.
         state: RunState,
     },
-    /// A node has an item at a path. More may follow while upstream fan-outs open.
+    /// A node has an item at a path: everything it needs has ended. It begins as `Ready`; what is never to run (a
+    /// Skipped or Blocked item) says so in the next event. More items may follow while upstream fan-outs open.
     ItemCreated {
         /// The item.
         item_id: ItemId,
@@ -48,7 +49,8 @@ pub enum RunEventBody {
         /// Axis name → value as shown.
         labels: Labels,
     },
-    /// An item went into another state other than `Done` and `Failed`.
+    /// An item went into another state that no other event implies. `ItemCreated` implies `Ready`, `AttemptPlaced`
+    /// implies `Submitted`, `AttemptStarted` implies `Running`, `ItemDone` and `ItemFailed` say themselves.
     ItemStateChanged {
         /// The item.
         item_id: ItemId,
@@ -100,7 +102,7 @@ pub enum RunEventBody {
         /// The attempt that made them; none for work done here or taken from the cache.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         attempt_id: Option<AttemptId>,
-        /// Output port → value.
+        /// Output port → value. Empty for a `FanOut` and a Condition: what leaves them follows from the plan.
         outputs: BTreeMap<PortId, Value>,
         /// Remarks for a person ("3 of 4 not used").
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -130,6 +132,10 @@ pub enum RunState {
     Running,
     /// Nothing new is submitted until it is resumed.
     Paused,
+    /// A person cancelled it; what has not started is called off, live attempts are being interrupted.
+    Cancelling,
+    /// The *stop the run* policy struck; what has not started is called off, running attempts finish.
+    Stopping,
     /// Every Output item is Done and nothing Failed.
     Completed,
     /// Some items Failed or are Blocked, some Output items are Done.
@@ -144,7 +150,10 @@ impl RunState {
     /// Whether nothing more happens unless a person asks.
     #[must_use]
     pub fn is_ended(self) -> bool {
-        !matches!(self, Self::Running | Self::Paused)
+        !matches!(
+            self,
+            Self::Running | Self::Paused | Self::Cancelling | Self::Stopping
+        )
     }
 }
 
@@ -152,6 +161,8 @@ impl RunState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ItemState {
+    /// Something it was made from is being made again after a retry or resume; it follows when that is there.
+    Waiting,
     /// Its inputs are there; it waits for a backend or a worker.
     Ready,
     /// An attempt is at a backend, waiting there.
@@ -174,7 +185,10 @@ impl ItemState {
     /// Whether nothing more happens to the item unless a person asks.
     #[must_use]
     pub fn is_ended(self) -> bool {
-        !matches!(self, Self::Ready | Self::Submitted | Self::Running)
+        !matches!(
+            self,
+            Self::Waiting | Self::Ready | Self::Submitted | Self::Running
+        )
     }
 }
 

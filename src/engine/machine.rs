@@ -7,5 +7,5 @@
 mod effect;
 mod input;
 
-pub use effect::{Effect, LocalTask, LocalWork, Submission};
+pub use effect::{Effect, LocalTask, LocalWork, ServerCache, Submission};
 pub use input::{AttemptOutputs, Availability, BackendFacts, Input, LocalOutcome};

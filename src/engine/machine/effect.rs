@@ -14,7 +14,9 @@ pub enum Effect {
     Record(RunEvent),
     /// POST a prompt.
     Submit(Submission),
-    /// Call an attempt off on its backend: delete it from the queue, or interrupt it if it runs.
+    /// Call an attempt off on its backend: delete it from the queue, or interrupt it if it runs. Always answered by
+    /// `AttemptEnded`: with its outputs when it had finished before, else with a failure (`Interrupted`, or `Offline`
+    /// when the backend cannot be reached).
     CancelAttempt {
         /// The attempt.
         attempt_id: AttemptId,
@@ -26,6 +28,11 @@ pub enum Effect {
     Reconcile(Submission),
     /// Do work on this machine; answered by `LocalEnded`.
     Local(LocalWork),
+    /// Ask a backend to unload its models (POST /free) before the next prompt goes there. Not answered.
+    FreeMemory {
+        /// The backend.
+        backend_id: BackendId,
+    },
     /// Send [`super::Input::Tick`] at this Unix time in milliseconds, or later.
     WakeAt {
         /// When.
@@ -50,6 +57,17 @@ pub struct Submission {
     pub workflow: WorkflowName,
     /// The fields to set, from linked ports and exposed parameters.
     pub fields: Vec<(ParameterAddress, Value)>,
+    /// Whether the server may answer from its own execution cache.
+    pub server_cache: ServerCache,
+}
+
+/// Whether a server may answer a prompt from its own execution cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServerCache {
+    /// As the server likes.
+    Allowed,
+    /// It must execute the output nodes again: files it named before were gone.
+    Bypass,
 }
 
 /// Work on this machine for one item.
