@@ -2,14 +2,24 @@
 //!
 //! Pure: knows no clock, no file system, no network and no window. Callers hand in bytes, ids and time.
 
+mod check;
 mod data;
 mod document;
+mod edit;
+mod history;
 pub(crate) mod id;
+mod layout;
+mod links;
 mod node;
 
+pub use check::{LinkRefusal, MAX_JSON_DEPTH, NodeFault, takes_many};
 pub use data::{DataType, Integer, Literal};
 pub use document::{Frame, Link, PortRef, Project, WorkflowFile};
+pub use edit::{Applied, Edit, EditError, Touched};
+pub use history::{History, MAX_UNDO_STEPS};
 pub use id::{BackendId, FrameId, LinkId, NodeId, PortId, ProjectId};
+pub use layout::DEFAULT_NODE_WIDTH;
+pub use links::Links;
 pub use node::{
     Affinity, Axis, BatchMode, CachePolicy, ConditionNode, ContactSheet, ExposedParameter,
     Fallback, FanOutNode, FanOutSource, InputNode, InputValue, MergeFailurePolicy, MergeMode,

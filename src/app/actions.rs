@@ -496,7 +496,11 @@ mod tests {
         for spec in ACTIONS {
             assert!(ids.insert(spec.id), "{} twice", spec.id);
             for shortcut in spec.shortcuts {
-                assert!(!shortcuts.contains(shortcut), "{} shares a shortcut", spec.id);
+                assert!(
+                    !shortcuts.contains(shortcut),
+                    "{} shares a shortcut",
+                    spec.id
+                );
                 shortcuts.push(*shortcut);
             }
         }

@@ -7,7 +7,9 @@
 
 use super::toasts::{Severity, Toasts};
 use crate::engine::fold::RunView;
-use crate::engine::{EngineEvent, EngineHandle, ItemId, Preview, Progress, RunCommand, RunEvent, RunId};
+use crate::engine::{
+    EngineEvent, EngineHandle, ItemId, Preview, Progress, RunCommand, RunEvent, RunId,
+};
 use crate::fleet::BackendStatus;
 use crate::project::{BackendId, NodeId};
 use bevy::prelude::*;
@@ -37,7 +39,11 @@ impl Bridge {
         match self.engine.send(command) {
             Ok(()) => true,
             Err(error) => {
-                toasts.push(Severity::Error, "The engine did not take the command", &error.to_string());
+                toasts.push(
+                    Severity::Error,
+                    "The engine did not take the command",
+                    &error.to_string(),
+                );
                 false
             }
         }

@@ -215,11 +215,26 @@ impl Theme {
 
     fn fill_style(&self, style: &mut egui::Style) {
         style.text_styles = [
-            (TextStyle::Body, FontId::new(TEXT_BODY, FontFamily::Proportional)),
-            (TextStyle::Button, FontId::new(TEXT_BODY, FontFamily::Proportional)),
-            (TextStyle::Small, FontId::new(TEXT_SMALL, FontFamily::Proportional)),
-            (TextStyle::Heading, FontId::new(TEXT_TITLE, semibold_family())),
-            (TextStyle::Monospace, FontId::new(12.0, FontFamily::Monospace)),
+            (
+                TextStyle::Body,
+                FontId::new(TEXT_BODY, FontFamily::Proportional),
+            ),
+            (
+                TextStyle::Button,
+                FontId::new(TEXT_BODY, FontFamily::Proportional),
+            ),
+            (
+                TextStyle::Small,
+                FontId::new(TEXT_SMALL, FontFamily::Proportional),
+            ),
+            (
+                TextStyle::Heading,
+                FontId::new(TEXT_TITLE, semibold_family()),
+            ),
+            (
+                TextStyle::Monospace,
+                FontId::new(12.0, FontFamily::Monospace),
+            ),
         ]
         .into();
 
@@ -393,12 +408,22 @@ mod tests {
                 theme.surface_card,
                 theme.field,
             ];
-            let mut read = vec![theme.text, theme.dim, theme.ok, theme.warn, theme.error, theme.accent];
+            let mut read = vec![
+                theme.text,
+                theme.dim,
+                theme.ok,
+                theme.warn,
+                theme.error,
+                theme.accent,
+            ];
             read.extend(NodeKindName::ALL.map(|kind| theme.kind_color(kind)));
             for surface in surfaces {
                 for ink in &read {
                     let ratio = contrast(*ink, surface);
-                    assert!(ratio >= 4.5, "{mode:?}: {ink:?} on {surface:?} is {ratio:.2}");
+                    assert!(
+                        ratio >= 4.5,
+                        "{mode:?}: {ink:?} on {surface:?} is {ratio:.2}"
+                    );
                 }
             }
             assert!(contrast(theme.on_accent, theme.accent) >= 4.5, "{mode:?}");

@@ -1,7 +1,8 @@
 //! The document: what a person made, as one value.
 
 use super::id::{FrameId, LinkId, NodeId, PortId, ProjectId};
-use super::node::{Node, WorkflowName};
+use super::links::Links;
+use super::node::{Node, Port, WorkflowName};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -19,7 +20,7 @@ pub struct Project {
     /// The nodes.
     pub nodes: BTreeMap<NodeId, Node>,
     /// The links. Their order is the order in which a Merge appends.
-    pub links: BTreeMap<LinkId, Link>,
+    pub links: Links,
     /// Titled rectangles behind nodes.
     pub frames: BTreeMap<FrameId, Frame>,
     /// The ComfyUI files that Workflow nodes name, untouched.
@@ -34,7 +35,7 @@ impl Project {
             id,
             name: name.to_owned(),
             nodes: BTreeMap::new(),
-            links: BTreeMap::new(),
+            links: Links::new(),
             frames: BTreeMap::new(),
             workflows: BTreeMap::new(),
         }
@@ -42,7 +43,19 @@ impl Project {
 
     /// Links that end at this input, in link order.
     pub fn links_into(&self, end: PortRef) -> impl Iterator<Item = &Link> {
-        self.links.values().filter(move |link| link.to == end)
+        self.links.into_port(end)
+    }
+
+    /// The output port a link leaves or could leave.
+    #[must_use]
+    pub fn output(&self, end: PortRef) -> Option<&Port> {
+        self.nodes.get(&end.node)?.output(end.port)
+    }
+
+    /// The input port a link enters or could enter.
+    #[must_use]
+    pub fn input(&self, end: PortRef) -> Option<&Port> {
+        self.nodes.get(&end.node)?.input(end.port)
     }
 }
 

@@ -219,7 +219,7 @@ pub struct WorkflowName(String);
 
 impl WorkflowName {
     /// The name, if it is one harmless path segment of 1-120 characters: no separators, no control characters, no
-    /// leading or trailing dot or space, and none of the characters Windows refuses.
+    /// leading or trailing dot or space, none of the characters Windows refuses, and no device name such as `CON`.
     #[must_use]
     pub fn new(name: &str) -> Option<Self> {
         let harmless = !name.is_empty()
@@ -227,7 +227,8 @@ impl WorkflowName {
             && !name.starts_with(['.', ' '])
             && !name.ends_with(['.', ' '])
             && !name.contains(['/', '\\', ':', '*', '?', '"', '<', '>', '|'])
-            && !name.chars().any(char::is_control);
+            && !name.chars().any(char::is_control)
+            && !is_windows_device(name);
         harmless.then(|| Self(name.to_owned()))
     }
 
@@ -236,6 +237,20 @@ impl WorkflowName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// Whether Windows takes the name (up to its first dot) for a device, whatever the folder.
+/// Source: "Naming Files, Paths, and Namespaces", Microsoft Learn.
+fn is_windows_device(name: &str) -> bool {
+    let stem = name.split('.').next().unwrap_or(name).trim_end();
+    let stem = stem.to_ascii_uppercase();
+    matches!(stem.as_str(), "CON" | "PRN" | "AUX" | "NUL")
+        || ["COM", "LPT"].iter().any(|device| {
+            stem.strip_prefix(device).is_some_and(|rest| {
+                let mut rest = rest.chars();
+                matches!(rest.next(), Some('1'..='9' | '¹' | '²' | '³')) && rest.next().is_none()
+            })
+        })
 }
 
 impl TryFrom<String> for WorkflowName {
