@@ -13,4 +13,5 @@ pub mod artifacts;
 pub mod engine;
 pub mod fleet;
 pub mod project;
+pub mod store;
 pub mod workflow;

@@ -1,0 +1,361 @@
+//! `SQLite` on threads of its own: the event log of runs, artifacts, cached results, backends, settings.
+//!
+//! One thread writes, one reads (write-ahead log, so neither waits for the other); a [`Store`] is a cheap handle to both.
+//! Every method is a future that needs no particular runtime; [`wait`] serves threads that have none.
+
+mod database;
+mod error;
+mod instance;
+mod registry;
+mod runs;
+mod worker;
+
+pub use error::StoreError;
+pub use registry::StoredObjectInfo;
+pub use runs::{NewRun, RunSummary, StoredRun};
+
+use crate::artifacts::{Artifact, ContentHash};
+use crate::engine::{RunEvent, RunId, Value};
+use crate::fleet::BackendConfig;
+use crate::project::BackendId;
+use instance::Instance;
+use std::path::Path;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
+use uuid::Uuid;
+use worker::Worker;
+
+/// A handle to the database. Clones share it; its threads end when the last clone is gone.
+#[derive(Clone)]
+pub struct Store {
+    writer: Worker,
+    reader: Worker,
+    instance: Arc<Instance>,
+}
+
+impl Store {
+    /// Opens the database at `path`, creates it and its folder when they are not there, and brings an older one to the
+    /// newest format. Blocks; meant for the start of the program.
+    ///
+    /// # Errors
+    /// [`StoreError`]: a newer, damaged, foreign or locked file is refused and left as it is.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let writer = database::open_writer(path)?;
+        let reader = database::open_reader(path)?;
+        let instance = Instance::begin(path)?;
+        Ok(Self {
+            writer: Worker::start("store-writer", path.to_path_buf(), writer)?,
+            reader: Worker::start("store-reader", path.to_path_buf(), reader)?,
+            instance: Arc::new(instance),
+        })
+    }
+
+    /// A database that is gone with its last handle, for tests.
+    ///
+    /// # Errors
+    /// [`StoreError`] when `SQLite` cannot start.
+    pub fn in_memory() -> Result<Self, StoreError> {
+        let worker = Worker::start(
+            "store-memory",
+            ":memory:".into(),
+            database::open_in_memory()?,
+        )?;
+        Ok(Self {
+            writer: worker.clone(),
+            reader: worker,
+            instance: Arc::new(Instance::alone()),
+        })
+    }
+
+    /// Stores a run, in state `Running`, before its first event.
+    ///
+    /// # Errors
+    /// [`StoreError`]; also when a run of that id is there already.
+    pub async fn create_run(&self, run: NewRun) -> Result<(), StoreError> {
+        let owner = self.instance.id().to_owned();
+        self.writer
+            .call(move |connection| runs::create(connection, &run, &owner))
+            .await
+    }
+
+    /// Appends events and the run states they tell, all or none. Returns when they are on the disk, so that what follows
+    /// from them may have an effect. Callers that wait at the same time share one write to the disk. Events that are there
+    /// already, word for word, are passed over.
+    ///
+    /// # Errors
+    /// [`StoreError::OutOfTurn`] for a gap or an event that differs from the one written, [`StoreError::UnknownRun`],
+    /// [`StoreError::DiskFull`] and others; nothing of `events` is then written.
+    pub async fn append_events(&self, events: Vec<RunEvent>) -> Result<(), StoreError> {
+        self.writer.append(events).await
+    }
+
+    /// All runs, newest first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn runs(&self) -> Result<Vec<RunSummary>, StoreError> {
+        self.reader.call(|connection| runs::list(connection)).await
+    }
+
+    /// A run with what is needed to go on with it.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownRun`] and others.
+    pub async fn run(&self, run_id: RunId) -> Result<StoredRun, StoreError> {
+        self.reader
+            .call(move |connection| runs::get(connection, run_id))
+            .await
+    }
+
+    /// At most `limit` events of a run in their order, from number `from_seq` (0 is the first).
+    ///
+    /// # Errors
+    /// [`StoreError`]; an unknown run has no events.
+    pub async fn events(
+        &self,
+        run_id: RunId,
+        from_seq: u64,
+        limit: usize,
+    ) -> Result<Vec<RunEvent>, StoreError> {
+        self.reader
+            .call(move |connection| runs::events(connection, run_id, from_seq, limit))
+            .await
+    }
+
+    /// Unfinished runs to go on with, oldest first: those of this instance, and those of instances that are gone, which
+    /// become this one's. Runs of another program that lives are left to it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn claim_unfinished_runs(&self) -> Result<Vec<RunSummary>, StoreError> {
+        let instance = self.instance.clone();
+        self.writer
+            .call(move |connection| {
+                let folder = instance.folder();
+                runs::claim_unfinished(connection, instance.id(), |owner| {
+                    instance::is_alive(folder.as_deref(), owner)
+                })
+            })
+            .await
+    }
+
+    /// Makes a run this instance's, ended or not, before it is resumed or retried. False when another program that lives
+    /// owns it.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownRun`] and others.
+    pub async fn claim_run(&self, run_id: RunId) -> Result<bool, StoreError> {
+        let instance = self.instance.clone();
+        self.writer
+            .call(move |connection| {
+                let folder = instance.folder();
+                runs::claim(connection, run_id, instance.id(), |owner| {
+                    instance::is_alive(folder.as_deref(), owner)
+                })
+            })
+            .await
+    }
+
+    /// Deletes a run and its events; artifacts and written files stay. False when there was none.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn delete_run(&self, run_id: RunId) -> Result<bool, StoreError> {
+        self.writer
+            .call(move |connection| runs::delete(connection, run_id))
+            .await
+    }
+
+    /// Notes a file of the artifact store; one that is known stays as it is. Its origin is not kept here.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn put_artifact(
+        &self,
+        artifact: Artifact,
+        created_ms: u64,
+    ) -> Result<(), StoreError> {
+        self.writer
+            .call(move |connection| registry::put_artifact(connection, &artifact, created_ms))
+            .await
+    }
+
+    /// What is known of a file of the artifact store, without origin.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn artifact(&self, hash: ContentHash) -> Result<Option<Artifact>, StoreError> {
+        self.reader
+            .call(move |connection| registry::artifact(connection, hash))
+            .await
+    }
+
+    /// The result stored under a key, which counts as used now.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn cached(
+        &self,
+        key: ContentHash,
+        now_ms: u64,
+    ) -> Result<Option<Vec<Value>>, StoreError> {
+        self.writer
+            .call(move |connection| registry::cached(connection, key, now_ms))
+            .await
+    }
+
+    /// Stores a result under a key, in place of an earlier one.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn put_cached(
+        &self,
+        key: ContentHash,
+        outputs: Vec<Value>,
+        now_ms: u64,
+    ) -> Result<(), StoreError> {
+        self.writer
+            .call(move |connection| registry::put_cached(connection, key, &outputs, now_ms))
+            .await
+    }
+
+    /// Forgets the result stored under a key, for example because its files are gone.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn forget_cached(&self, key: ContentHash) -> Result<(), StoreError> {
+        self.writer
+            .call(move |connection| registry::forget_cached(connection, key))
+            .await
+    }
+
+    /// Keeps the `keep` results used last; returns how many were forgotten.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn trim_cache(&self, keep: u32) -> Result<usize, StoreError> {
+        self.writer
+            .call(move |connection| registry::trim_cache(connection, keep))
+            .await
+    }
+
+    /// The registered backends in the order of their registration.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn backends(&self) -> Result<Vec<BackendConfig>, StoreError> {
+        self.reader
+            .call(|connection| registry::backends(connection))
+            .await
+    }
+
+    /// Registers a backend, or replaces the configuration of a registered one.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn put_backend(&self, backend: BackendConfig) -> Result<(), StoreError> {
+        self.writer
+            .call(move |connection| registry::put_backend(connection, &backend))
+            .await
+    }
+
+    /// Removes a backend and what it said of itself. False when there was none.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn remove_backend(&self, backend_id: BackendId) -> Result<bool, StoreError> {
+        self.writer
+            .call(move |connection| registry::remove_backend(connection, backend_id))
+            .await
+    }
+
+    /// The id under which this installation speaks to a backend: the same across restarts. `fresh` becomes it when there
+    /// is none yet.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn client_id(&self, backend_id: BackendId, fresh: Uuid) -> Result<Uuid, StoreError> {
+        self.writer
+            .call(move |connection| registry::client_id(connection, backend_id, fresh))
+            .await
+    }
+
+    /// What a backend last said about its node classes.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn object_info(
+        &self,
+        backend_id: BackendId,
+    ) -> Result<Option<StoredObjectInfo>, StoreError> {
+        self.reader
+            .call(move |connection| registry::object_info(connection, backend_id))
+            .await
+    }
+
+    /// Stores what a backend says about its node classes.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn put_object_info(
+        &self,
+        backend_id: BackendId,
+        info: StoredObjectInfo,
+    ) -> Result<(), StoreError> {
+        self.writer
+            .call(move |connection| registry::put_object_info(connection, backend_id, &info))
+            .await
+    }
+
+    /// A setting. Keys are dotted names (`window.layout`), values are whatever their owner writes, usually JSON.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn setting(&self, key: &str) -> Result<Option<String>, StoreError> {
+        let key = key.to_owned();
+        self.reader
+            .call(move |connection| registry::setting(connection, &key))
+            .await
+    }
+
+    /// Stores a setting; `None` removes it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn put_setting(&self, key: &str, value: Option<&str>) -> Result<(), StoreError> {
+        let key = key.to_owned();
+        let value = value.map(str::to_owned);
+        self.writer
+            .call(move |connection| registry::put_setting(connection, &key, value.as_deref()))
+            .await
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store")
+            .field("instance", &self.instance.id())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Waits on this thread for the answer of a [`Store`], for threads without a runtime. Async code awaits instead.
+pub fn wait<T>(question: impl Future<Output = T>) -> T {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut context = Context::from_waker(&waker);
+    let mut question = pin!(question);
+    loop {
+        match question.as_mut().poll(&mut context) {
+            Poll::Ready(answer) => return answer,
+            Poll::Pending => std::thread::park(),
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! What is kept besides runs: artifacts, cached results, backends, settings.
+
+use super::error::StoreError;
+use super::runs::{from_json, to_json};
+use super::worker::CallError;
+use crate::artifacts::{Artifact, ContentHash};
+use crate::engine::Value;
+use crate::fleet::BackendConfig;
+use crate::project::{BackendId, DataType};
+use rusqlite::{Connection, OptionalExtension as _, params};
+use uuid::Uuid;
+
+/// What a backend last said about its node classes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredObjectInfo {
+    /// Unix time in milliseconds when it said so.
+    pub seen_ms: u64,
+    /// The body of `GET /object_info`.
+    pub json: String,
+}
+
+pub(super) fn put_artifact(
+    connection: &Connection,
+    artifact: &Artifact,
+    created_ms: u64,
+) -> Result<(), CallError> {
+    connection
+        .prepare_cached(
+            "INSERT INTO artifacts (hash, byte_len, extension, data_type, measures, created_ms)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (hash) DO NOTHING",
+        )?
+        .execute(params![
+            artifact.hash.to_string(),
+            artifact.byte_len as i64,
+            artifact.extension,
+            to_json(&artifact.data_type, "the type of an artifact")?,
+            to_json(&artifact.measures, "the measures of an artifact")?,
+            created_ms as i64,
+        ])?;
+    Ok(())
+}
+
+pub(super) fn artifact(
+    connection: &Connection,
+    hash: ContentHash,
+) -> Result<Option<Artifact>, CallError> {
+    let row = connection
+        .prepare_cached(
+            "SELECT byte_len, extension, data_type, measures FROM artifacts WHERE hash = ?1",
+        )?
+        .query_row([hash.to_string()], |row| {
+            Ok((
+                row.get::<_, i64>(0)?,
+                row.get::<_, String>(1)?,
+                row.get::<_, String>(2)?,
+                row.get::<_, String>(3)?,
+            ))
+        })
+        .optional()?;
+    row.map(|(byte_len, extension, data_type, measures)| {
+        Ok(Artifact {
+            hash,
+            data_type: from_json::<DataType>(&data_type, "the type of an artifact")?,
+            extension,
+            byte_len: byte_len as u64,
+            measures: from_json(&measures, "the measures of an artifact")?,
+            origin: None,
+        })
+    })
+    .transpose()
+}
+
+pub(super) fn cached(
+    connection: &Connection,
+    key: ContentHash,
+    now_ms: u64,
+) -> Result<Option<Vec<Value>>, CallError> {
+    let outputs: Option<String> = connection
+        .prepare_cached("UPDATE cache SET used_ms = ?2 WHERE key = ?1 RETURNING outputs")?
+        .query_row(params![key.to_string(), now_ms as i64], |row| row.get(0))
+        .optional()?;
+    outputs
+        .map(|outputs| from_json(&outputs, "a cached result"))
+        .transpose()
+}
+
+pub(super) fn put_cached(
+    connection: &Connection,
+    key: ContentHash,
+    outputs: &[Value],
+    now_ms: u64,
+) -> Result<(), CallError> {
+    connection
+        .prepare_cached(
+            "INSERT INTO cache (key, outputs, created_ms, used_ms) VALUES (?1, ?2, ?3, ?3)
+             ON CONFLICT (key) DO UPDATE SET outputs = ?2, created_ms = ?3, used_ms = ?3",
+        )?
+        .execute(params![
+            key.to_string(),
+            to_json(&outputs, "a result")?,
+            now_ms as i64
+        ])?;
+    Ok(())
+}
+
+pub(super) fn forget_cached(connection: &Connection, key: ContentHash) -> Result<(), CallError> {
+    connection
+        .prepare_cached("DELETE FROM cache WHERE key = ?1")?
+        .execute([key.to_string()])?;
+    Ok(())
+}
+
+pub(super) fn trim_cache(connection: &Connection, keep: u32) -> Result<usize, CallError> {
+    Ok(connection.execute(
+        "DELETE FROM cache WHERE key IN
+         (SELECT key FROM cache ORDER BY used_ms DESC, key LIMIT -1 OFFSET ?1)",
+        [keep],
+    )?)
+}
+
+pub(super) fn backends(connection: &Connection) -> Result<Vec<BackendConfig>, CallError> {
+    let mut statement = connection
+        .prepare_cached("SELECT backend_id, config FROM backends ORDER BY position, backend_id")?;
+    let mut rows = statement.query([])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let backend_id: String = row.get(0)?;
+        found.push(from_json(
+            &row.get::<_, String>(1)?,
+            format!("backend {backend_id}"),
+        )?);
+    }
+    Ok(found)
+}
+
+pub(super) fn put_backend(
+    connection: &Connection,
+    backend: &BackendConfig,
+) -> Result<(), CallError> {
+    connection.execute(
+        "INSERT INTO backends (backend_id, position, config)
+         VALUES (?1, (SELECT coalesce(max(position), -1) + 1 FROM backends), ?2)
+         ON CONFLICT (backend_id) DO UPDATE SET config = ?2",
+        params![backend.id.to_string(), to_json(backend, "a backend")?],
+    )?;
+    Ok(())
+}
+
+pub(super) fn remove_backend(
+    connection: &mut Connection,
+    backend_id: BackendId,
+) -> Result<bool, CallError> {
+    let transaction = connection.transaction()?;
+    let id = backend_id.to_string();
+    let removed = transaction.execute("DELETE FROM backends WHERE backend_id = ?1", [&id])?;
+    transaction.execute("DELETE FROM object_info WHERE backend_id = ?1", [&id])?;
+    transaction.commit()?;
+    Ok(removed > 0)
+}
+
+pub(super) fn client_id(
+    connection: &Connection,
+    backend_id: BackendId,
+    fresh: Uuid,
+) -> Result<Uuid, CallError> {
+    connection.execute(
+        "INSERT INTO client_ids (backend_id, client_id) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
+        [backend_id.to_string(), fresh.to_string()],
+    )?;
+    let text: String = connection.query_row(
+        "SELECT client_id FROM client_ids WHERE backend_id = ?1",
+        [backend_id.to_string()],
+        |row| row.get(0),
+    )?;
+    Uuid::parse_str(&text)
+        .map_err(|error| StoreError::unreadable("the id of this installation", error).into())
+}
+
+pub(super) fn object_info(
+    connection: &Connection,
+    backend_id: BackendId,
+) -> Result<Option<StoredObjectInfo>, CallError> {
+    Ok(connection
+        .prepare_cached("SELECT seen_ms, json FROM object_info WHERE backend_id = ?1")?
+        .query_row([backend_id.to_string()], |row| {
+            Ok(StoredObjectInfo {
+                seen_ms: row.get::<_, i64>(0)? as u64,
+                json: row.get(1)?,
+            })
+        })
+        .optional()?)
+}
+
+pub(super) fn put_object_info(
+    connection: &Connection,
+    backend_id: BackendId,
+    info: &StoredObjectInfo,
+) -> Result<(), CallError> {
+    connection.execute(
+        "INSERT INTO object_info (backend_id, seen_ms, json) VALUES (?1, ?2, ?3)
+         ON CONFLICT (backend_id) DO UPDATE SET seen_ms = ?2, json = ?3",
+        params![backend_id.to_string(), info.seen_ms as i64, info.json],
+    )?;
+    Ok(())
+}
+
+pub(super) fn setting(connection: &Connection, key: &str) -> Result<Option<String>, CallError> {
+    Ok(connection
+        .prepare_cached("SELECT value FROM settings WHERE key = ?1")?
+        .query_row([key], |row| row.get(0))
+        .optional()?)
+}
+
+pub(super) fn put_setting(
+    connection: &Connection,
+    key: &str,
+    value: Option<&str>,
+) -> Result<(), CallError> {
+    match value {
+        Some(value) => connection.execute(
+            "INSERT INTO settings (key, value) VALUES (?1, ?2)
+             ON CONFLICT (key) DO UPDATE SET value = ?2",
+            [key, value],
+        )?,
+        None => connection.execute("DELETE FROM settings WHERE key = ?1", [key])?,
+    };
+    Ok(())
+}

@@ -1,0 +1,182 @@
+//! A thread that owns a connection and works off a bounded queue.
+//!
+//! Requests to append events that wait together are committed together: one write to the disk answers them all.
+
+use super::error::StoreError;
+use super::runs;
+use crate::engine::RunEvent;
+use rusqlite::Connection;
+use std::path::{Path, PathBuf};
+use tokio::sync::{mpsc, oneshot};
+
+/// Requests that may wait. Whoever asks more waits for a place.
+const QUEUE_CAPACITY: usize = 256;
+
+/// Events that one commit may hold, so that no caller waits long for others.
+const EVENTS_PER_COMMIT: usize = 4096;
+
+/// A question for the connection; answers through a channel of its own.
+type Call = Box<dyn FnOnce(&Path, &mut Connection) + Send>;
+
+/// Events to write, and who waits for them.
+struct Append {
+    events: Vec<RunEvent>,
+    answer: oneshot::Sender<Result<(), StoreError>>,
+}
+
+enum Job {
+    Append(Append),
+    Call(Call),
+}
+
+/// The sending end of a thread's queue. The thread ends when the last one is dropped.
+#[derive(Clone)]
+pub(super) struct Worker {
+    jobs: mpsc::Sender<Job>,
+}
+
+impl Worker {
+    /// Starts a thread of this name for a connection to the database at `path`.
+    pub(super) fn start(
+        name: &str,
+        path: PathBuf,
+        connection: Connection,
+    ) -> Result<Self, StoreError> {
+        let (jobs, queue) = mpsc::channel(QUEUE_CAPACITY);
+        let thread_path = path.clone();
+        std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || work(&thread_path, connection, queue))
+            .map_err(|error| StoreError::CannotOpen {
+                path,
+                detail: format!("no thread: {error}"),
+            })?;
+        Ok(Self { jobs })
+    }
+
+    /// Runs a closure on the thread.
+    pub(super) async fn call<T, F>(&self, closure: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Connection) -> Result<T, CallError> + Send + 'static,
+    {
+        let (answer, result) = oneshot::channel();
+        let call: Call = Box::new(move |path, connection| {
+            let outcome = closure(connection).map_err(|error| error.at(path));
+            // Whoever asked may have lost interest.
+            answer.send(outcome).ok();
+        });
+        self.jobs
+            .send(Job::Call(call))
+            .await
+            .map_err(|_closed| StoreError::Closed)?;
+        result.await.map_err(|_dropped| StoreError::Closed)?
+    }
+
+    /// Appends events, together with others that wait; returns when they are on the disk.
+    pub(super) async fn append(&self, events: Vec<RunEvent>) -> Result<(), StoreError> {
+        let (answer, result) = oneshot::channel();
+        self.jobs
+            .send(Job::Append(Append { events, answer }))
+            .await
+            .map_err(|_closed| StoreError::Closed)?;
+        result.await.map_err(|_dropped| StoreError::Closed)?
+    }
+}
+
+/// What goes wrong inside a call, before it is known at which file.
+#[derive(Debug)]
+pub(super) enum CallError {
+    Sqlite(rusqlite::Error),
+    Store(StoreError),
+}
+
+impl CallError {
+    fn at(self, path: &Path) -> StoreError {
+        match self {
+            Self::Sqlite(error) => StoreError::from_sqlite(path, &error),
+            Self::Store(error) => error,
+        }
+    }
+}
+
+impl From<rusqlite::Error> for CallError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+impl From<StoreError> for CallError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+fn work(path: &Path, mut connection: Connection, mut queue: mpsc::Receiver<Job>) {
+    let mut next = queue.blocking_recv();
+    while let Some(job) = next.take() {
+        match job {
+            Job::Call(call) => call(path, &mut connection),
+            Job::Append(first) => {
+                let mut event_count = first.events.len();
+                let mut appends = vec![first];
+                while event_count < EVENTS_PER_COMMIT {
+                    match queue.try_recv() {
+                        Ok(Job::Append(append)) => {
+                            event_count += append.events.len();
+                            appends.push(append);
+                        }
+                        Ok(other) => {
+                            next = Some(other);
+                            break;
+                        }
+                        Err(_empty_or_closed) => break,
+                    }
+                }
+                commit(path, &mut connection, appends);
+            }
+        }
+        if next.is_none() {
+            next = queue.blocking_recv();
+        }
+    }
+}
+
+/// Commits requests together. One that is refused does not take the others with it; a failed commit fails them all.
+fn commit(path: &Path, connection: &mut Connection, appends: Vec<Append>) {
+    let mut outcomes = Vec::with_capacity(appends.len());
+    let committed = (|| -> Result<(), CallError> {
+        let mut transaction =
+            connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        for append in &appends {
+            let savepoint = transaction.savepoint()?;
+            match runs::append(&savepoint, &append.events) {
+                Ok(()) => {
+                    savepoint.commit()?;
+                    outcomes.push(Ok(()));
+                }
+                Err(CallError::Store(refusal)) => {
+                    drop(savepoint);
+                    outcomes.push(Err(refusal));
+                }
+                // A full disk and the like: `SQLite` may have rolled everything back already.
+                Err(error @ CallError::Sqlite(_)) => return Err(error),
+            }
+        }
+        transaction.commit()?;
+        Ok(())
+    })();
+    match committed {
+        Ok(()) => {
+            for (append, outcome) in appends.into_iter().zip(outcomes) {
+                append.answer.send(outcome).ok();
+            }
+        }
+        Err(error) => {
+            let error = error.at(path);
+            for append in appends {
+                append.answer.send(Err(error.clone())).ok();
+            }
+        }
+    }
+}
