@@ -1,7 +1,29 @@
-//! ComfyUI workflow JSON: read, inspect, address, patch. Pure: callers hand in bytes.
+//! ComfyUI workflow JSON: read, inspect, address, patch, check against a backend. Pure: callers hand in bytes.
 
 mod address;
+mod inspect;
+mod object_info;
+mod patch;
+mod preflight;
 mod prompt;
+mod read;
+mod suggest;
+mod ui;
+mod value_type;
 
 pub use address::{NodeAddress, ParameterAddress};
+pub use inspect::{Control, Field, Inspection, OutputPort, inspect};
+pub use object_info::{
+    Autogrow, DynamicOption, InputKind, InputNeed, InputSpec, MAX_OBJECT_INFO_BYTES, NodeSpec,
+    ObjectInfo, ObjectInfoError, OutputSpec, Upload,
+};
+pub use patch::{Broken, PatchError, patch, resolve, resolve_node};
+pub use preflight::{Reason, preflight, respell};
 pub use prompt::{Prompt, PromptNode};
+pub use read::{
+    MAX_WORKFLOW_BYTES, MAX_WORKFLOW_DEPTH, MAX_WORKFLOW_NODES, WorkflowDocument, WorkflowError,
+    read,
+};
+pub use suggest::{Exposure, Role};
+pub use ui::UiWorkflow;
+pub use value_type::ValueType;

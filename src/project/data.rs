@@ -101,6 +101,26 @@ impl DataType {
     }
 }
 
+impl From<crate::workflow::ValueType> for DataType {
+    fn from(value_type: crate::workflow::ValueType) -> Self {
+        use crate::workflow::ValueType;
+        match value_type {
+            ValueType::Image => Self::Image,
+            ValueType::Mask => Self::Mask,
+            ValueType::Video => Self::Video,
+            ValueType::Audio => Self::Audio,
+            ValueType::Latent => Self::Latent,
+            ValueType::Text => Self::Text,
+            ValueType::Integer => Self::Integer,
+            ValueType::Number => Self::Number,
+            ValueType::Boolean => Self::Boolean,
+            ValueType::Json => Self::Json,
+            ValueType::File => Self::File,
+            ValueType::Any => Self::Any,
+        }
+    }
+}
+
 impl fmt::Display for DataType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.title())

@@ -1,0 +1,541 @@
+//! What a backend knows about its node classes: the answer of `GET /object_info`, typed.
+//!
+//! Reads the V1 form (`[[choices], {…}]`) and the V3 form (`["COMBO", {"options": …}]` and the `COMFY_…_V3` types).
+//! Lenient where custom nodes are careless: what has the wrong shape is left out, the rest is kept.
+
+use super::read::{depth_exceeds, without_non_finite};
+use super::value_type::ValueType;
+use indexmap::IndexMap;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+/// Most bytes of one `/object_info` answer. A server with hundreds of custom packs sends some tens of megabytes.
+pub const MAX_OBJECT_INFO_BYTES: usize = 256 * 1024 * 1024;
+
+const MAX_OBJECT_INFO_DEPTH: usize = 120;
+
+/// Deepest nesting of inputs within inputs (dynamic combos, autogrow) that is followed.
+const MAX_TEMPLATE_DEPTH: usize = 8;
+
+/// The node classes of a backend, in its order.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ObjectInfo {
+    /// Class name → what it takes and gives.
+    pub classes: IndexMap<String, NodeSpec>,
+}
+
+/// Why an `/object_info` answer cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ObjectInfoError {
+    /// More bytes than [`MAX_OBJECT_INFO_BYTES`].
+    #[error("the node list has {bytes} bytes, more than the {MAX_OBJECT_INFO_BYTES} that are read")]
+    TooLarge {
+        /// How many.
+        bytes: usize,
+    },
+    /// Not a JSON object.
+    #[error(
+        "the node list is not what ComfyUI's /object_info answers: {reason}; check the backend's address"
+    )]
+    NotObjectInfo {
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// One node class.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct NodeSpec {
+    /// The class name.
+    pub class_type: String,
+    /// The name a person reads; the class name where the backend gives none.
+    pub display_name: String,
+    /// Menu path, for example `sampling`.
+    pub category: String,
+    /// What it does, as its author put it; may be empty.
+    pub description: String,
+    /// What it takes, in order: required, then optional, then hidden.
+    pub inputs: Vec<InputSpec>,
+    /// What it gives, in order.
+    pub outputs: Vec<OutputSpec>,
+    /// Whether the server runs it for its own sake.
+    pub output_node: bool,
+}
+
+/// One output of a node class.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct OutputSpec {
+    /// ComfyUI's type, for example `IMAGE`.
+    pub type_name: String,
+    /// The name beside the dot.
+    pub name: String,
+}
+
+/// One input of a node class.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct InputSpec {
+    /// Its name, the key in a prompt.
+    pub name: String,
+    /// Whether it must be given.
+    pub need: InputNeed,
+    /// ComfyUI's type: `INT`, `COMBO`, `IMAGE`, `IMAGE,MASK`, `*`, …
+    pub type_name: String,
+    /// What it holds, with limits and choices.
+    pub kind: InputKind,
+    /// The value a new node has.
+    pub default: Option<Value>,
+    /// Help by the node's author.
+    pub tooltip: Option<String>,
+    /// The name a person reads, where it differs from `name`.
+    pub display_name: Option<String>,
+    /// Whether the editor puts a "control after generate" widget behind this one.
+    pub control_after_generate: bool,
+    /// Which kind of file can be uploaded for it.
+    pub upload: Option<Upload>,
+    /// `forceInput`: it only takes links, although its type has a widget.
+    pub force_input: bool,
+    /// `socketless`: it never takes a link.
+    pub socketless: bool,
+    /// `widgetType`: the widget to use although the type says otherwise.
+    pub widget_type: Option<String>,
+}
+
+/// Whether an input must be given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InputNeed {
+    /// The server refuses a prompt without it.
+    Required,
+    /// May be left out.
+    Optional,
+    /// Filled in by the server.
+    Hidden,
+}
+
+/// Which kind of file can be uploaded for an input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Upload {
+    /// `image_upload` (animated ones too).
+    Image,
+    /// `video_upload`.
+    Video,
+    /// `audio_upload`.
+    Audio,
+    /// `file_upload`: models in 3D and the like.
+    File,
+}
+
+/// What an input holds.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum InputKind {
+    /// `INT`. Limits can lie outside `i64` and `u64`.
+    Integer {
+        /// Smallest value.
+        min: Option<i128>,
+        /// Largest value.
+        max: Option<i128>,
+        /// Distance of two clicks.
+        step: Option<i128>,
+    },
+    /// `FLOAT`.
+    Number {
+        /// Smallest value.
+        min: Option<f64>,
+        /// Largest value.
+        max: Option<f64>,
+        /// Distance of two clicks.
+        step: Option<f64>,
+        /// What the editor rounds to.
+        round: Option<f64>,
+    },
+    /// `BOOLEAN`.
+    Boolean,
+    /// `STRING`.
+    Text {
+        /// Whether it has several lines.
+        multiline: bool,
+    },
+    /// A list to choose from.
+    Choice {
+        /// The choices; mostly strings.
+        choices: Vec<Value>,
+        /// Whether several may be chosen.
+        multiselect: bool,
+        /// Whether the editor fetches the list from elsewhere, so that `choices` says nothing.
+        remote: bool,
+    },
+    /// `COMFY_DYNAMICCOMBO_V3`: the choice decides which further inputs exist.
+    DynamicChoice {
+        /// The choices with their inputs.
+        options: Vec<DynamicOption>,
+    },
+    /// `COMFY_AUTOGROW_V3`: as many inputs as are linked.
+    Autogrow(Autogrow),
+    /// `COMFY_MATCHTYPE_V3`: inputs and outputs with the same template carry the same type.
+    MatchType {
+        /// Which template.
+        template_id: String,
+        /// The types it may become, comma-separated or `*`.
+        allowed_types: String,
+    },
+    /// Any other type: takes a link, or has a widget we know nothing of.
+    Other,
+}
+
+/// One choice of a dynamic combo.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DynamicOption {
+    /// The choice.
+    pub key: String,
+    /// The inputs it brings, named without the combo's prefix.
+    pub inputs: Vec<InputSpec>,
+}
+
+/// The template of an autogrow input.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Autogrow {
+    /// The inputs of one row, named without prefix.
+    pub inputs: Vec<InputSpec>,
+    /// Names are this and a number from 0, when `names` is empty.
+    pub prefix: String,
+    /// The names themselves, where the node fixes them.
+    pub names: Vec<String>,
+    /// How many rows there are at least.
+    pub min: usize,
+    /// How many rows there are at most.
+    pub max: usize,
+}
+
+impl ObjectInfo {
+    /// Reads the body of `GET /object_info` (or of `/object_info/CLASS`).
+    pub fn parse(bytes: &[u8]) -> Result<Self, ObjectInfoError> {
+        if bytes.len() > MAX_OBJECT_INFO_BYTES {
+            return Err(ObjectInfoError::TooLarge { bytes: bytes.len() });
+        }
+        if depth_exceeds(bytes, MAX_OBJECT_INFO_DEPTH) {
+            return Err(ObjectInfoError::NotObjectInfo {
+                reason: format!("it is nested more than {MAX_OBJECT_INFO_DEPTH} levels deep"),
+            });
+        }
+        let value = serde_json::from_slice::<Value>(bytes)
+            .or_else(|_| serde_json::from_slice(&without_non_finite(bytes)))
+            .map_err(|error| ObjectInfoError::NotObjectInfo {
+                reason: error.to_string(),
+            })?;
+        Self::from_json(&value)
+    }
+
+    /// Reads the parsed body of `GET /object_info`.
+    pub fn from_json(value: &Value) -> Result<Self, ObjectInfoError> {
+        let Value::Object(classes) = value else {
+            return Err(ObjectInfoError::NotObjectInfo {
+                reason: "it is not a JSON object".to_owned(),
+            });
+        };
+        let classes = classes
+            .iter()
+            .filter_map(|(name, class)| Some((name.clone(), NodeSpec::from_json(name, class)?)))
+            .collect();
+        Ok(Self { classes })
+    }
+
+    /// The class, if the backend has it.
+    #[must_use]
+    pub fn get(&self, class_type: &str) -> Option<&NodeSpec> {
+        self.classes.get(class_type)
+    }
+}
+
+impl NodeSpec {
+    fn from_json(name: &str, class: &Value) -> Option<Self> {
+        let class = class.as_object()?;
+        let text = |key: &str| class.get(key).and_then(Value::as_str).unwrap_or_default();
+        let display_name = match text("display_name") {
+            "" => name,
+            given => given,
+        };
+        let mut inputs = Vec::new();
+        for (section, need) in [
+            ("required", InputNeed::Required),
+            ("optional", InputNeed::Optional),
+            ("hidden", InputNeed::Hidden),
+        ] {
+            read_inputs(
+                class.get("input").and_then(|input| input.get(section)),
+                need,
+                0,
+                &mut inputs,
+            );
+        }
+        Some(Self {
+            class_type: name.to_owned(),
+            display_name: display_name.to_owned(),
+            category: text("category").to_owned(),
+            description: text("description").to_owned(),
+            inputs,
+            outputs: read_outputs(class),
+            output_node: class.get("output_node").and_then(Value::as_bool) == Some(true),
+        })
+    }
+
+    /// The input of that name. Finds the inputs of dynamic combos and autogrow inputs by their full names
+    /// (`resize_type.width`, `images.image0`) as well.
+    #[must_use]
+    pub fn input(&self, name: &str) -> Option<&InputSpec> {
+        find_input(&self.inputs, name)
+    }
+}
+
+fn find_input<'a>(inputs: &'a [InputSpec], name: &str) -> Option<&'a InputSpec> {
+    if let Some(input) = inputs.iter().find(|input| input.name == name) {
+        return Some(input);
+    }
+    let (parent, rest) = name.split_once('.')?;
+    let parent = inputs.iter().find(|input| input.name == parent)?;
+    match &parent.kind {
+        InputKind::DynamicChoice { options } => options
+            .iter()
+            .find_map(|option| find_input(&option.inputs, rest)),
+        InputKind::Autogrow(autogrow) => autogrow.inputs.first(),
+        _ => None,
+    }
+}
+
+fn read_outputs(class: &Map<String, Value>) -> Vec<OutputSpec> {
+    let list = |key: &str| class.get(key).and_then(Value::as_array);
+    let names = list("output_name");
+    let types = list("output").map(Vec::as_slice).unwrap_or_default();
+    types
+        .iter()
+        .enumerate()
+        .map(|(slot, type_name)| {
+            let type_name = match type_name {
+                Value::String(type_name) => type_name.clone(),
+                // An output may be a list of choices, as an input may.
+                Value::Array(_) => "COMBO".to_owned(),
+                _ => "*".to_owned(),
+            };
+            let name = names
+                .and_then(|names| names.get(slot))
+                .and_then(Value::as_str)
+                .unwrap_or(&type_name)
+                .to_owned();
+            OutputSpec { type_name, name }
+        })
+        .collect()
+}
+
+fn read_inputs(
+    section: Option<&Value>,
+    need: InputNeed,
+    depth: usize,
+    inputs: &mut Vec<InputSpec>,
+) {
+    let Some(section) = section.and_then(Value::as_object) else {
+        return;
+    };
+    inputs.extend(
+        section
+            .iter()
+            .filter_map(|(name, spec)| InputSpec::from_json(name, spec, need, depth)),
+    );
+}
+
+impl InputSpec {
+    fn from_json(name: &str, spec: &Value, need: InputNeed, depth: usize) -> Option<Self> {
+        let empty = Map::new();
+        let (type_value, options) = match spec {
+            Value::Array(parts) => (
+                parts.first()?,
+                parts.get(1).and_then(Value::as_object).unwrap_or(&empty),
+            ),
+            // Hidden inputs of V1 nodes: "PROMPT".
+            other => (other, &empty),
+        };
+        let type_name = match type_value {
+            Value::String(type_name) => type_name.clone(),
+            Value::Array(_) => "COMBO".to_owned(),
+            _ => return None,
+        };
+        let flag = |key: &str| options.get(key).and_then(Value::as_bool) == Some(true);
+        let text = |key: &str| options.get(key).and_then(Value::as_str).map(str::to_owned);
+        let upload = if flag("image_upload") || flag("animated_image_upload") {
+            Some(Upload::Image)
+        } else if flag("video_upload") {
+            Some(Upload::Video)
+        } else if flag("audio_upload") {
+            Some(Upload::Audio)
+        } else if flag("file_upload") {
+            Some(Upload::File)
+        } else {
+            None
+        };
+        let control_after_generate = match options.get("control_after_generate") {
+            // V3 may name the initial mode instead of saying true.
+            Some(Value::Bool(on)) => *on,
+            Some(Value::String(_)) => true,
+            _ => false,
+        };
+        Some(Self {
+            name: name.to_owned(),
+            need,
+            kind: read_kind(&type_name, type_value, options, depth),
+            type_name,
+            default: options.get("default").cloned(),
+            tooltip: text("tooltip"),
+            display_name: text("display_name"),
+            control_after_generate,
+            upload,
+            force_input: flag("forceInput"),
+            socketless: flag("socketless"),
+            widget_type: text("widgetType"),
+        })
+    }
+
+    /// What its value is, as far as its type and its name tell.
+    #[must_use]
+    pub fn value_type(&self) -> ValueType {
+        match (&self.kind, self.upload) {
+            (_, Some(Upload::Image)) => ValueType::Image,
+            (_, Some(Upload::Video)) => ValueType::Video,
+            (_, Some(Upload::Audio)) => ValueType::Audio,
+            (_, Some(Upload::File)) => ValueType::File,
+            (InputKind::Integer { .. }, None) => ValueType::Integer,
+            (InputKind::Number { .. }, None) => ValueType::Number,
+            (InputKind::Boolean, None) => ValueType::Boolean,
+            (
+                InputKind::Text { .. } | InputKind::Choice { .. } | InputKind::DynamicChoice { .. },
+                None,
+            ) => ValueType::Text,
+            (_, None) => ValueType::of_comfy(&self.type_name),
+        }
+    }
+}
+
+fn read_kind(
+    type_name: &str,
+    type_value: &Value,
+    options: &Map<String, Value>,
+    depth: usize,
+) -> InputKind {
+    let float = |key: &str| options.get(key).and_then(Value::as_f64);
+    let integer = |key: &str| options.get(key).and_then(whole);
+    let flag = |key: &str| options.get(key).and_then(Value::as_bool) == Some(true);
+    match type_name {
+        "INT" => InputKind::Integer {
+            min: integer("min"),
+            max: integer("max"),
+            step: integer("step"),
+        },
+        "FLOAT" => InputKind::Number {
+            min: float("min"),
+            max: float("max"),
+            step: float("step"),
+            round: float("round"),
+        },
+        "BOOLEAN" => InputKind::Boolean,
+        "STRING" => InputKind::Text {
+            multiline: flag("multiline"),
+        },
+        "COMBO" => {
+            let choices = type_value
+                .as_array()
+                .or_else(|| options.get("options").and_then(Value::as_array));
+            InputKind::Choice {
+                choices: choices.cloned().unwrap_or_default(),
+                multiselect: flag("multiselect")
+                    || options.get("multi_select").is_some_and(Value::is_object),
+                remote: options.contains_key("remote") || choices.is_none(),
+            }
+        }
+        "COMFY_DYNAMICCOMBO_V3" if depth < MAX_TEMPLATE_DEPTH => InputKind::DynamicChoice {
+            options: options
+                .get("options")
+                .and_then(Value::as_array)
+                .map(|list| {
+                    list.iter()
+                        .filter_map(|option| {
+                            Some(DynamicOption {
+                                key: option.get("key")?.as_str()?.to_owned(),
+                                inputs: template_inputs(option.get("inputs"), depth),
+                            })
+                        })
+                        .collect()
+                })
+                .unwrap_or_default(),
+        },
+        "COMFY_AUTOGROW_V3" if depth < MAX_TEMPLATE_DEPTH => {
+            let template = options.get("template");
+            let member = |key: &str| template.and_then(|template| template.get(key));
+            let count = |key: &str| {
+                member(key)
+                    .and_then(Value::as_u64)
+                    .and_then(|count| usize::try_from(count).ok())
+            };
+            let names: Vec<String> = member("names")
+                .and_then(Value::as_array)
+                .map(|names| {
+                    names
+                        .iter()
+                        .filter_map(|name| name.as_str().map(str::to_owned))
+                        .collect()
+                })
+                .unwrap_or_default();
+            let named_max = if names.is_empty() { 100 } else { names.len() };
+            InputKind::Autogrow(Autogrow {
+                inputs: template_inputs(member("input"), depth),
+                prefix: member("prefix")
+                    .and_then(Value::as_str)
+                    .unwrap_or_default()
+                    .to_owned(),
+                names,
+                min: count("min").unwrap_or(1),
+                max: count("max").unwrap_or(named_max),
+            })
+        }
+        "COMFY_MATCHTYPE_V3" => {
+            let member = |key: &str| {
+                options
+                    .get("template")
+                    .and_then(|template| template.get(key))
+                    .and_then(Value::as_str)
+            };
+            InputKind::MatchType {
+                template_id: member("template_id").unwrap_or_default().to_owned(),
+                allowed_types: member("allowed_types").unwrap_or("*").to_owned(),
+            }
+        }
+        _ => InputKind::Other,
+    }
+}
+
+fn template_inputs(sections: Option<&Value>, depth: usize) -> Vec<InputSpec> {
+    let mut inputs = Vec::new();
+    for (section, need) in [
+        ("required", InputNeed::Required),
+        ("optional", InputNeed::Optional),
+    ] {
+        read_inputs(
+            sections.and_then(|sections| sections.get(section)),
+            need,
+            depth + 1,
+            &mut inputs,
+        );
+    }
+    inputs
+}
+
+/// A whole number of JSON, also where it was written as `8.0` or lies outside 64 bits.
+pub(super) fn whole(value: &Value) -> Option<i128> {
+    if let Some(small) = value.as_i64() {
+        return Some(i128::from(small));
+    }
+    if let Some(large) = value.as_u64() {
+        return Some(i128::from(large));
+    }
+    let float = value.as_f64()?;
+    // Casting saturates at the ends of i128, which is what a limit wants.
+    (float.fract() == 0.0).then_some(float as i128)
+}

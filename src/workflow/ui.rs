@@ -1,0 +1,93 @@
+//! The editor form of a workflow: what ComfyUI's web page saves.
+
+use super::read::{MAX_WORKFLOW_NODES, WorkflowError};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+/// A workflow in the editor format. Kept as the JSON it was, so that saving it again loses nothing.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct UiWorkflow {
+    raw: Map<String, Value>,
+}
+
+impl UiWorkflow {
+    /// Takes the parsed file, after checking that its parts have the shapes the rest relies on.
+    pub(super) fn from_json(raw: Map<String, Value>) -> Result<Self, WorkflowError> {
+        let workflow = Self { raw };
+        let mut nodes = check_nodes("the node list", workflow.raw.get("nodes"))?;
+        if let Some(definitions) = workflow.raw.get("definitions") {
+            let subgraphs = definitions.get("subgraphs").and_then(Value::as_array);
+            for subgraph in subgraphs.map(Vec::as_slice).unwrap_or_default() {
+                let name = subgraph
+                    .get("name")
+                    .and_then(Value::as_str)
+                    .unwrap_or("without name");
+                nodes += check_nodes(&format!("the subgraph \"{name}\""), subgraph.get("nodes"))?;
+            }
+        }
+        if nodes > MAX_WORKFLOW_NODES {
+            return Err(WorkflowError::TooManyNodes { nodes });
+        }
+        Ok(workflow)
+    }
+
+    /// The JSON of the file.
+    #[must_use]
+    pub fn raw(&self) -> &Map<String, Value> {
+        &self.raw
+    }
+
+    /// Class names used in the file with the number of nodes of each, subgraph definitions included, in order of first
+    /// use. Ids of subgraph definitions are left out.
+    #[must_use]
+    pub fn class_counts(&self) -> indexmap::IndexMap<&str, usize> {
+        let subgraphs = self
+            .raw
+            .get("definitions")
+            .and_then(|definitions| definitions.get("subgraphs"))
+            .and_then(Value::as_array)
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        let ids: std::collections::HashSet<&str> = subgraphs
+            .iter()
+            .filter_map(|subgraph| subgraph.get("id").and_then(Value::as_str))
+            .collect();
+        let lists = std::iter::once(self.raw.get("nodes"))
+            .chain(subgraphs.iter().map(|subgraph| subgraph.get("nodes")));
+        let mut counts = indexmap::IndexMap::new();
+        for node in lists.flatten().filter_map(Value::as_array).flatten() {
+            if let Some(class_type) = node.get("type").and_then(Value::as_str)
+                && !ids.contains(class_type)
+            {
+                *counts.entry(class_type).or_insert(0) += 1;
+            }
+        }
+        counts
+    }
+}
+
+fn check_nodes(place: &str, nodes: Option<&Value>) -> Result<usize, WorkflowError> {
+    let bad = |reason: String| WorkflowError::BadPart {
+        place: place.to_owned(),
+        reason,
+    };
+    let Some(nodes) = nodes.and_then(Value::as_array) else {
+        return Err(bad("is not a list of nodes".to_owned()));
+    };
+    for (index, node) in nodes.iter().enumerate() {
+        if !node.is_object() {
+            return Err(bad(format!("holds something else at position {index}")));
+        }
+        if !node
+            .get("id")
+            .is_some_and(|id| id.is_number() || id.is_string())
+        {
+            return Err(bad(format!("has a node without id at position {index}")));
+        }
+        if !node.get("type").is_some_and(Value::is_string) {
+            return Err(bad(format!("has a node without type at position {index}")));
+        }
+    }
+    Ok(nodes.len())
+}

@@ -1,0 +1,345 @@
+//! Workflow files: read, inspect, patch, check against a backend.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use comfyui_orchestrator::workflow::{
+    Broken, Control, NodeAddress, ObjectInfo, ParameterAddress, PatchError, Prompt, Reason, Role,
+    ValueType, WorkflowDocument, WorkflowError, inspect, patch, preflight, read, resolve, respell,
+};
+use serde_json::{Value, json};
+
+fn text_to_image() -> Value {
+    json!({
+        "4": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "sd\\v1-5.safetensors"}},
+        "5": {"class_type": "EmptyLatentImage", "inputs": {"width": 512, "height": 768, "batch_size": 1}},
+        "6": {"class_type": "CLIPTextEncode", "inputs": {"text": "a lighthouse", "clip": ["4", 1]}, "_meta": {"title": "Looks"}},
+        "7": {"class_type": "CLIPTextEncode", "inputs": {"text": "blurry", "clip": ["4", 1]}, "_meta": {"title": "Avoid"}},
+        "10": {"class_type": "LoadImage", "inputs": {"image": "a.png"}, "_meta": {"title": "Reference"}},
+        "11": {"class_type": "ControlNetApplyAdvanced", "inputs": {"positive": ["6", 0], "negative": ["7", 0], "image": ["10", 0], "strength": 1}},
+        "3": {"class_type": "KSampler", "inputs": {"seed": 18_446_744_073_709_551_615_u64, "steps": 20, "cfg": 8, "sampler_name": "euler",
+              "scheduler": "normal", "denoise": 1.0, "model": ["4", 0], "positive": ["11", 0], "negative": ["11", 1], "latent_image": ["5", 0]}},
+        "8": {"class_type": "VAEDecode", "inputs": {"samples": ["3", 0], "vae": ["4", 2]}},
+        "9": {"class_type": "SaveImage", "inputs": {"filename_prefix": "x", "images": ["8", 0]}, "_meta": {"title": "Save"}},
+    })
+}
+
+fn object_info() -> ObjectInfo {
+    let info = json!({
+        "CheckpointLoaderSimple": {"input": {"required": {"ckpt_name": [["sd/v1-5.safetensors", "other.ckpt"]]}},
+            "output": ["MODEL", "CLIP", "VAE"], "output_name": ["MODEL", "CLIP", "VAE"], "output_node": false},
+        "EmptyLatentImage": {"input": {"required": {"width": ["INT", {"default": 512, "min": 16, "max": 16384, "step": 8}],
+            "height": ["INT", {"default": 512, "min": 16, "max": 16384}], "batch_size": ["INT", {"default": 1, "min": 1, "max": 64}]}}, "output": ["LATENT"]},
+        "CLIPTextEncode": {"input": {"required": {"text": ["STRING", {"multiline": true}], "clip": ["CLIP"]}}, "output": ["CONDITIONING"]},
+        "LoadImage": {"input": {"required": {"image": [["b.png"], {"image_upload": true}]}}, "output": ["IMAGE", "MASK"]},
+        "ControlNetApplyAdvanced": {"input": {"required": {"positive": ["CONDITIONING"], "negative": ["CONDITIONING"], "image": ["IMAGE"],
+            "strength": ["FLOAT", {"min": 0.0, "max": 10.0}]}}, "output": ["CONDITIONING", "CONDITIONING"]},
+        "KSampler": {"input": {"required": {"model": ["MODEL"], "seed": ["INT", {"default": 0, "min": 0, "max": 18_446_744_073_709_551_615_u64, "control_after_generate": true}],
+            "steps": ["INT", {"min": 1, "max": 10000}], "cfg": ["FLOAT", {"min": 0.0, "max": 100.0}], "sampler_name": ["COMBO", {"options": ["euler", "heun"]}],
+            "scheduler": [["normal", "karras"]], "positive": ["CONDITIONING"], "negative": ["CONDITIONING"], "latent_image": ["LATENT"],
+            "denoise": ["FLOAT", {"min": 0.0, "max": 1.0}]}}, "output": ["LATENT"]},
+        "VAEDecode": {"input": {"required": {"samples": ["LATENT"], "vae": ["VAE"]}}, "output": ["IMAGE"]},
+        "SaveImage": {"input": {"required": {"images": ["IMAGE"], "filename_prefix": ["STRING", {"default": "ComfyUI"}]}, "hidden": {"prompt": "PROMPT"}},
+            "output": [], "output_node": true},
+    });
+    ObjectInfo::parse(info.to_string().as_bytes()).unwrap()
+}
+
+fn prompt_of(value: &Value) -> Prompt {
+    match read(value.to_string().as_bytes()).unwrap() {
+        WorkflowDocument::Api(prompt) => prompt,
+        WorkflowDocument::Ui(_) => panic!("read as an editor file"),
+    }
+}
+
+fn address(node_id: &str, class_type: &str, title: &str, input: &str) -> ParameterAddress {
+    ParameterAddress {
+        node: NodeAddress {
+            node_id: node_id.to_owned(),
+            class_type: class_type.to_owned(),
+            title: title.to_owned(),
+        },
+        input: input.to_owned(),
+    }
+}
+
+#[test]
+fn both_formats_are_read_and_everything_else_is_named() {
+    let prompt = prompt_of(&text_to_image());
+    assert_eq!(prompt.nodes.len(), 9);
+    assert_eq!(
+        prompt.nodes["3"].inputs["seed"],
+        json!(18_446_744_073_709_551_615_u64)
+    );
+    assert_eq!(serde_json::to_value(&prompt).unwrap(), text_to_image());
+
+    let posted = json!({"prompt": text_to_image(), "client_id": "x"});
+    assert_eq!(prompt_of(&posted), prompt);
+
+    let ui = json!({"nodes": [{"id": 1, "type": "Note", "ours": {"kept": true}}], "links": [], "version": 0.4, "future": 7});
+    match read(ui.to_string().as_bytes()).unwrap() {
+        WorkflowDocument::Ui(workflow) => {
+            assert_eq!(serde_json::to_value(&workflow).unwrap(), ui);
+        }
+        WorkflowDocument::Api(_) => panic!("read as a prompt"),
+    }
+    let python =
+        br#"{"1": {"class_type": "A", "inputs": {"x": NaN, "y": [-Infinity], "t": "NaN stays"}}}"#;
+    let Ok(WorkflowDocument::Api(python)) = read(python) else {
+        panic!("bare NaN is what Python writes");
+    };
+    assert_eq!(
+        Value::Object(python.nodes["1"].inputs.clone()),
+        json!({"x": null, "y": [null], "t": "NaN stays"})
+    );
+}
+
+#[test]
+fn hostile_files_get_a_message_in_bounded_time() {
+    let nested = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+    assert_eq!(read(nested.as_bytes()), Err(WorkflowError::TooDeep));
+    let large = vec![b' '; 200 * 1024 * 1024];
+    assert!(matches!(read(&large), Err(WorkflowError::TooLarge { bytes }) if bytes == large.len()));
+    for not_json in ["", "hello", "<!doctype html>", "{\"nodes\": [", "\u{0}"] {
+        assert!(
+            matches!(
+                read(not_json.as_bytes()),
+                Err(WorkflowError::NotJson { .. })
+            ),
+            "{not_json}"
+        );
+    }
+    for other in [
+        "[]",
+        "7",
+        "null",
+        "{}",
+        r#"{"a": {"b": 1}}"#,
+        r#"{"nodes": 3}"#,
+    ] {
+        assert!(
+            matches!(
+                read(other.as_bytes()),
+                Err(WorkflowError::NotAWorkflow { .. })
+            ),
+            "{other}: {:?}",
+            read(other.as_bytes())
+        );
+    }
+    let twice = br#"{"1": {"class_type": "A"}, "1": {"class_type": "B"}}"#;
+    assert_eq!(
+        read(twice),
+        Err(WorkflowError::DuplicateNode { id: "1".to_owned() })
+    );
+    let classless = br#"{"1": {"class_type": "A"}, "2": {"inputs": {}}}"#;
+    assert!(matches!(read(classless), Err(WorkflowError::BadNode { id, .. }) if id == "2"));
+    let shapeless = br#"{"nodes": [{"id": 1, "type": "A"}, 5]}"#;
+    assert!(matches!(
+        read(shapeless),
+        Err(WorkflowError::BadPart { .. })
+    ));
+}
+
+#[test]
+fn an_inspection_tells_what_can_be_set_and_what_is_made() {
+    let prompt = prompt_of(&text_to_image());
+    for object_info in [None, Some(&object_info())] {
+        let inspection = inspect(&prompt, object_info);
+        let suggested = |role: Role| {
+            inspection
+                .exposures
+                .iter()
+                .find(|exposure| exposure.role == role)
+                .map(|exposure| format!("{}", exposure.address))
+        };
+        assert_eq!(
+            suggested(Role::PositivePrompt).as_deref(),
+            Some("text of #6 \"Looks\" (CLIPTextEncode)")
+        );
+        assert_eq!(
+            suggested(Role::NegativePrompt).as_deref(),
+            Some("text of #7 \"Avoid\" (CLIPTextEncode)")
+        );
+        for role in [
+            Role::Seed,
+            Role::Steps,
+            Role::Cfg,
+            Role::Sampler,
+            Role::Scheduler,
+            Role::Width,
+            Role::Height,
+            Role::Denoise,
+            Role::Model,
+            Role::Loader,
+        ] {
+            assert!(suggested(role).is_some(), "{role:?}");
+        }
+        let loaders: Vec<_> = inspection.loaders().map(|field| field.value_type).collect();
+        assert_eq!(loaders, [ValueType::Image]);
+        let outputs: Vec<_> = inspection
+            .outputs
+            .iter()
+            .map(|port| (port.label.as_str(), port.value_type))
+            .collect();
+        assert_eq!(outputs, [("Save", ValueType::Image)]);
+        assert!(inspection.unknown_classes.is_empty());
+        assert_eq!(inspection.fields.len(), 15);
+    }
+    let with_info = inspect(&prompt, Some(&object_info()));
+    let seed = with_info
+        .field(&address("3", "KSampler", "", "seed"))
+        .unwrap();
+    assert_eq!(
+        seed.control,
+        Control::Integer {
+            min: Some(0),
+            max: Some(i128::from(u64::MAX)),
+            step: None,
+            seed: true
+        }
+    );
+}
+
+#[test]
+fn a_patch_finds_its_field_after_renumbering_and_checks_the_value() {
+    let info = object_info();
+    let mut value = text_to_image();
+    let renumbered = value.as_object_mut().unwrap().remove("6").unwrap();
+    value["60"] = renumbered;
+    value["11"]["inputs"]["positive"] = json!(["60", 0]);
+    let mut prompt = prompt_of(&value);
+    let text = address("6", "CLIPTextEncode", "Looks", "text");
+    assert_eq!(resolve(&prompt, &text).unwrap().node.node_id, "60");
+    patch(&mut prompt, &text, json!("a harbour"), Some(&info)).unwrap();
+    assert_eq!(prompt.nodes["60"].inputs["text"], json!("a harbour"));
+
+    let untitled = address("6", "CLIPTextEncode", "", "text");
+    assert!(matches!(
+        resolve(&prompt, &untitled),
+        Err(Broken::NodeGone { .. })
+    ));
+    let clip = address("60", "CLIPTextEncode", "Looks", "clip");
+    assert!(
+        matches!(resolve(&prompt, &clip), Err(Broken::Linked { source_node, .. }) if source_node == "4")
+    );
+    let gone = address("3", "KSampler", "", "eta");
+    assert!(matches!(
+        resolve(&prompt, &gone),
+        Err(Broken::InputGone { .. })
+    ));
+
+    let unchanged = prompt.clone();
+    let mut refused = |input: &str, value: Value| {
+        let result = patch(
+            &mut prompt,
+            &address("3", "KSampler", "", input),
+            value,
+            Some(&info),
+        );
+        result.unwrap_err()
+    };
+    assert!(matches!(
+        refused("steps", json!(0)),
+        PatchError::BelowMinimum { min, .. } if min == "1"
+    ));
+    assert_eq!(
+        refused("steps", json!(10001)).to_string(),
+        "steps of #3 KSampler is 10001, above its largest value 10000"
+    );
+    assert!(matches!(
+        refused("steps", json!("many")),
+        PatchError::WrongType { .. }
+    ));
+    assert!(matches!(
+        refused("steps", json!(1.5)),
+        PatchError::WrongType { .. }
+    ));
+    assert!(matches!(
+        refused("seed", json!(-1)),
+        PatchError::BelowMinimum { .. }
+    ));
+    assert_eq!(
+        refused("sampler_name", json!("eulerr")).to_string(),
+        "sampler_name of #3 KSampler is \"eulerr\", which is not one of its 2 choices (euler, heun)"
+    );
+    assert_eq!(prompt, unchanged);
+
+    let seed = address("3", "KSampler", "", "seed");
+    patch(&mut prompt, &seed, json!(u64::MAX), Some(&info)).unwrap();
+    assert_eq!(prompt.nodes["3"].inputs["seed"], json!(u64::MAX));
+    assert!(matches!(
+        patch(&mut prompt, &seed, json!("x"), None),
+        Err(PatchError::WrongType { .. })
+    ));
+    // Files in subfolders are not in the backend's list, and are good.
+    let image = address("10", "LoadImage", "Reference", "image");
+    patch(&mut prompt, &image, json!("run/1.png"), Some(&info)).unwrap();
+}
+
+#[test]
+fn preflight_names_what_a_backend_lacks_and_respell_speaks_its_dialect() {
+    let info = object_info();
+    let mut prompt = prompt_of(&text_to_image());
+    assert_eq!(preflight(&prompt, &info), []);
+    assert_eq!(respell(&mut prompt, &info), 1);
+    assert_eq!(
+        prompt.nodes["4"].inputs["ckpt_name"],
+        json!("sd/v1-5.safetensors")
+    );
+    assert_eq!(respell(&mut prompt, &info), 0);
+
+    let mut value = text_to_image();
+    value["4"]["inputs"]["ckpt_name"] = json!("flux.safetensors");
+    value["3"]["inputs"]["scheduler"] = json!("beta");
+    value["3"]["inputs"]["steps"] = json!(0);
+    value["8"]["class_type"] = json!("VAEDecodeTiled");
+    value["9"]["inputs"]
+        .as_object_mut()
+        .unwrap()
+        .remove("images");
+    let messages: Vec<String> = preflight(&prompt_of(&value), &info)
+        .iter()
+        .map(Reason::to_string)
+        .collect();
+    assert_eq!(
+        messages,
+        [
+            "lacks the node class VAEDecodeTiled (needed by #8)",
+            "lacks flux.safetensors (ckpt_name of #4 CheckpointLoaderSimple)",
+            "steps of #3 KSampler is 0, below its smallest value 1",
+            "does not offer \"beta\" for scheduler of #3 KSampler (normal, karras)",
+            "images of #9 \"Save\" (SaveImage) is required and has neither a value nor a link",
+        ]
+    );
+}
+
+#[test]
+fn the_whole_node_list_of_a_real_backend_is_understood() {
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../shared/comfyui/object_info-0.8.0.json"
+    );
+    let Ok(bytes) = std::fs::read(path) else {
+        println!("skipped: no {path}");
+        return;
+    };
+    let info = ObjectInfo::parse(&bytes).unwrap();
+    assert_eq!(info.classes.len(), 578);
+    let resize = info.get("ResizeImageMaskNode").unwrap();
+    assert_eq!(
+        resize.input("resize_type.width").unwrap().value_type(),
+        ValueType::Integer
+    );
+    assert_eq!(
+        info.get("BatchImagesNode")
+            .unwrap()
+            .input("images.image7")
+            .unwrap()
+            .type_name,
+        "IMAGE"
+    );
+    let names: Vec<&str> = info.get("KSampler").unwrap().inputs[..4]
+        .iter()
+        .map(|input| input.name.as_str())
+        .collect();
+    assert_eq!(names, ["model", "seed", "steps", "cfg"]);
+}
