@@ -10,6 +10,7 @@
 #[cfg(feature = "desktop")]
 pub mod app;
 pub mod artifacts;
+pub mod comfy;
 pub mod engine;
 pub mod fleet;
 pub mod project;
