@@ -55,7 +55,7 @@ pub enum BackendState {
 /// A compute device.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DeviceStatus {
-    /// For example "cuda:0 NVIDIA GeForce RTX 4090".
+    /// For example `cuda:0 NVIDIA GeForce RTX 4090`.
     pub name: String,
     /// Memory in all, bytes.
     pub vram_total: u64,
