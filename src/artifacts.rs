@@ -1,5 +1,7 @@
 //! Produced files: content-addressed references to images, videos, masks and latents.
 
 mod artifact;
+mod store;
 
 pub use artifact::{Artifact, ContentHash, Measures, Origin};
+pub use store::{ArtifactError, ArtifactStore, ArtifactWriter, StreamError};

@@ -13,6 +13,7 @@ pub mod artifacts;
 pub mod comfy;
 pub mod engine;
 pub mod fleet;
+pub mod media;
 pub mod project;
 pub mod store;
 pub mod workflow;

@@ -5,7 +5,7 @@ use rusqlite::{Connection, OpenFlags};
 use std::path::Path;
 use std::time::Duration;
 
-/// Marks a file as ours ("COrc" in ASCII), `PRAGMA application_id`.
+/// Marks a file as ours: `COrc` in ASCII, as `PRAGMA application_id`.
 const APPLICATION_ID: i32 = 0x434F_7263;
 
 /// Every migration in order; the first makes format 1.
