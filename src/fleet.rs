@@ -1,7 +1,14 @@
 //! Registered backends: configuration, health, capabilities, metrics.
 
+mod auth;
 mod backend;
+mod health;
+mod monitor;
+mod roster;
 mod status;
 
+pub use auth::{AuthError, auth_headers};
 pub use backend::{Auth, BackendConfig, Secret, TlsPolicy};
+pub use health::{Health, HttpHealth, LinkHealth};
+pub use roster::{Fleet, FleetError, FleetEvent, endpoint_of};
 pub use status::{BackendState, BackendStatus, DeviceStatus};

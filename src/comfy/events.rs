@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout, timeout_at};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -73,11 +74,13 @@ pub enum LinkEvent {
 pub struct EventReceiver {
     events: mpsc::Receiver<LinkEvent>,
     shared: Arc<Shared>,
+    task: JoinHandle<()>,
 }
 
 #[derive(Debug, Default)]
 struct Shared {
     reconnect: Notify,
+    hurry: Notify,
     unknown: AtomicU64,
     unreadable: AtomicU64,
     dropped: AtomicU64,
@@ -93,6 +96,18 @@ impl EventReceiver {
     /// client id closes, the server forgets the newer one, which stays open and receives nothing any more.
     pub fn reconnect(&self) {
         self.shared.reconnect.notify_one();
+    }
+
+    /// Cuts the wait before the next attempt to connect short: the server is known to be there again.
+    pub fn hurry(&self) {
+        self.shared.hurry.notify_one();
+    }
+
+    /// Closes the connection and returns when it is gone, so that another one may use the client id.
+    pub async fn close(self) {
+        drop(self.events);
+        // The task does not panic; were it to, its connection would be gone as well.
+        let _ = self.task.await;
     }
 
     /// Messages of unknown type so far.
@@ -127,8 +142,12 @@ pub fn connect(client: Client, client_id: String, options: SocketOptions) -> Eve
         sender,
         shared: Arc::clone(&shared),
     };
-    tokio::spawn(link.run());
-    EventReceiver { events, shared }
+    let task = tokio::spawn(link.run());
+    EventReceiver {
+        events,
+        shared,
+        task,
+    }
 }
 
 /// How long to wait before connection attempt number `attempt` (0 for the first after a good connection) for a `random`
@@ -192,6 +211,7 @@ impl Link {
             tokio::select! {
                 () = sleep(wait) => {}
                 () = self.shared.reconnect.notified() => {}
+                () = self.shared.hurry.notified() => {}
                 () = self.sender.closed() => return,
             }
         }
