@@ -6,6 +6,7 @@ mod check;
 mod data;
 mod document;
 mod edit;
+mod format;
 mod history;
 pub(crate) mod id;
 mod layout;
@@ -16,6 +17,10 @@ pub use check::{LinkRefusal, MAX_JSON_DEPTH, NodeFault, takes_many};
 pub use data::{DataType, Integer, Literal};
 pub use document::{Frame, Link, PortRef, Project, WorkflowFile};
 pub use edit::{Applied, Edit, EditError, Touched};
+pub use format::{
+    FORMAT_VERSION, FormatError, MAX_PROJECT_BYTES, ProjectFormat, portable_schema,
+    read_folder_form, read_portable_form, write_folder_form, write_portable_form,
+};
 pub use history::{History, MAX_UNDO_STEPS};
 pub use id::{BackendId, FrameId, LinkId, NodeId, PortId, ProjectId};
 pub use layout::DEFAULT_NODE_WIDTH;

@@ -6,6 +6,7 @@
 mod database;
 mod error;
 mod instance;
+pub mod project_folder;
 mod registry;
 mod runs;
 mod worker;

@@ -223,8 +223,28 @@ pub enum Literal {
     Number(f64),
     /// True or false.
     Boolean(bool),
-    /// Any JSON document.
-    Json(serde_json::Value),
+    /// Any JSON document. In files it is a string that holds the JSON: RON has no null, and the text keeps every digit.
+    Json(
+        #[serde(with = "json_text")]
+        #[schemars(with = "String")]
+        serde_json::Value,
+    ),
+}
+
+/// A JSON document as a string that holds its text.
+mod json_text {
+    use serde::{Deserialize, Deserializer, Serializer, de, ser};
+    use serde_json::Value;
+
+    pub fn serialize<S: Serializer>(json: &Value, serializer: S) -> Result<S::Ok, S::Error> {
+        let text = serde_json::to_string(json).map_err(ser::Error::custom)?;
+        serializer.serialize_str(&text)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        serde_json::from_str(&text).map_err(de::Error::custom)
+    }
 }
 
 impl Literal {
