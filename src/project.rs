@@ -12,6 +12,9 @@ pub(crate) mod id;
 mod layout;
 mod links;
 mod node;
+mod open_fan_outs;
+mod template;
+mod validate;
 
 pub use check::{LinkRefusal, MAX_JSON_DEPTH, NodeFault, takes_many};
 pub use data::{DataType, Integer, Literal};
@@ -30,4 +33,9 @@ pub use node::{
     Fallback, FanOutNode, FanOutSource, InputNode, InputValue, MergeFailurePolicy, MergeMode,
     MergeNode, MergeScope, Node, NodeKind, NodeKindName, OnFailure, OutputNode, Port, PortBinding,
     PortNeed, RetryPolicy, SeedOrder, WorkflowName, WorkflowNode,
+};
+pub use open_fan_outs::{MAX_OPEN_FAN_OUTS, MergeFault, OpenFanOuts};
+pub use template::{TemplateError, TemplatePart, parse_template};
+pub use validate::{
+    CONTACT_SHEET_CELL_PX, MAX_FAN_OUT_VALUES, Problem, ProblemKind, WorkflowFacts, validate,
 };

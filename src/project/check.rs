@@ -223,12 +223,13 @@ pub(super) fn check_values(node: &Node) -> Result<(), NodeFault> {
     Ok(())
 }
 
-/// The first thing wrong with how the node is built: ports, labels, axes.
-pub(super) fn check_shape(node: &Node) -> Result<(), NodeFault> {
+/// Everything wrong with how the node is built: ports, labels, axes.
+pub(super) fn shape_faults(node: &Node) -> Vec<NodeFault> {
+    let mut faults = Vec::new();
     let mut port_ids = HashSet::new();
     for port in node.inputs.iter().chain(&node.outputs) {
         if !port_ids.insert(port.id) {
-            return Err(NodeFault::DuplicatePort(port.id));
+            faults.push(NodeFault::DuplicatePort(port.id));
         }
     }
     match &node.kind {
@@ -237,13 +238,13 @@ pub(super) fn check_shape(node: &Node) -> Result<(), NodeFault> {
             let mut addresses = BTreeSet::new();
             for parameter in &workflow.parameters {
                 if parameter.label.trim().is_empty() {
-                    return Err(NodeFault::EmptyLabel);
-                }
-                if !labels.insert(&parameter.label) {
-                    return Err(NodeFault::DuplicateLabel(parameter.label.clone()));
+                    faults.push(NodeFault::EmptyLabel);
+                } else if !labels.insert(&parameter.label) {
+                    faults.push(NodeFault::DuplicateLabel(parameter.label.clone()));
                 }
                 if !addresses.insert(&parameter.address) {
-                    return Err(NodeFault::DuplicateParameter(parameter.address.to_string()));
+                    let field = parameter.address.to_string();
+                    faults.push(NodeFault::DuplicateParameter(field));
                 }
             }
             let mut replaced = BTreeSet::new();
@@ -251,7 +252,7 @@ pub(super) fn check_shape(node: &Node) -> Result<(), NodeFault> {
                 if let PortBinding::Parameter(address) = &port.binding
                     && !replaced.insert(address)
                 {
-                    return Err(NodeFault::DuplicateParameterPort(address.to_string()));
+                    faults.push(NodeFault::DuplicateParameterPort(address.to_string()));
                 }
             }
         }
@@ -259,7 +260,7 @@ pub(super) fn check_shape(node: &Node) -> Result<(), NodeFault> {
             let mut names = BTreeSet::new();
             for (name, _) in fan_out.source.axes() {
                 if !names.insert(name) {
-                    return Err(NodeFault::DuplicateAxis(name.to_owned()));
+                    faults.push(NodeFault::DuplicateAxis(name.to_owned()));
                 }
             }
         }
@@ -267,7 +268,7 @@ pub(super) fn check_shape(node: &Node) -> Result<(), NodeFault> {
             if let (InputValue::Literal(literal), Some(port)) = (&input.value, node.outputs.first())
                 && !port.data_type.accepts(literal.data_type())
             {
-                return Err(NodeFault::WrongValueType {
+                faults.push(NodeFault::WrongValueType {
                     value: literal.data_type(),
                     port: port.data_type,
                 });
@@ -275,11 +276,10 @@ pub(super) fn check_shape(node: &Node) -> Result<(), NodeFault> {
         }
         NodeKind::Output(_) | NodeKind::Condition(_) | NodeKind::Merge(_) => {}
     }
-    if node.layout_fits() {
-        Ok(())
-    } else {
-        Err(NodeFault::WrongPorts)
+    if !node.layout_fits() {
+        faults.push(NodeFault::WrongPorts);
     }
+    faults
 }
 
 /// Whether a value can be kept in a file: numbers finite, JSON not too deep.

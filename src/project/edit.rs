@@ -1,6 +1,6 @@
 //! Every change of the document, each with its exact inverse.
 
-use super::check::{LinkRefusal, NodeFault, check_literal, check_shape, check_values};
+use super::check::{LinkRefusal, NodeFault, check_literal, check_values, shape_faults};
 use super::data::Literal;
 use super::document::{Frame, Link, Project, WorkflowFile};
 use super::id::{FrameId, LinkId, NodeId};
@@ -629,9 +629,10 @@ impl Project {
     }
 
     fn check_node(&self, node: &Node) -> Result<(), EditError> {
-        check_values(node)
-            .and_then(|()| check_shape(node))
-            .map_err(|fault| node_error(node, fault))?;
+        check_values(node).map_err(|fault| node_error(node, fault))?;
+        if let Some(fault) = shape_faults(node).into_iter().next() {
+            return Err(node_error(node, fault));
+        }
         match &node.kind {
             NodeKind::Workflow(workflow) if !self.workflows.contains_key(&workflow.workflow) => {
                 Err(EditError::UnknownWorkflow(workflow.workflow.clone()))

@@ -297,6 +297,10 @@ fn unknown_kind(bytes: &[u8]) -> Option<String> {
     }
     #[derive(Deserialize)]
     struct KindOnly {
+        #[allow(
+            clippy::zero_sized_map_values,
+            reason = "serde reads an externally tagged enum as a map"
+        )]
         kind: BTreeMap<String, IgnoredAny>,
     }
     let known = [

@@ -466,7 +466,7 @@ pub enum SeedOrder {
 }
 
 /// Settings of a Merge node.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MergeNode {
     /// What it makes of what arrives.
@@ -481,17 +481,6 @@ pub struct MergeNode {
     /// The contact sheet it draws of a list of pictures.
     #[serde(default)]
     pub contact_sheet: ContactSheet,
-}
-
-impl Default for MergeNode {
-    fn default() -> Self {
-        Self {
-            mode: MergeMode::default(),
-            closes: MergeScope::default(),
-            on_failed: MergeFailurePolicy::default(),
-            contact_sheet: ContactSheet::default(),
-        }
-    }
 }
 
 /// What a Merge makes of what arrives.
