@@ -11,6 +11,7 @@
 pub mod app;
 pub mod artifacts;
 pub mod comfy;
+pub mod builtin;
 pub mod engine;
 pub mod fleet;
 pub mod media;
