@@ -6,6 +6,7 @@ mod failure;
 mod handle;
 mod id;
 mod live;
+pub mod local;
 pub mod machine;
 mod plan;
 mod value;

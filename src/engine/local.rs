@@ -1,0 +1,108 @@
+//! Work on this machine: read inputs, evaluate conditions, draw contact sheets, write outputs.
+//!
+//! Everything here blocks (disk, decoding); the executor calls [`perform`] where blocking is allowed. Doing the same work
+//! twice gives the same result and adds nothing, so work that a crash cut off is simply done again.
+
+mod condition;
+mod contact_sheet;
+mod load;
+mod provenance;
+mod template;
+mod text;
+mod write;
+
+pub use condition::check_expression;
+pub use template::{TemplateError, check_template};
+
+use super::command::RunFolders;
+use super::failure::{Failure, FailureClass};
+use super::machine::{LocalOutcome, LocalTask, LocalWork};
+use super::value::Value;
+use crate::artifacts::{ArtifactError, ArtifactStore};
+use crate::project::{DataType, Node, Project};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+/// What local work of a run needs to know.
+#[derive(Clone, Copy, Debug)]
+pub struct LocalContext<'a> {
+    /// Where produced files are kept.
+    pub artifacts: &'a ArtifactStore,
+    /// The project as it was when the run started.
+    pub project: &'a Project,
+    /// Where the run reads and writes.
+    pub folders: &'a RunFolders,
+    /// Unix time in milliseconds when the run was created; file names and provenance depend on it, not on the clock.
+    pub run_created_ms: u64,
+}
+
+/// Does the work. Blocks.
+///
+/// # Errors
+/// A [`Failure`] of class `Local` whose message says what went wrong, with what, and what to do.
+pub fn perform(work: &LocalWork, context: LocalContext) -> Result<LocalOutcome, Failure> {
+    let node = context.project.nodes.get(&work.node_id);
+    match &work.task {
+        LocalTask::Load { value, data_type } => {
+            load::load(value, *data_type, context).map(LocalOutcome::Loaded)
+        }
+        LocalTask::Decide { expression, value } => {
+            condition::decide(expression, value, &work.labels).map(LocalOutcome::Decided)
+        }
+        LocalTask::DrawSheet { sheet, elements } => {
+            let title = format!("{} · {}", context.project.name, title_of(node));
+            let png = contact_sheet::draw(*sheet, &title, elements, context.artifacts)?;
+            let artifact = context
+                .artifacts
+                .store_bytes(&png, DataType::Image, "contact-sheet.png")
+                .map_err(|error| artifact_failure(&error))?;
+            Ok(LocalOutcome::SheetDrawn(Value::Artifact(Arc::new(
+                artifact,
+            ))))
+        }
+        LocalTask::Write {
+            template,
+            value,
+            ordinal,
+        } => write::write(work, template, value, *ordinal, context).map(LocalOutcome::Written),
+    }
+}
+
+fn title_of(node: Option<&Node>) -> &str {
+    node.map_or("node", |node| node.title.as_str())
+}
+
+fn failure(message: impl Into<String>) -> Failure {
+    Failure::new(FailureClass::Local, message)
+}
+
+fn artifact_failure(error: &ArtifactError) -> Failure {
+    failure(error.to_string())
+}
+
+/// What a person reads when the disk refuses something.
+fn io_failure(doing: &str, path: &Path, error: &io::Error) -> Failure {
+    let advice = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "the disk is full; free some space and retry"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "no permission; change the folder's permissions or choose another folder, and retry"
+        }
+        io::ErrorKind::ReadOnlyFilesystem => {
+            "the disk is read-only; choose another folder and retry"
+        }
+        io::ErrorKind::NotADirectory => {
+            "a file lies where a folder is needed; move it away or choose another folder, and retry"
+        }
+        io::ErrorKind::NotFound => "it is not there; check the path and retry",
+        _ => "",
+    };
+    let path = path.display();
+    if advice.is_empty() {
+        failure(format!("{doing} failed ({error}): {path}"))
+    } else {
+        failure(format!("{doing} failed: {advice}: {path}"))
+    }
+}

@@ -1,0 +1,342 @@
+//! File names of outputs: a template with placeholders becomes a path that is safe on every system.
+
+use crate::engine::value::Labels;
+use thiserror::Error;
+
+/// Length of a template in characters.
+const MAX_TEMPLATE_CHARS: usize = 500;
+
+/// Folders and file name together.
+const MAX_SEGMENTS: usize = 8;
+
+/// Bytes of one segment, extension included. Common file systems allow 255; this leaves room for ` (2)`.
+const MAX_SEGMENT_BYTES: usize = 180;
+
+/// Width of a padded number.
+const MAX_INDEX_WIDTH: usize = 12;
+
+/// Why a template cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum TemplateError {
+    /// There is nothing in it.
+    #[error(
+        "the file name template is empty; write for example {{project}}/{{node}}/{{label}}_{{index:04}}.{{ext}}"
+    )]
+    Empty,
+    /// It is too long or has too many folders.
+    #[error(
+        "the file name template is too long; up to {MAX_TEMPLATE_CHARS} characters and {MAX_SEGMENTS} levels are possible"
+    )]
+    TooLong,
+    /// It would lead out of the output folder.
+    #[error(
+        "the file name template leads out of the output folder (\"{segment}\"); use folder names below it only"
+    )]
+    Escapes {
+        /// The part that does.
+        segment: String,
+    },
+    /// A placeholder is not known.
+    #[error(
+        "the file name template has the unknown placeholder {{{name}}}; there are {{project}} {{node}} {{label}} {{label:AXIS}} {{index}} {{index:04}} {{ext}} {{run}} {{date}}"
+    )]
+    UnknownPlaceholder {
+        /// What stands between the braces.
+        name: String,
+    },
+    /// A brace is not closed, or closes nothing.
+    #[error(
+        "the file name template has a brace without its partner; write {{{{ or }}}} for a brace itself"
+    )]
+    LonelyBrace,
+}
+
+/// What the placeholders of one file stand for.
+#[derive(Clone, Debug)]
+pub(super) struct FileFacts<'a> {
+    /// The project's name.
+    pub project: &'a str,
+    /// The Output node's title.
+    pub node: &'a str,
+    /// The labels of what is written.
+    pub labels: &'a Labels,
+    /// The file's ordinal.
+    pub index: u32,
+    /// Extension without dot.
+    pub extension: &'a str,
+    /// Short name of the run.
+    pub run: &'a str,
+    /// The day of the run, `2026-01-31`.
+    pub date: &'a str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Piece {
+    Text(String),
+    Project,
+    Node,
+    Labels,
+    Label(String),
+    Index { width: usize },
+    Extension,
+    Run,
+    Date,
+}
+
+/// Checks an Output's file name template.
+///
+/// # Errors
+/// [`TemplateError`].
+pub fn check_template(template: &str) -> Result<(), TemplateError> {
+    parse(template).map(|_segments| ())
+}
+
+/// The path segments of a file below the output folder. Each is harmless on Windows, macOS and Linux, whatever the names
+/// and labels are. A template without `{ext}` gets it at the end.
+pub(super) fn expand(template: &str, facts: &FileFacts) -> Result<Vec<String>, TemplateError> {
+    let segments = parse(template)?;
+    Ok(segments
+        .iter()
+        .map(|pieces| harmless_segment(&fill(pieces, facts)))
+        .collect())
+}
+
+fn parse(template: &str) -> Result<Vec<Vec<Piece>>, TemplateError> {
+    if template.trim().is_empty() {
+        return Err(TemplateError::Empty);
+    }
+    if template.chars().count() > MAX_TEMPLATE_CHARS {
+        return Err(TemplateError::TooLong);
+    }
+    let mut segments = Vec::new();
+    for text in split_segments(template) {
+        let is_drive =
+            matches!(text.as_bytes(), [letter, b':', ..] if letter.is_ascii_alphabetic());
+        if text.trim().is_empty() || is_drive || text.trim().chars().all(|letter| letter == '.') {
+            return Err(TemplateError::Escapes { segment: text });
+        }
+        segments.push(parse_segment(&text)?);
+    }
+    if segments.len() > MAX_SEGMENTS {
+        return Err(TemplateError::TooLong);
+    }
+    if let Some(last) = segments.last_mut()
+        && !last.contains(&Piece::Extension)
+    {
+        last.push(Piece::Text(".".to_owned()));
+        last.push(Piece::Extension);
+    }
+    Ok(segments)
+}
+
+/// Splits at slashes of either kind outside braces: an axis may be named `a/b`.
+fn split_segments(template: &str) -> Vec<String> {
+    let mut segments = vec![String::new()];
+    let mut is_inside = false;
+    for letter in template.chars() {
+        match letter {
+            '{' => is_inside = true,
+            '}' => is_inside = false,
+            _ => {}
+        }
+        if matches!(letter, '/' | '\\') && !is_inside {
+            segments.push(String::new());
+        } else if let Some(segment) = segments.last_mut() {
+            segment.push(letter);
+        }
+    }
+    segments
+}
+
+fn parse_segment(text: &str) -> Result<Vec<Piece>, TemplateError> {
+    let mut pieces = Vec::new();
+    let mut plain = String::new();
+    let mut letters = text.chars().peekable();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '{' if letters.next_if_eq(&'{').is_some() => plain.push('{'),
+            '}' if letters.next_if_eq(&'}').is_some() => plain.push('}'),
+            '}' => return Err(TemplateError::LonelyBrace),
+            '{' => {
+                let mut name = String::new();
+                loop {
+                    match letters.next() {
+                        Some('}') => break,
+                        Some('{') | None => return Err(TemplateError::LonelyBrace),
+                        Some(letter) => name.push(letter),
+                    }
+                }
+                if !plain.is_empty() {
+                    pieces.push(Piece::Text(std::mem::take(&mut plain)));
+                }
+                pieces.push(placeholder(&name)?);
+            }
+            letter => plain.push(letter),
+        }
+    }
+    if !plain.is_empty() {
+        pieces.push(Piece::Text(plain));
+    }
+    Ok(pieces)
+}
+
+fn placeholder(name: &str) -> Result<Piece, TemplateError> {
+    let unknown = || TemplateError::UnknownPlaceholder {
+        name: name.to_owned(),
+    };
+    match name.split_once(':') {
+        None => match name {
+            "project" => Ok(Piece::Project),
+            "node" => Ok(Piece::Node),
+            "label" => Ok(Piece::Labels),
+            "index" => Ok(Piece::Index { width: 0 }),
+            "ext" => Ok(Piece::Extension),
+            "run" => Ok(Piece::Run),
+            "date" => Ok(Piece::Date),
+            _ => Err(unknown()),
+        },
+        Some(("label", axis)) if !axis.is_empty() => Ok(Piece::Label(axis.to_owned())),
+        Some(("index", width)) => width
+            .parse()
+            .ok()
+            .filter(|&width| width <= MAX_INDEX_WIDTH)
+            .map(|width| Piece::Index { width })
+            .ok_or_else(unknown),
+        Some(_) => Err(unknown()),
+    }
+}
+
+fn fill(pieces: &[Piece], facts: &FileFacts) -> String {
+    let mut filled = String::new();
+    let mut was_empty = false;
+    for piece in pieces {
+        let value = match piece {
+            Piece::Text(text) => text.clone(),
+            Piece::Project => flat(facts.project),
+            Piece::Node => flat(facts.node),
+            Piece::Labels => flat(&labels_text(facts.labels)),
+            Piece::Label(axis) => flat(facts.labels.get(axis).map_or("", |value| value.as_str())),
+            Piece::Index { width } => format!("{:0width$}", facts.index, width = *width),
+            Piece::Extension => flat(facts.extension),
+            Piece::Run => facts.run.to_owned(),
+            Piece::Date => facts.date.to_owned(),
+        };
+        // An empty placeholder takes one separator beside it along: no "_0001.png", no "a__b.png".
+        let value = match (was_empty, filled.is_empty()) {
+            (true, true) => value.trim_start_matches(['_', '-', ' ']),
+            _ => value.as_str(),
+        };
+        was_empty = value.is_empty();
+        if was_empty && filled.ends_with(['_', '-', ' ']) {
+            filled.pop();
+        }
+        filled.push_str(value);
+    }
+    filled
+}
+
+/// `seed=3_style=noir`: every label, by axis.
+fn labels_text(labels: &Labels) -> String {
+    labels
+        .iter()
+        .map(|(axis, value)| format!("{axis}={value}"))
+        .collect::<Vec<_>>()
+        .join("_")
+}
+
+/// A value as part of a file name: one line, no separators.
+fn flat(value: &str) -> String {
+    value
+        .chars()
+        .filter(|&letter| !is_invisible(letter))
+        .map(|letter| {
+            if letter.is_control()
+                || matches!(letter, '<' | '>' | ':' | '"' | '/' | '\\' | '|' | '?' | '*')
+            {
+                '_'
+            } else {
+                letter
+            }
+        })
+        .collect::<String>()
+        .trim()
+        .to_owned()
+}
+
+/// Characters that show nothing or turn the direction of writing, and so make a name look like another.
+fn is_invisible(letter: char) -> bool {
+    matches!(letter, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+/// A segment that every system takes: no reserved name or character, no dot or space at its ends, not too long. A segment
+/// that had to be cut ends in a hash of the whole, so that different names stay different.
+fn harmless_segment(text: &str) -> String {
+    let clean = flat(text);
+    let clean = clean
+        .trim_start_matches(['.', ' '])
+        .trim_end_matches(['.', ' ']);
+    let (stem, extension) = match clean.rsplit_once('.') {
+        Some((stem, extension)) if extension.len() <= 16 => (stem, Some(extension)),
+        _ => (clean, None),
+    };
+    let mut name = if stem.is_empty() {
+        "untitled".to_owned()
+    } else {
+        stem.to_owned()
+    };
+    let extension_bytes = extension.map_or(0, |extension| extension.len() + 1);
+    if name.len() + extension_bytes > MAX_SEGMENT_BYTES {
+        let hash = blake3::hash(clean.as_bytes()).to_hex();
+        let hash = hash.get(..8).unwrap_or_default();
+        let room = MAX_SEGMENT_BYTES - extension_bytes - hash.len() - 1;
+        name.truncate(name.floor_char_boundary(room));
+        name.truncate(name.trim_end_matches(['.', ' ']).len());
+        name.push('~');
+        name.push_str(hash);
+    }
+    if is_reserved(&name) {
+        name.push('_');
+    }
+    match extension {
+        Some(extension) => format!("{name}.{extension}"),
+        None => name,
+    }
+}
+
+/// Names that are devices on Windows, with or without extension.
+/// <https://learn.microsoft.com/windows/win32/fileio/naming-a-file>
+fn is_reserved(stem: &str) -> bool {
+    let base = stem.split('.').next().unwrap_or_default().trim_end();
+    let base = base.to_uppercase();
+    if matches!(
+        base.as_str(),
+        "CON" | "PRN" | "AUX" | "NUL" | "CONIN$" | "CONOUT$"
+    ) {
+        return true;
+    }
+    let mut letters = base.chars();
+    let last = letters.next_back();
+    matches!(letters.as_str(), "COM" | "LPT")
+        && last.is_some_and(|last| matches!(last, '0'..='9' | '¹' | '²' | '³'))
+}
+
+/// The day of a Unix time in milliseconds, UTC, as `2026-01-31`. The day of a run is the same wherever and whenever its
+/// files are written again. Algorithm: Howard Hinnant, `civil_from_days`,
+/// <https://howardhinnant.github.io/date_algorithms.html>.
+pub(super) fn day_of(unix_ms: u64) -> String {
+    let days = (unix_ms / 86_400_000) as i64 + 719_468;
+    let era = days.div_euclid(146_097);
+    let day_of_era = days.rem_euclid(146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 {
+        month_from_march + 3
+    } else {
+        month_from_march - 9
+    };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}")
+}
