@@ -8,6 +8,7 @@ mod id;
 mod live;
 pub mod local;
 pub mod machine;
+pub mod placement;
 mod plan;
 mod value;
 
@@ -20,5 +21,5 @@ pub use failure::{Failure, FailureClass};
 pub use handle::{CommandError, EngineHandle};
 pub use id::{AttemptId, IndexPath, ItemId, RunId};
 pub use live::{EngineEvent, Preview, Progress};
-pub use plan::Plan;
+pub use plan::{MAX_ITEMS_PER_RUN, Plan, PlanProblem};
 pub use value::{Labels, ListElement, Value};

@@ -102,7 +102,8 @@ pub enum RunEventBody {
         /// The attempt that made them; none for work done here or taken from the cache.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         attempt_id: Option<AttemptId>,
-        /// Output port → value. Empty for a `FanOut` and a Condition: what leaves them follows from the plan.
+        /// Output port → value. Empty for a `FanOut`, whose values follow from the plan; a Condition names the one
+        /// port the value left by.
         outputs: BTreeMap<PortId, Value>,
         /// Remarks for a person ("3 of 4 not used").
         #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -3,9 +3,328 @@
 //! [`Machine::step`] takes one [`Input`] (a fact or a wish) and returns [`Effect`]s (orders). It knows no clock, no network,
 //! no disk and no randomness; time and ids come in as data. The executor performs the orders and feeds the facts back.
 //! Orders of one step are performed in their order, and every [`Effect::Record`] is durable before a later order starts.
+//!
+//! How it works: what leaves an output is a token (a value, or the reason why there is none) at an index path. Tokens join
+//! into items ([`flow`]), a Merge gathers them into groups ([`merge`]), Ready items get backends ([`schedule`]), ended
+//! attempts are judged ([`attempts`]). A log is replayed by the same code ([`replay`]): events that follow from others are
+//! made again and met in the log; those a crash cut off are recorded afterwards.
 
+mod attempts;
 mod effect;
+mod flow;
 mod input;
+mod merge;
+mod path;
+mod reopen;
+mod replay;
+mod run;
+mod schedule;
+mod values;
 
 pub use effect::{Effect, LocalTask, LocalWork, ServerCache, Submission};
 pub use input::{AttemptOutputs, Availability, BackendFacts, Input, LocalOutcome};
+
+use crate::artifacts::ContentHash;
+use crate::engine::event::{ItemState, RunEvent, RunEventBody, RunState};
+use crate::engine::failure::Failure;
+use crate::engine::id::{AttemptId, ItemId, RunId};
+use crate::engine::placement::Estimates;
+use crate::engine::plan::Plan;
+use crate::project::BackendId;
+use attempts::{Attempt, PairHealth};
+use flow::End;
+use run::{ItemIndex, Run};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+/// Prompts at one backend at a time: one running, one waiting, so that our queue stays ours and no GPU idles.
+pub const ATTEMPTS_AHEAD_PER_BACKEND: usize = 2;
+/// Local tasks ordered at a time.
+pub const LOCAL_TASKS_AT_ONCE: usize = 4;
+
+/// All runs, and what is known of the backends.
+#[derive(Debug, Default)]
+pub struct Machine {
+    runs: BTreeMap<RunId, Run>,
+    /// Restored runs that were not yet taken up again.
+    dormant: std::collections::BTreeSet<RunId>,
+    backends: BTreeMap<BackendId, BackendFacts>,
+    attempts: HashMap<AttemptId, Attempt>,
+    /// Live attempts per backend, in order of submission.
+    load: BTreeMap<BackendId, Vec<AttemptId>>,
+    estimates: Estimates,
+    pairs: HashMap<(ContentHash, BackendId), PairHealth>,
+    /// What a failed attempt taught: this backend cannot run this workflow.
+    learned_unable: HashMap<(ContentHash, BackendId), Failure>,
+    /// Local work that was ordered and not answered.
+    local_running: HashMap<ItemId, (RunId, ItemIndex)>,
+    /// The earliest wake-up that was ordered.
+    wake_at_ms: Option<u64>,
+    effects: Vec<Effect>,
+}
+
+impl Machine {
+    /// A machine without runs and backends.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes one fact or wish, and gives the orders that follow. Facts about what is unknown or long over (a duplicate, a
+    /// late answer) change nothing. `now_ms` is Unix time in milliseconds; it may stand still or jump.
+    pub fn step(&mut self, now_ms: u64, input: Input) -> Vec<Effect> {
+        match input {
+            Input::Start { run_id, plan } => self.start(now_ms, run_id, plan),
+            Input::CancelRun { run_id } => self.cancel_run(run_id),
+            Input::CancelItem { run_id, item_id } => self.cancel_item(now_ms, run_id, item_id),
+            Input::PauseRun { run_id } => {
+                if let Some(run) = self.runs.get_mut(&run_id)
+                    && run.state == RunState::Running
+                {
+                    run.set_run_state(RunState::Paused);
+                }
+            }
+            Input::ResumeRun { run_id } => self.resume_run(now_ms, run_id),
+            Input::RetryFailed { run_id } => self.retry_failed(now_ms, run_id),
+            Input::Backend(facts) => self.backend_known(facts),
+            Input::BackendRemoved { backend_id } => {
+                self.backends.remove(&backend_id);
+                self.check_all_nodes();
+            }
+            Input::AttemptAccepted { attempt_id } => self.attempt_accepted(attempt_id),
+            Input::AttemptStarted { attempt_id } => self.attempt_started(now_ms, attempt_id),
+            Input::AttemptEnded {
+                attempt_id,
+                outcome,
+            } => self.attempt_ended(now_ms, attempt_id, outcome),
+            Input::LocalEnded { item_id, outcome } => self.local_ended(item_id, outcome),
+            Input::Tick => {}
+        }
+        self.finish_step(now_ms)
+    }
+
+    /// The state of a run.
+    #[must_use]
+    pub fn run_state(&self, run_id: RunId) -> Option<RunState> {
+        self.runs.get(&run_id).map(|run| run.state)
+    }
+
+    /// The plan of a run.
+    #[must_use]
+    pub fn plan(&self, run_id: RunId) -> Option<&Arc<Plan>> {
+        self.runs.get(&run_id).map(|run| &run.plan)
+    }
+
+    /// The state of an item.
+    #[must_use]
+    pub fn item_state(&self, run_id: RunId, item_id: ItemId) -> Option<ItemState> {
+        let run = self.runs.get(&run_id)?;
+        let index = run.item_by_id.get(&item_id)?;
+        run.items.get(*index as usize).map(|item| item.state)
+    }
+
+    /// How many items a run has so far.
+    #[must_use]
+    pub fn item_count(&self, run_id: RunId) -> usize {
+        self.runs.get(&run_id).map_or(0, |run| run.items.len())
+    }
+
+    /// Attempts that are at a backend, with their backend.
+    pub fn live_attempts(&self) -> impl Iterator<Item = (AttemptId, BackendId)> + '_ {
+        self.load.iter().flat_map(|(backend_id, attempts)| {
+            attempts
+                .iter()
+                .map(move |attempt_id| (*attempt_id, *backend_id))
+        })
+    }
+
+    /// Drops an ended run from memory; its log stays. A later retry restores it first. Runs that have not ended stay.
+    pub fn forget(&mut self, run_id: RunId) {
+        if self
+            .runs
+            .get(&run_id)
+            .is_some_and(|run| run.state.is_ended())
+        {
+            self.runs.remove(&run_id);
+            self.dormant.remove(&run_id);
+        }
+    }
+
+    fn start(&mut self, now_ms: u64, run_id: RunId, plan: Arc<Plan>) {
+        if self.runs.contains_key(&run_id) {
+            return;
+        }
+        let mut run = Run::new(run_id, plan);
+        run.emit(RunEventBody::RunCreated {
+            project_id: run.plan.project.id,
+            project_name: run.plan.project.name.clone(),
+        });
+        run.begin();
+        self.runs.insert(run_id, run);
+        self.flush(now_ms, run_id);
+    }
+
+    fn cancel_run(&mut self, run_id: RunId) {
+        let Some(run) = self.runs.get_mut(&run_id) else {
+            return;
+        };
+        if run.state.is_ended() || run.state == RunState::Cancelling {
+            return;
+        }
+        run.retry_wished = false;
+        run.call_off(RunState::Cancelling, "the run was cancelled");
+    }
+
+    fn cancel_item(&mut self, now_ms: u64, run_id: RunId, item_id: ItemId) {
+        let Some(run) = self.runs.get_mut(&run_id) else {
+            return;
+        };
+        let Some(index) = run.item_by_id.get(&item_id).copied() else {
+            return;
+        };
+        let item = &run.items[index as usize];
+        match item.state {
+            ItemState::Ready | ItemState::Waiting => {
+                run.end_item(index, End::Cancelled("somebody cancelled it".to_owned()));
+            }
+            ItemState::Submitted | ItemState::Running => {
+                if let Some(attempt_id) = item.live_attempt {
+                    self.flush(now_ms, run_id);
+                    self.call_off_attempt(attempt_id);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn resume_run(&mut self, now_ms: u64, run_id: RunId) {
+        if self.dormant.contains(&run_id) {
+            self.take_up(now_ms, run_id);
+        }
+        let Some(run) = self.runs.get_mut(&run_id) else {
+            return;
+        };
+        match run.state {
+            RunState::Paused => run.set_run_state(RunState::Running),
+            RunState::Cancelled => {
+                run.reopen(&[ItemState::Cancelled]);
+            }
+            _ => {}
+        }
+        run.unchecked_nodes.extend(run.active_nodes.iter().copied());
+    }
+
+    fn retry_failed(&mut self, now_ms: u64, run_id: RunId) {
+        if self.dormant.contains(&run_id) {
+            self.take_up(now_ms, run_id);
+        }
+        let Some(run) = self.runs.get_mut(&run_id) else {
+            return;
+        };
+        if matches!(run.state, RunState::Cancelling | RunState::Stopping)
+            || !run.reopen(&[ItemState::Failed, ItemState::Cancelled])
+        {
+            run.retry_wished = true;
+        }
+    }
+
+    fn backend_known(&mut self, facts: BackendFacts) {
+        let backend_id = facts.backend_id;
+        let before = self.backends.get(&backend_id);
+        let came_back = before.is_none_or(|before| {
+            before.unable != facts.unable
+                || (before.availability != Availability::Online
+                    && facts.availability == Availability::Online)
+        });
+        if came_back {
+            // It may have got what it lacked; if not, the next attempt says so again.
+            self.learned_unable
+                .retain(|(_, known), _| *known != backend_id);
+        }
+        let changed = before != Some(&facts);
+        self.backends.insert(backend_id, facts);
+        if changed {
+            self.check_all_nodes();
+        }
+    }
+
+    /// Every node with Ready items is to be checked whether any backend can run it.
+    fn check_all_nodes(&mut self) {
+        for run in self.runs.values_mut() {
+            run.unchecked_nodes.extend(run.active_nodes.iter().copied());
+        }
+    }
+
+    /// Does what follows, gives work out, ends runs; then hands out the orders.
+    fn finish_step(&mut self, now_ms: u64) -> Vec<Effect> {
+        let run_ids: Vec<RunId> = self
+            .runs
+            .iter()
+            .filter(|(run_id, run)| {
+                !self.dormant.contains(run_id) && (!run.state.is_ended() || !run.outbox.is_empty())
+            })
+            .map(|(run_id, _)| *run_id)
+            .collect();
+        for run_id in &run_ids {
+            self.settle_run(now_ms, *run_id);
+        }
+        self.schedule(now_ms, &run_ids);
+        for run_id in run_ids {
+            self.end_run(now_ms, run_id);
+        }
+        std::mem::take(&mut self.effects)
+    }
+
+    fn settle_run(&mut self, now_ms: u64, run_id: RunId) {
+        if let Some(run) = self.runs.get_mut(&run_id) {
+            run.drain_work();
+            let call_off = std::mem::take(&mut run.attempts_to_call_off);
+            self.flush(now_ms, run_id);
+            if call_off {
+                self.call_off_attempts(run_id);
+            }
+        }
+    }
+
+    /// Records that a run ended when every item has.
+    fn end_run(&mut self, now_ms: u64, run_id: RunId) {
+        let Some(run) = self.runs.get_mut(&run_id) else {
+            return;
+        };
+        if run.state.is_ended() || !run.is_exhausted() {
+            return;
+        }
+        if run.retry_wished {
+            run.retry_wished = false;
+            let end = run.end_state();
+            if end != RunState::Completed && run.reopen(&[ItemState::Failed, ItemState::Cancelled])
+            {
+                run.set_run_state(RunState::Running);
+                self.settle_run(now_ms, run_id);
+                self.schedule(now_ms, &[run_id]);
+                // Nothing was left to repeat, or it ended at once.
+                return self.end_run(now_ms, run_id);
+            }
+        }
+        let state = run.end_state();
+        run.set_run_state(state);
+        self.flush(now_ms, run_id);
+    }
+
+    /// Orders the record of everything a run has emitted.
+    fn flush(&mut self, now_ms: u64, run_id: RunId) {
+        let Some(run) = self.runs.get_mut(&run_id) else {
+            return;
+        };
+        for body in run.outbox.drain(..) {
+            let event = RunEvent {
+                run_id,
+                seq: run.next_seq,
+                at_ms: now_ms,
+                body,
+            };
+            run.next_seq += 1;
+            self.effects.push(Effect::Record(event));
+        }
+    }
+}

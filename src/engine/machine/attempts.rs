@@ -1,0 +1,525 @@
+//! What becomes of attempts and local work: accepted, started, ended, called off; and what a failure means.
+
+use super::Effect;
+use super::Machine;
+use super::flow::{End, done};
+use super::input::{AttemptOutputs, LocalOutcome};
+use super::merge;
+use super::run::{ItemIndex, Run, Trouble};
+use super::values::leaf_count;
+use crate::artifacts::ContentHash;
+use crate::engine::event::{ItemState, RunEventBody, RunState};
+use crate::engine::failure::{Failure, FailureClass};
+use crate::engine::id::{AttemptId, ItemId, RunId};
+use crate::engine::value::Value;
+use crate::project::{BackendId, Fallback, NodeKind, PortBinding, PortId, RetryPolicy};
+use std::collections::BTreeMap;
+
+/// How long a (backend, workflow) pair is left alone after [`FAILURES_THAT_BLOCK`] failures in a row (DESIGN §7).
+pub(super) const PAIR_BLOCK_MS: u64 = 120_000;
+/// Failures in a row that block a pair.
+const FAILURES_THAT_BLOCK: u32 = 2;
+/// Times an item is sent again because of what happened on the way (offline, lost, transfer) before it is given up.
+const MAX_ON_THE_WAY: u32 = 20;
+/// First pause after trouble on the way; doubles each time up to [`MAX_BACKOFF_MS`].
+const BACKOFF_MS: u64 = 1_000;
+const MAX_BACKOFF_MS: u64 = 60_000;
+
+/// An attempt that is at a backend.
+#[derive(Clone, Debug)]
+pub(super) struct Attempt {
+    pub run_id: RunId,
+    pub item: ItemIndex,
+    pub backend_id: BackendId,
+    pub workflow: Option<ContentHash>,
+    pub started_ms: Option<u64>,
+    pub is_accepted: bool,
+    pub is_called_off: bool,
+}
+
+/// How a workflow fares on a backend.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct PairHealth {
+    /// Failures since the last success.
+    pub failures: u32,
+    /// Unix time in milliseconds until which it is left alone.
+    pub blocked_until_ms: u64,
+}
+
+/// What a failure means for its item.
+enum Judgement {
+    Again,
+    Fail(Failure),
+}
+
+impl Machine {
+    pub(super) fn attempt_accepted(&mut self, attempt_id: AttemptId) {
+        if let Some(attempt) = self.attempts.get_mut(&attempt_id)
+            && !attempt.is_accepted
+            && let Some(run) = self.runs.get_mut(&attempt.run_id)
+        {
+            attempt.is_accepted = true;
+            run.emit(RunEventBody::AttemptAccepted { attempt_id });
+        }
+    }
+
+    pub(super) fn attempt_started(&mut self, now_ms: u64, attempt_id: AttemptId) {
+        if let Some(attempt) = self.attempts.get_mut(&attempt_id)
+            && attempt.started_ms.is_none()
+            && let Some(run) = self.runs.get_mut(&attempt.run_id)
+        {
+            attempt.is_accepted = true;
+            attempt.started_ms = Some(now_ms);
+            run.set_item_state(attempt.item, ItemState::Running);
+            run.emit(RunEventBody::AttemptStarted { attempt_id });
+        }
+    }
+
+    pub(super) fn attempt_ended(
+        &mut self,
+        now_ms: u64,
+        attempt_id: AttemptId,
+        outcome: Result<AttemptOutputs, Failure>,
+    ) {
+        match outcome {
+            Ok(outputs) => {
+                let Some((item, node)) = self.attempts.get(&attempt_id).and_then(|attempt| {
+                    let run = self.runs.get(&attempt.run_id)?;
+                    Some((attempt.item, run.items.get(attempt.item as usize)?.node))
+                }) else {
+                    return;
+                };
+                let Some(run) = self
+                    .attempts
+                    .get(&attempt_id)
+                    .and_then(|attempt| self.runs.get(&attempt.run_id))
+                else {
+                    return;
+                };
+                let notices = notices(run, item);
+                let outputs = run.recorded_outputs(node, outputs.ports);
+                self.attempt_succeeded(now_ms, attempt_id, outputs, notices);
+            }
+            Err(failure) => {
+                if self
+                    .attempts
+                    .get(&attempt_id)
+                    .is_some_and(|attempt| attempt.is_called_off)
+                {
+                    self.attempt_cancelled(attempt_id);
+                } else {
+                    self.attempt_failed(now_ms, attempt_id, failure);
+                }
+            }
+        }
+    }
+
+    /// Takes an attempt off the books.
+    fn remove_attempt(&mut self, attempt_id: AttemptId) -> Option<Attempt> {
+        let attempt = self.attempts.remove(&attempt_id)?;
+        if let Some(load) = self.load.get_mut(&attempt.backend_id) {
+            load.retain(|live| *live != attempt_id);
+        }
+        if let Some(run) = self.runs.get_mut(&attempt.run_id)
+            && let Some(item) = run.items.get_mut(attempt.item as usize)
+        {
+            item.live_attempt = None;
+        }
+        Some(attempt)
+    }
+
+    pub(super) fn attempt_succeeded(
+        &mut self,
+        now_ms: u64,
+        attempt_id: AttemptId,
+        outputs: BTreeMap<PortId, Value>,
+        notices: Vec<String>,
+    ) {
+        let Some(attempt) = self.remove_attempt(attempt_id) else {
+            return;
+        };
+        if let Some(workflow) = attempt.workflow {
+            if let Some(started_ms) = attempt.started_ms {
+                let run_ms = now_ms.saturating_sub(started_ms);
+                self.estimates.learn(workflow, attempt.backend_id, run_ms);
+            }
+            self.pairs.remove(&(workflow, attempt.backend_id));
+        }
+        if let Some(run) = self.runs.get_mut(&attempt.run_id) {
+            let end = End::Done {
+                attempt_id: Some(attempt_id),
+                outputs,
+                notices,
+            };
+            run.end_item(attempt.item, end);
+        }
+    }
+
+    pub(super) fn attempt_cancelled(&mut self, attempt_id: AttemptId) {
+        let Some(attempt) = self.remove_attempt(attempt_id) else {
+            return;
+        };
+        if let Some(run) = self.runs.get_mut(&attempt.run_id) {
+            run.emit(RunEventBody::AttemptCancelled { attempt_id });
+            let reason = if run.is_called_off() {
+                run.called_off_reason()
+            } else {
+                "somebody cancelled it".to_owned()
+            };
+            run.end_item(attempt.item, End::Cancelled(reason));
+        }
+    }
+
+    pub(super) fn attempt_failed(&mut self, now_ms: u64, attempt_id: AttemptId, failure: Failure) {
+        let Some(attempt) = self.remove_attempt(attempt_id) else {
+            return;
+        };
+        let Some(run) = self.runs.get_mut(&attempt.run_id) else {
+            return;
+        };
+        run.emit(RunEventBody::AttemptFailed {
+            attempt_id,
+            failure: failure.clone(),
+        });
+        match run.state {
+            RunState::Cancelling => {
+                let reason = run.called_off_reason();
+                run.end_item(attempt.item, End::Cancelled(reason));
+                return;
+            }
+            RunState::Stopping => {
+                run.end_item(attempt.item, End::Failed(failure));
+                return;
+            }
+            _ => {}
+        }
+        if failure.class == FailureClass::OutOfMemory {
+            self.effects.push(Effect::FreeMemory {
+                backend_id: attempt.backend_id,
+            });
+        }
+        self.count_against_pair(now_ms, &attempt, failure.class);
+        let Some(run) = self.runs.get_mut(&attempt.run_id) else {
+            return;
+        };
+        let mut trouble = run.items[attempt.item as usize]
+            .trouble
+            .take()
+            .unwrap_or_default();
+        let policy = policy_of(run, attempt.item);
+        let judgement = judge(
+            &mut trouble,
+            policy,
+            now_ms,
+            attempt.backend_id,
+            failure.clone(),
+        );
+        trouble.last = Some(failure.clone());
+        let bad_on = trouble.failed_on.clone();
+        run.items[attempt.item as usize].trouble = Some(trouble);
+        match judgement {
+            Judgement::Again => {
+                run.make_ready(attempt.item);
+                if let Some(workflow) = attempt.workflow
+                    && matches!(
+                        failure.class,
+                        FailureClass::MissingNode | FailureClass::MissingModel
+                    )
+                {
+                    self.learned_unable
+                        .insert((workflow, attempt.backend_id), failure);
+                    self.check_all_nodes();
+                }
+            }
+            Judgement::Fail(last) => {
+                run.end_item(attempt.item, End::Failed(last));
+                if bad_on.len() > 1
+                    && let Some(workflow) = attempt.workflow
+                {
+                    // The item was bad, not the backends.
+                    for backend_id in bad_on {
+                        self.pairs.remove(&(workflow, backend_id));
+                    }
+                }
+            }
+        }
+    }
+
+    fn count_against_pair(&mut self, now_ms: u64, attempt: &Attempt, class: FailureClass) {
+        let counts = matches!(
+            class,
+            FailureClass::NodeError
+                | FailureClass::OutOfMemory
+                | FailureClass::Timeout
+                | FailureClass::OutputGone
+        );
+        if let Some(workflow) = attempt.workflow
+            && counts
+        {
+            let pair = self
+                .pairs
+                .entry((workflow, attempt.backend_id))
+                .or_default();
+            pair.failures += 1;
+            if pair.failures >= FAILURES_THAT_BLOCK {
+                pair.failures = 0;
+                pair.blocked_until_ms = now_ms.saturating_add(PAIR_BLOCK_MS);
+            }
+        }
+    }
+
+    /// Orders that an attempt be called off on its backend, once.
+    pub(super) fn call_off_attempt(&mut self, attempt_id: AttemptId) {
+        if let Some(attempt) = self.attempts.get_mut(&attempt_id)
+            && !attempt.is_called_off
+        {
+            attempt.is_called_off = true;
+            self.effects.push(Effect::CancelAttempt {
+                attempt_id,
+                backend_id: attempt.backend_id,
+            });
+        }
+    }
+
+    /// Calls off the attempts of a run that is itself called off: all when it was cancelled, those that wait in a
+    /// server's queue when it was stopped.
+    pub(super) fn call_off_attempts(&mut self, run_id: RunId) {
+        let Some(run) = self.runs.get(&run_id) else {
+            return;
+        };
+        let every = run.state == RunState::Cancelling;
+        let live: Vec<AttemptId> = run
+            .items
+            .iter()
+            .filter(|item| every || item.state == ItemState::Submitted)
+            .filter_map(|item| item.live_attempt)
+            .collect();
+        for attempt_id in live {
+            self.call_off_attempt(attempt_id);
+        }
+    }
+
+    /// A local task ended.
+    pub(super) fn local_ended(&mut self, item_id: ItemId, outcome: Result<LocalOutcome, Failure>) {
+        if let Ok(LocalOutcome::Cached(outputs)) = outcome {
+            self.cached(item_id, outputs);
+            return;
+        }
+        let Some((run_id, index)) = self.local_running.remove(&item_id) else {
+            return;
+        };
+        let Some(run) = self.runs.get_mut(&run_id) else {
+            return;
+        };
+        let end = match outcome {
+            Err(failure) => End::Failed(failure),
+            Ok(outcome) => local_end(run, index, item_id, outcome),
+        };
+        run.end_item(index, end);
+    }
+
+    /// An earlier result of an equal item stands in for a Workflow item that has no live attempt.
+    fn cached(&mut self, item_id: ItemId, outputs: AttemptOutputs) {
+        for run in self.runs.values_mut() {
+            let Some(index) = run.item_by_id.get(&item_id).copied() else {
+                continue;
+            };
+            let item = &run.items[index as usize];
+            if item.state == ItemState::Ready && run.is_remote(item.node) {
+                let node = item.node;
+                let notices = notices(run, index);
+                let outputs = run.recorded_outputs(node, outputs.ports);
+                let end = End::Done {
+                    attempt_id: None,
+                    outputs,
+                    notices,
+                };
+                run.end_item(index, end);
+            }
+            return;
+        }
+    }
+}
+
+/// How the answer to a local task ends its item.
+fn local_end(run: &mut Run, index: ItemIndex, item_id: ItemId, outcome: LocalOutcome) -> End {
+    let plan = run.plan.clone();
+    let node = &plan.nodes[run.items[index as usize].node].node;
+    match (&node.kind, outcome) {
+        (NodeKind::Input(_), LocalOutcome::Loaded(value)) => {
+            let outputs = node
+                .outputs
+                .iter()
+                .map(|port| (port.id, value.clone()))
+                .collect();
+            done(outputs)
+        }
+        (NodeKind::Condition(_), LocalOutcome::Decided(answer)) => {
+            let side = if answer {
+                PortBinding::WhenTrue
+            } else {
+                PortBinding::WhenFalse
+            };
+            let value = run.input_value(index, 0).cloned().unwrap_or(Value::Trigger);
+            let outputs = node
+                .outputs
+                .iter()
+                .filter(|port| port.binding == side)
+                .map(|port| (port.id, value.clone()))
+                .collect();
+            done(outputs)
+        }
+        (NodeKind::Merge(_), LocalOutcome::SheetDrawn(sheet)) => {
+            let elements = merge::gathered(run, index).elements;
+            let mut outputs = merge::list_outputs(run, index, elements);
+            outputs.extend(
+                node.outputs
+                    .iter()
+                    .filter(|port| port.binding == PortBinding::ContactSheet)
+                    .map(|port| (port.id, sheet.clone())),
+            );
+            done(outputs)
+        }
+        (NodeKind::Output(_), LocalOutcome::Written(paths)) => {
+            run.emit(RunEventBody::FilesWritten { item_id, paths });
+            done(BTreeMap::new())
+        }
+        (_, outcome) => End::Failed(Failure::new(
+            FailureClass::Local,
+            format!(
+                "\"{}\" was answered with something it did not ask for ({outcome:?}); this is a fault of the program",
+                node.title
+            ),
+        )),
+    }
+}
+
+fn policy_of(run: &Run, index: ItemIndex) -> (RetryPolicy, Fallback) {
+    match &run.plan.nodes[run.items[index as usize].node].node.kind {
+        NodeKind::Workflow(workflow) => (workflow.retry, workflow.fallback),
+        _ => (RetryPolicy::default(), Fallback::default()),
+    }
+}
+
+/// What a failure means: by its class, not by a count of retries alone (DESIGN §7). Depends on nothing but the item's own
+/// history, so that a replay judges the same.
+fn judge(
+    trouble: &mut Trouble,
+    (retry, fallback): (RetryPolicy, Fallback),
+    now_ms: u64,
+    backend_id: BackendId,
+    failure: Failure,
+) -> Judgement {
+    use FailureClass as Class;
+    match failure.class {
+        Class::Invalid | Class::Interrupted | Class::Local => return Judgement::Fail(failure),
+        Class::MissingNode | Class::MissingModel => {}
+        Class::NodeError => {
+            trouble.counted += 1;
+            if !trouble.failed_on.contains(&backend_id) {
+                trouble.failed_on.push(backend_id);
+            }
+            if trouble.failed_on.len() > 1 {
+                return Judgement::Fail(Failure {
+                    message: format!(
+                        "{} (the same on two backends, so the inputs are at fault)",
+                        failure.message
+                    ),
+                    ..failure
+                });
+            }
+        }
+        Class::OutOfMemory => {
+            trouble.counted += 1;
+            if trouble.out_of_memory_on.contains(&backend_id) {
+                trouble.avoid.push((backend_id, u64::MAX));
+            } else {
+                trouble.out_of_memory_on.push(backend_id);
+            }
+        }
+        Class::Timeout => {
+            trouble.counted += 1;
+            rest(trouble, now_ms, backend_id);
+        }
+        Class::OutputGone => {
+            trouble.counted += 1;
+            trouble.bypass_cache = true;
+        }
+        Class::Offline => {
+            trouble.on_the_way += 1;
+            rest(trouble, now_ms, backend_id);
+        }
+        Class::Lost => trouble.on_the_way += 1,
+        Class::Transfer => {
+            trouble.on_the_way += 1;
+            trouble.not_before_ms = now_ms.saturating_add(backoff_ms(trouble.on_the_way));
+        }
+    }
+    if trouble.counted >= retry.max_attempts.max(1) {
+        return Judgement::Fail(failure);
+    }
+    if trouble.on_the_way >= MAX_ON_THE_WAY {
+        return Judgement::Fail(Failure {
+            message: format!(
+                "{} (given up after {MAX_ON_THE_WAY} tries)",
+                failure.message
+            ),
+            ..failure
+        });
+    }
+    // What a server forgot or a transfer broke is sent again in any case; the rest is for the fallback to say.
+    let is_backends_fault = !matches!(
+        failure.class,
+        Class::Lost | Class::Transfer | Class::OutputGone
+    );
+    match fallback {
+        Fallback::AutoSelect => Judgement::Again,
+        _ if !is_backends_fault => Judgement::Again,
+        Fallback::None => Judgement::Fail(Failure {
+            message: format!("{} (the node allows no other backend)", failure.message),
+            ..failure
+        }),
+        Fallback::AskUser => Judgement::Fail(Failure {
+            message: format!(
+                "{} (the node asks first: choose a backend, then retry what failed)",
+                failure.message
+            ),
+            ..failure
+        }),
+    }
+}
+
+/// The backend is left alone for a while with this item.
+fn rest(trouble: &mut Trouble, now_ms: u64, backend_id: BackendId) {
+    let turn = trouble.on_the_way + trouble.counted;
+    let until_ms = now_ms.saturating_add(backoff_ms(turn));
+    trouble
+        .avoid
+        .retain(|(known, until)| *known != backend_id || *until == u64::MAX);
+    trouble.avoid.push((backend_id, until_ms));
+}
+
+fn backoff_ms(turn: u32) -> u64 {
+    BACKOFF_MS
+        .saturating_mul(1_u64 << turn.saturating_sub(1).min(16))
+        .min(MAX_BACKOFF_MS)
+}
+
+/// Remarks on what an item did not use of its inputs (run semantics, rule 9).
+pub(super) fn notices(run: &Run, index: ItemIndex) -> Vec<String> {
+    let item = &run.items[index as usize];
+    let planned = &run.plan.nodes[item.node];
+    planned
+        .inputs
+        .iter()
+        .enumerate()
+        .filter_map(|(input, planned_input)| {
+            let port = planned.node.inputs.get(planned_input.port)?;
+            if !matches!(port.binding, PortBinding::Parameter(_)) {
+                return None;
+            }
+            let count = leaf_count(run.input_value(index, input)?);
+            (count > 1).then(|| format!("{} of {count} not used ({})", count - 1, port.name))
+        })
+        .collect()
+}

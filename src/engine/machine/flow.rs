@@ -1,0 +1,628 @@
+//! How values flow: tokens arrive, join into items, items are evaluated, and what they give flows on.
+
+use super::merge;
+use super::path::{self, NO_INDEX, Path};
+use super::run::{
+    Content, Extent, Hole, HoleKind, Item, ItemIndex, Partial, Run, Token, TokenIndex, Work,
+};
+use super::values::{collapsed, expanded, leaf_count};
+use crate::engine::event::{ItemState, RunEventBody, RunState};
+use crate::engine::failure::{Failure, FailureClass};
+use crate::engine::id::{AttemptId, ItemId};
+use crate::engine::plan::{MAX_ITEMS_PER_RUN, NodeIndex};
+use crate::engine::value::Value;
+use crate::project::{FanOutNode, NodeKind, OnFailure, PortBinding, PortId};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// How an item ended.
+pub(super) enum End {
+    Done {
+        attempt_id: Option<AttemptId>,
+        outputs: BTreeMap<PortId, Value>,
+        notices: Vec<String>,
+    },
+    Failed(Failure),
+    Cancelled(String),
+    Hole(Hole),
+}
+
+impl Run {
+    /// Does everything that follows from what happened, until nothing more does.
+    pub fn drain_work(&mut self) {
+        loop {
+            while let Some(work) = self.work.pop_front() {
+                match work {
+                    Work::Arrive { node, input, token } => self.arrive(node, input, token),
+                    Work::Evaluate(item) => self.evaluate(item),
+                }
+            }
+            let Some(node) = self.candidates.pop_first() else {
+                return;
+            };
+            self.close_sources(node);
+            if !self.work.is_empty() {
+                self.candidates.insert(node);
+                continue;
+            }
+            let planned = &self.plan.nodes[node];
+            let can_end = !self.nodes[node].is_exhausted
+                && self.nodes[node].unended == 0
+                && planned
+                    .sources
+                    .iter()
+                    .all(|source| self.nodes[*source].is_exhausted);
+            if can_end {
+                self.candidates.extend(planned.dependents.iter().copied());
+                self.nodes[node].is_exhausted = true;
+                self.exhausted_nodes += 1;
+            }
+        }
+    }
+
+    fn arrive(&mut self, node: NodeIndex, input: usize, token: TokenIndex) {
+        if self.plan.nodes[node].inputs[input].collector.is_some() {
+            self.collect(node, input, token);
+        } else {
+            self.insert(node, input, token);
+        }
+    }
+
+    /// Brings a token into the join of a node.
+    pub fn insert(&mut self, node: NodeIndex, input: usize, token: TokenIndex) {
+        let plan = self.plan.clone();
+        let path = self.tokens[token as usize].path.clone();
+        if input == 0 {
+            let first = Partial {
+                path,
+                tokens: Box::new([token]),
+            };
+            self.advance(node, 0, first);
+            return;
+        }
+        let stage_index = input - 1;
+        let stage = &plan.nodes[node].stages[stage_index];
+        let key = path::project(&path, &stage.right_key);
+        let state = &mut self.nodes[node].joins[stage_index];
+        let lefts = state.left.get(&key).cloned().unwrap_or_default();
+        state.right.entry(key).or_default().push(token);
+        for left in lefts {
+            let joined = Partial {
+                path: path::join(stage, &left.path, &path),
+                tokens: with(&left.tokens, token),
+            };
+            self.advance(node, stage_index + 1, joined);
+        }
+    }
+
+    /// Joins what the first `stage_index + 1` inputs agreed on with what the next one has seen.
+    fn advance(&mut self, node: NodeIndex, stage_index: usize, partial: Partial) {
+        let plan = self.plan.clone();
+        let Some(stage) = plan.nodes[node].stages.get(stage_index) else {
+            self.create_item(node, partial.path, partial.tokens);
+            return;
+        };
+        let key = path::project(&partial.path, &stage.left_key);
+        let state = &mut self.nodes[node].joins[stage_index];
+        let rights = state.right.get(&key).cloned().unwrap_or_default();
+        state.left.entry(key).or_default().push(partial.clone());
+        for right in rights {
+            let joined = Partial {
+                path: path::join(stage, &partial.path, &self.tokens[right as usize].path),
+                tokens: with(&partial.tokens, right),
+            };
+            self.advance(node, stage_index + 1, joined);
+        }
+    }
+
+    pub fn create_item(&mut self, node: NodeIndex, path: Path, inputs: Box<[TokenIndex]>) {
+        if self.items.len() as u64 >= MAX_ITEMS_PER_RUN {
+            self.stop_for_size();
+            return;
+        }
+        let planned = &self.plan.nodes[node];
+        let index_path = path::index_path(&self.plan, &planned.open, &path);
+        let node_id = planned.node.id;
+        let item_id = ItemId::derive(self.run_id, node_id, &index_path);
+        let labels = path::labels(&self.plan, &planned.open, &path);
+        let index = self.items.len() as ItemIndex;
+        // An input may be in the making again (a retry) while an independent one brings a new combination.
+        let missing: Vec<TokenIndex> = inputs
+            .iter()
+            .copied()
+            .filter(|token| matches!(self.tokens[*token as usize].content, Content::Pending))
+            .collect();
+        let node_state = &mut self.nodes[node];
+        self.items.push(Item {
+            item_id,
+            node,
+            ordinal: node_state.item_count,
+            path,
+            inputs,
+            given: Vec::new(),
+            state: ItemState::Ready,
+            missing: missing.len() as u32,
+            attempts: 0,
+            live_attempt: None,
+            trouble: None,
+        });
+        node_state.item_count += 1;
+        node_state.unended += 1;
+        self.item_by_id.insert(item_id, index);
+        self.emit(RunEventBody::ItemCreated {
+            item_id,
+            node_id,
+            path: index_path,
+            labels,
+        });
+        if missing.is_empty() {
+            self.work.push_back(Work::Evaluate(index));
+        } else {
+            self.set_item_state(index, ItemState::Waiting);
+            self.emit_state(index, None);
+            for token in missing {
+                self.waiting_on.entry(token).or_default().push(index);
+            }
+        }
+    }
+
+    /// The run grew beyond what it may: nothing new starts, what runs finishes.
+    fn stop_for_size(&mut self) {
+        if !self.is_called_off() {
+            self.call_off(
+                RunState::Stopping,
+                &format!("the run would have more than {MAX_ITEMS_PER_RUN} items"),
+            );
+        }
+    }
+
+    /// Decides what becomes of an item whose inputs are all there.
+    fn evaluate(&mut self, index: ItemIndex) {
+        let item = &self.items[index as usize];
+        if !matches!(item.state, ItemState::Ready | ItemState::Waiting) || item.missing > 0 {
+            return;
+        }
+        let plan = self.plan.clone();
+        let planned = &plan.nodes[item.node];
+        if let Some(hole) = self.hole_at(index, HoleKind::Gone) {
+            self.end_item(index, End::Hole(hole));
+            return;
+        }
+        if planned.is_merge_either() {
+            self.evaluate_either(index);
+            return;
+        }
+        let absent = self
+            .hole_at(index, HoleKind::Skipped)
+            .or_else(|| self.no_values_at(index))
+            .or_else(|| self.hole_at(index, HoleKind::Blocked));
+        if let Some(hole) = absent {
+            self.end_item(index, End::Hole(hole));
+            return;
+        }
+        if self.is_called_off() {
+            self.end_item(index, End::Cancelled(self.called_off_reason()));
+            return;
+        }
+        if planned.is_merge_all() {
+            merge::evaluate(self, index);
+            return;
+        }
+        if matches!(planned.node.kind, NodeKind::FanOut(_)) {
+            self.end_item(index, done(BTreeMap::new()));
+            return;
+        }
+        self.make_ready(index);
+    }
+
+    /// The item waits for a backend or a worker.
+    pub fn make_ready(&mut self, index: ItemIndex) {
+        if self.items[index as usize].state != ItemState::Ready {
+            self.set_item_state(index, ItemState::Ready);
+            self.emit_state(index, None);
+        }
+        self.enter_queue(index);
+    }
+
+    pub fn called_off_reason(&self) -> String {
+        match self.state {
+            RunState::Stopping => "the run was stopped".to_owned(),
+            _ => "the run was cancelled".to_owned(),
+        }
+    }
+
+    /// The first absence of this kind among an item's inputs.
+    fn hole_at(&self, index: ItemIndex, kind: HoleKind) -> Option<Hole> {
+        self.items[index as usize].inputs.iter().find_map(|token| {
+            match &self.tokens[*token as usize].content {
+                Content::Hole(hole) if hole.kind == kind => Some(hole.clone()),
+                _ => None,
+            }
+        })
+    }
+
+    /// Rule 10: a Workflow or Output fed by an empty list is Skipped.
+    fn no_values_at(&self, index: ItemIndex) -> Option<Hole> {
+        let item = &self.items[index as usize];
+        let planned = &self.plan.nodes[item.node];
+        if !matches!(
+            planned.node.kind,
+            NodeKind::Workflow(_) | NodeKind::Output(_)
+        ) {
+            return None;
+        }
+        (0..item.inputs.len()).find_map(|input| {
+            let value = self.input_value(index, input)?;
+            (leaf_count(value) == 0 && matches!(value, Value::List(_) | Value::Batch(_))).then(
+                || {
+                    let source = planned.inputs[input].source;
+                    let title = &self.plan.nodes[source].node.title;
+                    Hole {
+                        kind: HoleKind::Skipped,
+                        reason: format!("no values: the list from \"{title}\" is empty").into(),
+                    }
+                },
+            )
+        })
+    }
+
+    /// Merge (either): the one value that exists.
+    fn evaluate_either(&mut self, index: ItemIndex) {
+        let item = &self.items[index as usize];
+        let value =
+            (0..item.inputs.len()).find_map(|input| self.input_value(index, input).cloned());
+        let end = if let Some(value) = value {
+            if self.is_called_off() {
+                End::Cancelled(self.called_off_reason())
+            } else {
+                let planned = &self.plan.nodes[self.items[index as usize].node];
+                let outputs = planned
+                    .node
+                    .outputs
+                    .iter()
+                    .filter(|port| port.binding != PortBinding::ContactSheet)
+                    .map(|port| (port.id, value.clone()))
+                    .collect();
+                done(outputs)
+            }
+        } else {
+            let hole = self
+                .hole_at(index, HoleKind::Blocked)
+                .or_else(|| self.hole_at(index, HoleKind::Skipped))
+                .unwrap_or_else(|| Hole {
+                    kind: HoleKind::Skipped,
+                    reason: "nothing is linked to it".into(),
+                });
+            End::Hole(hole)
+        };
+        self.end_item(index, end);
+    }
+
+    /// Ends an item: its state, its event, and what flows on from it.
+    pub fn end_item(&mut self, index: ItemIndex, end: End) {
+        let item_id = self.items[index as usize].item_id;
+        self.items[index as usize].live_attempt = None;
+        match end {
+            End::Done {
+                attempt_id,
+                outputs,
+                notices,
+            } => {
+                self.set_item_state(index, ItemState::Done);
+                self.emit(RunEventBody::ItemDone {
+                    item_id,
+                    attempt_id,
+                    outputs: outputs.clone(),
+                    notices,
+                });
+                self.give_outputs(index, &outputs);
+            }
+            End::Failed(failure) => {
+                self.set_item_state(index, ItemState::Failed);
+                let reason = format!("{} failed: {}", self.name_of(index), failure.message);
+                self.emit(RunEventBody::ItemFailed { item_id, failure });
+                self.give_hole(index, HoleKind::Blocked, reason.into());
+                let node = self.items[index as usize].node;
+                if self.plan.nodes[node].node.on_failure == OnFailure::StopRun
+                    && !self.is_called_off()
+                {
+                    let reason =
+                        format!("the run was stopped because {} failed", self.name_of(index));
+                    self.call_off(RunState::Stopping, &reason);
+                }
+            }
+            End::Cancelled(reason) => {
+                self.set_item_state(index, ItemState::Cancelled);
+                self.emit_state(index, Some(&reason));
+                let reason = format!("{} was cancelled", self.name_of(index));
+                self.give_hole(index, HoleKind::Blocked, reason.into());
+            }
+            End::Hole(hole) => {
+                let state = match hole.kind {
+                    HoleKind::Skipped | HoleKind::Gone => ItemState::Skipped,
+                    HoleKind::Blocked => ItemState::Blocked,
+                };
+                self.set_item_state(index, state);
+                self.emit_state(index, Some(&hole.reason));
+                self.give_hole(index, hole.kind, hole.reason);
+            }
+        }
+    }
+
+    /// Nothing that has not started starts any more: Ready and Waiting items are cancelled.
+    pub fn call_off(&mut self, state: RunState, reason: &str) {
+        self.set_run_state(state);
+        self.attempts_to_call_off = true;
+        self.cancel_unstarted(reason);
+    }
+
+    pub fn cancel_unstarted(&mut self, reason: &str) {
+        // Of the items that have not started, only those without live work; later ones see the state of the run.
+        let unstarted: Vec<ItemIndex> = (0..self.items.len() as ItemIndex)
+            .filter(|index| {
+                let item = &self.items[*index as usize];
+                matches!(item.state, ItemState::Ready | ItemState::Waiting)
+            })
+            .collect();
+        for index in unstarted {
+            self.end_item(index, End::Cancelled(reason.to_owned()));
+        }
+    }
+
+    /// No value leaves any output of the item.
+    fn give_hole(&mut self, index: ItemIndex, kind: HoleKind, reason: Arc<str>) {
+        let plan = self.plan.clone();
+        let planned = &plan.nodes[self.items[index as usize].node];
+        let path = self.items[index as usize].path.clone();
+        let mut given = Vec::with_capacity(planned.outputs.len());
+        for (output, planned_output) in planned.outputs.iter().enumerate() {
+            if planned_output.consumers.is_empty() {
+                continue;
+            }
+            let at = if planned_output.is_fanned {
+                path::extended(&path, NO_INDEX)
+            } else {
+                path.clone()
+            };
+            let hole = Hole {
+                kind,
+                reason: reason.clone(),
+            };
+            given.push((output as u32, at, Content::Hole(hole)));
+        }
+        let extent = match kind {
+            HoleKind::Gone => Extent::Gone,
+            HoleKind::Skipped | HoleKind::Blocked => Extent::Hole,
+        };
+        self.give(index, given, planned.opens.map(|_| extent));
+    }
+
+    /// What an item made flows on.
+    fn give_outputs(&mut self, index: ItemIndex, outputs: &BTreeMap<PortId, Value>) {
+        let plan = self.plan.clone();
+        let node = self.items[index as usize].node;
+        let planned = &plan.nodes[node];
+        let path = self.items[index as usize].path.clone();
+        let mut given = Vec::new();
+        let mut extent = None;
+        match &planned.node.kind {
+            NodeKind::FanOut(FanOutNode { .. }) => {
+                let fan_out = planned.opens.unwrap_or_default();
+                let count = plan.fan_outs[fan_out].count.unwrap_or(0);
+                let through = self.input_value(index, 0).cloned();
+                for value_index in 0..count {
+                    let at = path::extended(&path, value_index);
+                    for (output, port) in planned.node.outputs.iter().enumerate() {
+                        if planned.outputs[output].consumers.is_empty() {
+                            continue;
+                        }
+                        let value = match &port.binding {
+                            PortBinding::Axis(axis) => plan
+                                .fan_out_value(fan_out, axis, value_index)
+                                .map(Value::Literal),
+                            _ => Some(through.clone().unwrap_or(Value::Trigger)),
+                        };
+                        let content = self.content_of(index, output, value);
+                        given.push((output as u32, at.clone(), content));
+                    }
+                }
+                extent = Some(Extent::Values(count));
+            }
+            _ => {
+                let mut fanned: Vec<Vec<Value>> = Vec::new();
+                let mut count = 0;
+                for (output, port) in planned.node.outputs.iter().enumerate() {
+                    let values = if planned.outputs[output].is_fanned {
+                        outputs.get(&port.id).map(expanded).unwrap_or_default()
+                    } else {
+                        Vec::new()
+                    };
+                    count = count.max(values.len());
+                    fanned.push(values);
+                }
+                for (output, port) in planned.node.outputs.iter().enumerate() {
+                    if planned.outputs[output].consumers.is_empty() {
+                        continue;
+                    }
+                    if planned.outputs[output].is_fanned {
+                        for value_index in 0..count {
+                            let at = path::extended(&path, value_index as u32);
+                            let value = fanned[output].get(value_index).cloned();
+                            let content = self.content_of(index, output, value);
+                            given.push((output as u32, at, content));
+                        }
+                    } else {
+                        let value = outputs.get(&port.id).cloned();
+                        let content = self.content_of(index, output, value);
+                        given.push((output as u32, path.clone(), content));
+                    }
+                }
+                if planned.opens.is_some() {
+                    extent = Some(Extent::Values(count as u32));
+                }
+            }
+        }
+        self.give(index, given, extent);
+    }
+
+    /// A value, or the reason why this output has none.
+    fn content_of(&self, index: ItemIndex, output: usize, value: Option<Value>) -> Content {
+        if let Some(value) = value {
+            return Content::Value(value);
+        }
+        let node = &self.plan.nodes[self.items[index as usize].node].node;
+        let port = &node.outputs[output];
+        let name = self.name_of(index);
+        let reason = match port.binding {
+            PortBinding::WhenTrue => format!("{name} decided: false"),
+            PortBinding::WhenFalse => format!("{name} decided: true"),
+            _ => format!("{name} made no value at \"{}\"", port.name),
+        };
+        Content::Hole(Hole {
+            kind: HoleKind::Skipped,
+            reason: reason.into(),
+        })
+    }
+
+    /// Hands tokens to whatever takes them. An item that ended before gives the same tokens again where the path is the
+    /// same; those that are no longer given are gone.
+    fn give(&mut self, index: ItemIndex, given: Vec<(u32, Path, Content)>, extent: Option<Extent>) {
+        let plan = self.plan.clone();
+        let node = self.items[index as usize].node;
+        let planned = &plan.nodes[node];
+        if let (Some(extent), Some(fan_out)) = (extent, planned.opens) {
+            let path = self.items[index as usize].path.clone();
+            self.extents[fan_out].insert(path, extent);
+        }
+        let before = std::mem::take(&mut self.items[index as usize].given);
+        let mut earlier: BTreeMap<(u32, Path), TokenIndex> = before
+            .into_iter()
+            .map(|(output, token)| ((output, self.tokens[token as usize].path.clone()), token))
+            .collect();
+        let mut now = Vec::with_capacity(given.len());
+        for (output, path, content) in given {
+            let consumers = &planned.outputs[output as usize].consumers;
+            let again = if earlier.is_empty() {
+                None
+            } else {
+                earlier.remove(&(output, path.clone()))
+            };
+            if let Some(token) = again {
+                self.settle(token, content, consumers);
+                now.push((output, token));
+                continue;
+            }
+            let token = self.tokens.len() as TokenIndex;
+            self.tokens.push(Token {
+                path,
+                producer: Some(index),
+                content,
+            });
+            for (node, input) in consumers {
+                self.work.push_back(Work::Arrive {
+                    node: *node,
+                    input: *input,
+                    token,
+                });
+            }
+            now.push((output, token));
+        }
+        for ((output, _), token) in earlier {
+            let gone = Content::Hole(Hole {
+                kind: HoleKind::Gone,
+                reason: format!(
+                    "{} was made again and no longer gives this value",
+                    self.name_of(index)
+                )
+                .into(),
+            });
+            self.settle(token, gone, &planned.outputs[output as usize].consumers);
+            now.push((output, token));
+        }
+        self.items[index as usize].given = now;
+        if extent.is_some()
+            && let Some(fan_out) = planned.opens
+        {
+            let key = self.items[index as usize].path.clone();
+            for (node, input) in &plan.fan_outs[fan_out].watchers {
+                self.extent_known(*node, *input, &key);
+            }
+        }
+    }
+
+    /// A token that was in the making again is there.
+    pub fn settle(
+        &mut self,
+        token: TokenIndex,
+        content: Content,
+        consumers: &[(NodeIndex, usize)],
+    ) {
+        let was_pending = matches!(self.tokens[token as usize].content, Content::Pending);
+        let was_counted = is_counted(&self.tokens[token as usize].content);
+        let counted = is_counted(&content);
+        self.tokens[token as usize].content = content;
+        for (node, input) in consumers {
+            if self.plan.nodes[*node].inputs[*input].collector.is_some() {
+                self.member_changed(*node, *input, token, was_counted, counted);
+            }
+        }
+        if was_pending {
+            self.wake_waiting(token);
+        }
+    }
+
+    /// Items that waited for this token have one input less to wait for.
+    pub fn wake_waiting(&mut self, token: TokenIndex) {
+        for waiting in self.waiting_on.remove(&token).unwrap_or_default() {
+            let item = &mut self.items[waiting as usize];
+            item.missing = item.missing.saturating_sub(1);
+            if item.missing == 0 && item.state == ItemState::Waiting {
+                self.work.push_back(Work::Evaluate(waiting));
+            }
+        }
+    }
+
+    /// The values an attempt or a cached result gives, as they are recorded. A port whose list is empty has none.
+    pub fn recorded_outputs(
+        &self,
+        node: NodeIndex,
+        ports: BTreeMap<PortId, Vec<Value>>,
+    ) -> BTreeMap<PortId, Value> {
+        let known = &self.plan.nodes[node].node.outputs;
+        ports
+            .into_iter()
+            .filter(|(port_id, _)| known.iter().any(|port| port.id == *port_id))
+            .filter_map(|(port_id, values)| collapsed(values).map(|value| (port_id, value)))
+            .collect()
+    }
+}
+
+/// Whether a group counts a member with this content as there.
+pub(super) fn is_counted(content: &Content) -> bool {
+    match content {
+        Content::Pending => false,
+        Content::Value(_) | Content::Group => true,
+        Content::Hole(hole) => hole.kind != HoleKind::Gone,
+    }
+}
+
+/// Done by this machine, without a remark.
+pub(super) fn done(outputs: BTreeMap<PortId, Value>) -> End {
+    End::Done {
+        attempt_id: None,
+        outputs,
+        notices: Vec::new(),
+    }
+}
+
+/// A failure of our own.
+pub(super) fn local_failure(message: String) -> Failure {
+    Failure::new(FailureClass::Local, message)
+}
+
+fn with(tokens: &[TokenIndex], token: TokenIndex) -> Box<[TokenIndex]> {
+    let mut longer = Vec::with_capacity(tokens.len() + 1);
+    longer.extend_from_slice(tokens);
+    longer.push(token);
+    longer.into_boxed_slice()
+}

@@ -1,0 +1,389 @@
+//! Merge (all): gathers what belongs together, knows when nothing more can come, and makes the list.
+
+use super::flow::{End, done, is_counted, local_failure};
+use super::path::{self, NO_INDEX, Path};
+use super::run::{Content, Extent, Group, Hole, HoleKind, ItemIndex, Run, Token, TokenIndex};
+use crate::engine::plan::{Completeness, FanIndex, NodeIndex};
+use crate::engine::value::{ListElement, Value};
+use crate::project::{MergeFailurePolicy, NodeKind, PortBinding};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+impl Run {
+    /// A token came to a Merge: it joins its group.
+    pub(super) fn collect(&mut self, node: NodeIndex, input: usize, token: TokenIndex) {
+        let Some(key) = self.group_key(node, input, token) else {
+            return;
+        };
+        let counts = is_counted(&self.tokens[token as usize].content);
+        if let Some(group) = self.group_mut(node, input, &key) {
+            group.members.push(token);
+            group.settled += u32::from(counts);
+        }
+        self.check_group(node, input, &key);
+    }
+
+    /// The path of the group a token belongs to.
+    fn group_key(&self, node: NodeIndex, input: usize, token: TokenIndex) -> Option<Path> {
+        let collector = self.plan.nodes[node].inputs[input].collector.as_ref()?;
+        let path = &self.tokens[token as usize].path;
+        Some(path::project(path, &collector.kept))
+    }
+
+    fn group_mut(&mut self, node: NodeIndex, input: usize, key: &Path) -> Option<&mut Group> {
+        let collector = self.nodes[node].collectors[input].as_mut()?;
+        Some(collector.groups.entry(key.clone()).or_default())
+    }
+
+    /// A member of a group changed its content.
+    pub(super) fn member_changed(
+        &mut self,
+        node: NodeIndex,
+        input: usize,
+        token: TokenIndex,
+        was_counted: bool,
+        is_counted: bool,
+    ) {
+        let Some(key) = self.group_key(node, input, token) else {
+            return;
+        };
+        if let Some(group) = self.group_mut(node, input, &key) {
+            group.settled += u32::from(is_counted);
+            group.settled = group.settled.saturating_sub(u32::from(was_counted));
+        }
+        self.check_group(node, input, &key);
+    }
+
+    /// A member of a group is being made again, so the group is, too.
+    pub(super) fn member_pending(
+        &mut self,
+        node: NodeIndex,
+        input: usize,
+        token: TokenIndex,
+        was_counted: bool,
+    ) {
+        let Some(key) = self.group_key(node, input, token) else {
+            return;
+        };
+        let Some(group) = self.group_mut(node, input, &key) else {
+            return;
+        };
+        group.settled = group.settled.saturating_sub(u32::from(was_counted));
+        if let Some(token) = group.token {
+            self.tokens[token as usize].content = Content::Pending;
+        }
+    }
+
+    /// What a fan-out opened at `key` is known: groups that count it may be complete, also without any member.
+    pub(super) fn extent_known(&mut self, node: NodeIndex, input: usize, key: &Path) {
+        let plan = self.plan.clone();
+        let planned = &plan.nodes[node].inputs[input];
+        if let Some(collector) = &planned.collector
+            && let Completeness::Extent {
+                key_is_group: true, ..
+            } = collector.complete
+        {
+            self.group_mut(node, input, key);
+            self.check_group(node, input, key);
+        }
+    }
+
+    /// Hands a group on when it is complete.
+    fn check_group(&mut self, node: NodeIndex, input: usize, key: &Path) {
+        let plan = self.plan.clone();
+        let Some(planned) = plan.nodes[node].inputs[input].collector.as_ref() else {
+            return;
+        };
+        let Some(group) = self.nodes[node].collectors[input]
+            .as_ref()
+            .and_then(|collector| collector.groups.get(key))
+        else {
+            return;
+        };
+        if !self.is_unfired(group) {
+            return;
+        }
+        let content = match &planned.complete {
+            Completeness::OneValue => match group.members.last() {
+                Some(member) => match &self.tokens[*member as usize].content {
+                    Content::Pending => return,
+                    Content::Hole(hole) if hole.kind == HoleKind::Gone => {
+                        Content::Hole(hole.clone())
+                    }
+                    _ => Content::Group,
+                },
+                None => return,
+            },
+            Completeness::Extent {
+                fan_out,
+                key: extent_key,
+                ..
+            } => match self.extents[*fan_out].get(&path::project(key, extent_key)) {
+                Some(Extent::Values(count)) if group.settled == *count => Content::Group,
+                Some(Extent::Hole) if group.settled == 1 => Content::Group,
+                Some(Extent::Gone) => gone(),
+                _ => return,
+            },
+            Completeness::WholeSource => return,
+        };
+        self.fire(node, input, key, content);
+    }
+
+    fn is_unfired(&self, group: &Group) -> bool {
+        group
+            .token
+            .is_none_or(|token| matches!(self.tokens[token as usize].content, Content::Pending))
+    }
+
+    /// The group takes part in the Merge's join.
+    fn fire(&mut self, node: NodeIndex, input: usize, key: &Path, content: Content) {
+        let earlier = self
+            .group_mut(node, input, key)
+            .and_then(|group| group.token);
+        if let Some(token) = earlier {
+            self.settle(token, content, &[]);
+            return;
+        }
+        let token = self.tokens.len() as TokenIndex;
+        self.tokens.push(Token {
+            path: key.clone(),
+            producer: None,
+            content,
+        });
+        if let Some(group) = self.group_mut(node, input, key) {
+            group.token = Some(token);
+        }
+        self.insert(node, input, token);
+    }
+
+    /// Sources of a Merge that can make nothing more: every group that is still open is complete now.
+    pub(super) fn close_sources(&mut self, node: NodeIndex) {
+        let plan = self.plan.clone();
+        for (input, planned) in plan.nodes[node].inputs.iter().enumerate() {
+            let Some(collector) = &planned.collector else {
+                continue;
+            };
+            if !self.nodes[planned.source].is_exhausted {
+                continue;
+            }
+            let Some(state) = self.nodes[node].collectors[input].as_mut() else {
+                continue;
+            };
+            if std::mem::replace(&mut state.is_closed, true) {
+                continue;
+            }
+            let empty = self.empty_groups(&planned.open, &collector.complete);
+            for key in empty {
+                self.group_mut(node, input, &key);
+            }
+            let Some(state) = self.nodes[node].collectors[input].as_ref() else {
+                continue;
+            };
+            let mut open: Vec<Path> = state
+                .groups
+                .iter()
+                .filter(|(_, group)| self.is_unfired(group))
+                .map(|(key, _)| key.clone())
+                .collect();
+            open.sort_unstable();
+            for key in open {
+                let all_gone = !key.is_empty()
+                    && self
+                        .group_mut(node, input, &key)
+                        .map(|group| group.members.clone())
+                        .is_some_and(|members| {
+                            !members.is_empty()
+                                && members.iter().all(|member| {
+                                    !is_counted(&self.tokens[*member as usize].content)
+                                })
+                        });
+                let content = if all_gone { gone() } else { Content::Group };
+                self.fire(node, input, &key, content);
+            }
+        }
+    }
+
+    /// Groups that exist although nothing came: where every fan-out closed is closed, the one group; where the closed
+    /// fan-out is empty beside others, one for each path of those others.
+    fn empty_groups(&self, open: &[FanIndex], complete: &Completeness) -> Vec<Path> {
+        match complete {
+            Completeness::WholeSource if open.is_empty() => vec![Path::default()],
+            Completeness::Extent {
+                fan_out,
+                key_is_group: false,
+                ..
+            } if self.extents[*fan_out]
+                .values()
+                .any(|extent| *extent == Extent::Values(0)) =>
+            {
+                self.structural_paths(open)
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Every path over these fan-outs, from what each of them opened. None when one is enclosed by a fan-out that is not
+    /// among them.
+    fn structural_paths(&self, open: &[FanIndex]) -> Vec<Path> {
+        let mut paths = vec![Path::default()];
+        for (position, fan_out) in open.iter().enumerate() {
+            let enclosing = &self.plan.fan_outs[*fan_out].enclosing;
+            let key: Vec<usize> = open[..position]
+                .iter()
+                .enumerate()
+                .filter(|(_, one)| enclosing.contains(one))
+                .map(|(at, _)| at)
+                .collect();
+            if key.len() != enclosing.len() {
+                return Vec::new();
+            }
+            let mut longer = Vec::new();
+            for path in paths {
+                match self.extents[*fan_out].get(&path::project(&path, &key)) {
+                    Some(Extent::Values(count)) => {
+                        longer.extend((0..*count).map(|index| path::extended(&path, index)));
+                    }
+                    Some(Extent::Hole) => longer.push(path::extended(&path, NO_INDEX)),
+                    Some(Extent::Gone) | None => {}
+                }
+            }
+            paths = longer;
+        }
+        paths
+    }
+}
+
+fn gone() -> Content {
+    Content::Hole(Hole {
+        kind: HoleKind::Gone,
+        reason: "the fan-out it belonged to was made again with other values".into(),
+    })
+}
+
+/// What a Merge item was given, in order.
+pub(super) struct Gathered {
+    pub elements: Arc<[ListElement]>,
+    /// How many could not be made, and the reason of the first.
+    pub bad: usize,
+    pub first_bad: Option<Arc<str>>,
+}
+
+/// The members of an item's groups by index, several links in link order within each index.
+pub(super) fn gathered(run: &Run, index: ItemIndex) -> Gathered {
+    let item = &run.items[index as usize];
+    let planned = &run.plan.nodes[item.node];
+    let mut closed: Vec<FanIndex> = planned
+        .inputs
+        .iter()
+        .filter_map(|input| input.collector.as_ref())
+        .flat_map(|collector| collector.source_open.iter().copied())
+        .filter(|fan_out| !planned.open.contains(fan_out))
+        .collect();
+    closed.sort_unstable();
+    closed.dedup();
+    // Place in the list: index in each closed fan-out (a link that does not have it comes first), then the link.
+    let mut members: Vec<(Vec<Option<u32>>, usize, TokenIndex)> = Vec::new();
+    for (input, planned_input) in planned.inputs.iter().enumerate() {
+        let (Some(collector), Some(state), Some(token)) = (
+            planned_input.collector.as_ref(),
+            run.nodes[item.node].collectors[input].as_ref(),
+            item.inputs.get(input),
+        ) else {
+            continue;
+        };
+        let Some(group) = state.groups.get(&run.tokens[*token as usize].path) else {
+            continue;
+        };
+        let places: Vec<Option<usize>> = closed
+            .iter()
+            .map(|fan_out| collector.source_open.iter().position(|one| one == fan_out))
+            .collect();
+        members.extend(group.members.iter().map(|member| {
+            let path = &run.tokens[*member as usize].path;
+            let place = places
+                .iter()
+                .map(|place| place.and_then(|at| path.get(at).copied()))
+                .collect();
+            (place, input, *member)
+        }));
+    }
+    members.sort();
+    let mut elements = Vec::with_capacity(members.len());
+    let mut bad = 0;
+    let mut first_bad = None;
+    for (_, input, member) in members {
+        let token = &run.tokens[member as usize];
+        match &token.content {
+            Content::Value(value) => {
+                let open = planned.inputs[input]
+                    .collector
+                    .as_ref()
+                    .map_or(&[][..], |collector| &collector.source_open);
+                elements.push(ListElement {
+                    value: value.clone(),
+                    path: path::index_path(&run.plan, open, &token.path),
+                    labels: path::labels(&run.plan, open, &token.path),
+                });
+            }
+            Content::Hole(hole) if hole.kind == HoleKind::Blocked => {
+                bad += 1;
+                first_bad.get_or_insert_with(|| hole.reason.clone());
+            }
+            _ => {}
+        }
+    }
+    Gathered {
+        elements: elements.into(),
+        bad,
+        first_bad,
+    }
+}
+
+/// Decides what becomes of a Merge item whose groups are complete.
+pub(super) fn evaluate(run: &mut Run, index: ItemIndex) {
+    let plan = run.plan.clone();
+    let planned = &plan.nodes[run.items[index as usize].node];
+    let NodeKind::Merge(merge) = &planned.node.kind else {
+        return;
+    };
+    let gathered = gathered(run, index);
+    let first_bad = gathered.first_bad.unwrap_or_else(|| "".into());
+    let end = match merge.on_failed {
+        MergeFailurePolicy::RequireAll if gathered.bad > 0 => End::Hole(Hole {
+            kind: HoleKind::Blocked,
+            reason: format!("it needs every value, but {first_bad}").into(),
+        }),
+        MergeFailurePolicy::Ignore if gathered.bad > 0 && gathered.elements.is_empty() => {
+            End::Failed(local_failure(format!(
+                "nothing is left to merge: {} could not be made; the first because {first_bad}",
+                gathered.bad
+            )))
+        }
+        _ => {
+            let draws_sheet = planned
+                .output_bound(&PortBinding::ContactSheet)
+                .is_some_and(|output| !planned.outputs[output].consumers.is_empty());
+            if draws_sheet && !gathered.elements.is_empty() {
+                run.make_ready(index);
+                return;
+            }
+            done(list_outputs(run, index, gathered.elements))
+        }
+    };
+    run.end_item(index, end);
+}
+
+/// The list at every port that gives the list.
+pub(super) fn list_outputs(
+    run: &Run,
+    index: ItemIndex,
+    elements: Arc<[ListElement]>,
+) -> BTreeMap<crate::project::PortId, Value> {
+    run.plan.nodes[run.items[index as usize].node]
+        .node
+        .outputs
+        .iter()
+        .filter(|port| port.binding != PortBinding::ContactSheet)
+        .map(|port| (port.id, Value::List(elements.clone())))
+        .collect()
+}

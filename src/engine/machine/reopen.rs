@@ -1,0 +1,133 @@
+//! Giving items another chance: what failed or was cancelled becomes Ready again, and everything made from it waits.
+
+use super::flow::is_counted;
+use super::run::{Content, ItemIndex, Run, TokenIndex, Work};
+use crate::engine::event::ItemState;
+use crate::engine::event::RunState;
+
+impl Run {
+    /// Reopens every ended item in one of these states, and what depends on them. Gives `false` and changes nothing when
+    /// something that depends on them is executing right now.
+    pub fn reopen(&mut self, states: &[ItemState]) -> bool {
+        // Sources before what takes from them: by node, which is topological.
+        let mut order: Vec<ItemIndex> = (0..self.items.len() as ItemIndex).collect();
+        order.sort_by_key(|index| self.items[*index as usize].node);
+        let mut dirty = vec![false; self.items.len()];
+        let mut found = Vec::new();
+        for index in order {
+            let item = &self.items[index as usize];
+            let depends = item
+                .inputs
+                .iter()
+                .enumerate()
+                .any(|(input, token)| self.is_dirty(index, input, *token, &dirty));
+            let is_root = states.contains(&item.state);
+            if !depends && !is_root {
+                continue;
+            }
+            if matches!(item.state, ItemState::Submitted | ItemState::Running) {
+                return false;
+            }
+            dirty[index as usize] = true;
+            found.push((index, depends));
+        }
+        if found.is_empty() {
+            return true;
+        }
+        self.set_run_state(RunState::Running);
+        for (index, depends) in found {
+            if depends {
+                self.reopen_dependent(index);
+            } else {
+                self.reopen_root(index);
+            }
+        }
+        true
+    }
+
+    /// Whether an input comes from a dirty item.
+    fn is_dirty(&self, index: ItemIndex, input: usize, token: TokenIndex, dirty: &[bool]) -> bool {
+        let is_dirty_token = |token: &TokenIndex| {
+            self.tokens[*token as usize]
+                .producer
+                .is_some_and(|producer| dirty[producer as usize])
+        };
+        if is_dirty_token(&token) {
+            return true;
+        }
+        let node = self.items[index as usize].node;
+        self.nodes[node].collectors[input]
+            .as_ref()
+            .and_then(|collector| collector.groups.get(&self.tokens[token as usize].path))
+            .is_some_and(|group| group.members.iter().any(is_dirty_token))
+    }
+
+    /// The item has its inputs and is done again.
+    pub fn reopen_root(&mut self, index: ItemIndex) {
+        self.set_item_state(index, ItemState::Ready);
+        self.items[index as usize].trouble = None;
+        self.withdraw(index);
+        self.emit_state(index, None);
+        self.work.push_back(Work::Evaluate(index));
+    }
+
+    /// Something the item was made from is being made again.
+    pub fn reopen_dependent(&mut self, index: ItemIndex) {
+        self.set_item_state(index, ItemState::Waiting);
+        self.items[index as usize].trouble = None;
+        self.withdraw(index);
+        let pending: Vec<TokenIndex> = self.items[index as usize]
+            .inputs
+            .iter()
+            .copied()
+            .filter(|token| matches!(self.tokens[*token as usize].content, Content::Pending))
+            .collect();
+        for token in &pending {
+            self.waiting_on
+                .entry(*token)
+                .or_default()
+                .retain(|waiting| *waiting != index);
+        }
+        for token in &pending {
+            self.waiting_on.entry(*token).or_default().push(index);
+        }
+        self.items[index as usize].missing = pending.len() as u32;
+        self.emit_state(index, None);
+        if pending.is_empty() {
+            self.work.push_back(Work::Evaluate(index));
+        }
+    }
+
+    /// What the item gave is no longer there.
+    fn withdraw(&mut self, index: ItemIndex) {
+        let plan = self.plan.clone();
+        let planned = &plan.nodes[self.items[index as usize].node];
+        for (output, token) in self.items[index as usize].given.clone() {
+            let content = &mut self.tokens[token as usize].content;
+            let was_counted = is_counted(content);
+            *content = Content::Pending;
+            for (node, input) in &planned.outputs[output as usize].consumers {
+                if plan.nodes[*node].inputs[*input].collector.is_some() {
+                    self.member_pending(*node, *input, token, was_counted);
+                }
+            }
+        }
+    }
+
+    /// After a replay that ended in the middle of a retry: what was made from something that is being made again waits,
+    /// too.
+    pub fn complete_reopening(&mut self) {
+        let mut order: Vec<ItemIndex> = (0..self.items.len() as ItemIndex).collect();
+        order.sort_by_key(|index| self.items[*index as usize].node);
+        for index in order {
+            let item = &self.items[index as usize];
+            let lacks_input = item
+                .inputs
+                .iter()
+                .any(|token| matches!(self.tokens[*token as usize].content, Content::Pending));
+            if item.state.is_ended() && lacks_input {
+                self.reopen_dependent(index);
+            }
+        }
+    }
+}

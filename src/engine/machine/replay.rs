@@ -1,0 +1,299 @@
+//! From a log back to a run: the same code makes the same things follow, and what a crash cut off is recorded now.
+
+use super::flow::End;
+use super::run::Run;
+use super::schedule::local_work;
+use super::{Effect, Machine};
+use crate::engine::event::{ItemState, RunEvent, RunEventBody, RunState};
+use crate::engine::id::{AttemptId, ItemId, RunId};
+use crate::engine::plan::Plan;
+use std::sync::Arc;
+
+impl Machine {
+    /// Rebuilds a run from its log, in the log's order. It rests until [`super::Input::ResumeRun`] or
+    /// [`Machine::take_up_run`] takes it up again. Run times in the log are learned again. An empty log makes a run that
+    /// is about to begin.
+    pub fn restore(
+        &mut self,
+        run_id: RunId,
+        plan: Arc<Plan>,
+        events: impl IntoIterator<Item = RunEvent>,
+    ) {
+        if self.runs.contains_key(&run_id) {
+            return;
+        }
+        self.runs.insert(run_id, Run::new(run_id, plan));
+        self.dormant.insert(run_id);
+        for event in events {
+            self.replay(run_id, event);
+        }
+    }
+
+    /// Takes a restored run up again: records what a crash cut off, asks what became of live attempts
+    /// ([`Effect::Reconcile`]), orders unfinished local work again. A run that was paused stays paused.
+    pub fn take_up_run(&mut self, now_ms: u64, run_id: RunId) -> Vec<Effect> {
+        self.take_up(now_ms, run_id);
+        self.finish_step(now_ms)
+    }
+
+    pub(super) fn take_up(&mut self, now_ms: u64, run_id: RunId) {
+        if !self.dormant.remove(&run_id) {
+            return;
+        }
+        let Some(run) = self.runs.get_mut(&run_id) else {
+            return;
+        };
+        if run.next_seq == 0 {
+            run.emit(RunEventBody::RunCreated {
+                project_id: run.plan.project.id,
+                project_name: run.plan.project.name.clone(),
+            });
+            run.begin();
+        }
+        let cut_off: Vec<RunEventBody> = run.unlogged.drain(..).collect();
+        let still_true: Vec<RunEventBody> = cut_off
+            .into_iter()
+            .filter(|body| is_still_true(run, body))
+            .collect();
+        run.outbox.splice(0..0, still_true);
+        run.complete_reopening();
+        if run.is_called_off() && !run.state.is_ended() {
+            let reason = run.called_off_reason();
+            run.cancel_unstarted(&reason);
+        }
+        run.drain_work();
+        let live: Vec<AttemptId> = run
+            .items
+            .iter()
+            .filter_map(|item| item.live_attempt)
+            .collect();
+        self.flush(now_ms, run_id);
+        for attempt_id in live {
+            if let Some(submission) = self.submission(attempt_id) {
+                self.effects.push(Effect::Reconcile(submission));
+            }
+        }
+        if let Some(run) = self.runs.get(&run_id) {
+            let mut unfinished: Vec<_> = self
+                .local_running
+                .values()
+                .filter(|(of_run, _)| *of_run == run_id)
+                .map(|(_, index)| *index)
+                .collect();
+            unfinished.sort_unstable();
+            for index in unfinished {
+                if let Ok(work) = local_work(run, index) {
+                    self.effects.push(Effect::Local(work));
+                }
+            }
+            if run.is_called_off() && !run.state.is_ended() {
+                self.call_off_attempts(run_id);
+            }
+        }
+    }
+
+    fn replay(&mut self, run_id: RunId, event: RunEvent) {
+        let Some(run) = self.runs.get_mut(&run_id) else {
+            return;
+        };
+        run.next_seq = run.next_seq.max(event.seq + 1);
+        if let Some(position) = run
+            .unlogged
+            .iter()
+            .position(|body| is_same_fact(body, &event.body))
+        {
+            run.unlogged.remove(position);
+            return;
+        }
+        self.apply(run_id, event.at_ms, &event.body);
+        self.effects.clear();
+        let Some(run) = self.runs.get_mut(&run_id) else {
+            return;
+        };
+        run.drain_work();
+        let mut followed: Vec<RunEventBody> = run.outbox.drain(..).collect();
+        if let Some(position) = followed
+            .iter()
+            .position(|body| is_same_fact(body, &event.body))
+        {
+            followed.remove(position);
+        }
+        run.unlogged.extend(followed);
+    }
+
+    /// Applies an event that does not follow from earlier ones.
+    fn apply(&mut self, run_id: RunId, at_ms: u64, body: &RunEventBody) {
+        let index_of = |machine: &Self, item_id: &ItemId| {
+            machine
+                .runs
+                .get(&run_id)
+                .and_then(|run| run.item_by_id.get(item_id).copied())
+        };
+        match body {
+            RunEventBody::RunCreated { .. } => {
+                if let Some(run) = self.runs.get_mut(&run_id) {
+                    run.begin();
+                }
+            }
+            RunEventBody::RunStateChanged { state } => {
+                if let Some(run) = self.runs.get_mut(&run_id) {
+                    match state {
+                        RunState::Cancelling | RunState::Stopping => {
+                            run.call_off(*state, "the run was called off");
+                        }
+                        _ => run.set_run_state(*state),
+                    }
+                }
+            }
+            RunEventBody::ItemStateChanged {
+                item_id,
+                state,
+                reason,
+            } => {
+                let Some(index) = index_of(self, item_id) else {
+                    return;
+                };
+                let Some(run) = self.runs.get_mut(&run_id) else {
+                    return;
+                };
+                let before = run.items[index as usize].state;
+                match state {
+                    ItemState::Ready if before.is_ended() => run.reopen_root(index),
+                    ItemState::Waiting => run.reopen_dependent(index),
+                    ItemState::Running if before == ItemState::Ready => {
+                        run.set_item_state(index, ItemState::Running);
+                        self.local_running.insert(*item_id, (run_id, index));
+                    }
+                    ItemState::Cancelled if !before.is_ended() => {
+                        run.end_item(index, End::Cancelled(reason.clone().unwrap_or_default()));
+                    }
+                    _ => {}
+                }
+            }
+            RunEventBody::AttemptPlaced {
+                attempt_id,
+                item_id,
+                number,
+                backend_id,
+                ..
+            } => {
+                if let Some(index) = index_of(self, item_id) {
+                    self.attempt_placed(run_id, index, *attempt_id, *number, *backend_id);
+                }
+            }
+            RunEventBody::AttemptAccepted { attempt_id } => self.attempt_accepted(*attempt_id),
+            RunEventBody::AttemptStarted { attempt_id } => self.attempt_started(at_ms, *attempt_id),
+            RunEventBody::AttemptFailed {
+                attempt_id,
+                failure,
+            } => self.attempt_failed(at_ms, *attempt_id, failure.clone()),
+            RunEventBody::AttemptCancelled { attempt_id } => self.attempt_cancelled(*attempt_id),
+            RunEventBody::ItemDone {
+                item_id,
+                attempt_id,
+                outputs,
+                notices,
+            } => {
+                let Some(index) = index_of(self, item_id) else {
+                    return;
+                };
+                self.local_running.remove(item_id);
+                if let Some(attempt_id) = attempt_id {
+                    self.attempt_succeeded(at_ms, *attempt_id, outputs.clone(), notices.clone());
+                } else if let Some(run) = self.runs.get_mut(&run_id)
+                    && !run.items[index as usize].state.is_ended()
+                {
+                    let end = End::Done {
+                        attempt_id: None,
+                        outputs: outputs.clone(),
+                        notices: notices.clone(),
+                    };
+                    run.end_item(index, end);
+                }
+            }
+            RunEventBody::ItemFailed { item_id, failure } => {
+                let Some(index) = index_of(self, item_id) else {
+                    return;
+                };
+                self.local_running.remove(item_id);
+                if let Some(run) = self.runs.get_mut(&run_id)
+                    && !run.items[index as usize].state.is_ended()
+                {
+                    run.end_item(index, End::Failed(failure.clone()));
+                }
+            }
+            RunEventBody::ItemCreated { .. } | RunEventBody::FilesWritten { .. } => {}
+        }
+    }
+}
+
+/// Whether two events say the same of the same thing, whatever their words.
+fn is_same_fact(one: &RunEventBody, other: &RunEventBody) -> bool {
+    use RunEventBody as Body;
+    match (one, other) {
+        (Body::RunCreated { .. }, Body::RunCreated { .. }) => true,
+        (Body::RunStateChanged { state: one }, Body::RunStateChanged { state: other }) => {
+            one == other
+        }
+        (Body::ItemCreated { item_id: one, .. }, Body::ItemCreated { item_id: other, .. })
+        | (Body::ItemDone { item_id: one, .. }, Body::ItemDone { item_id: other, .. })
+        | (Body::ItemFailed { item_id: one, .. }, Body::ItemFailed { item_id: other, .. })
+        | (Body::FilesWritten { item_id: one, .. }, Body::FilesWritten { item_id: other, .. }) => {
+            one == other
+        }
+        (
+            Body::ItemStateChanged {
+                item_id: one,
+                state: one_state,
+                ..
+            },
+            Body::ItemStateChanged {
+                item_id: other,
+                state: other_state,
+                ..
+            },
+        ) => one == other && one_state == other_state,
+        (
+            Body::AttemptPlaced {
+                attempt_id: one, ..
+            },
+            Body::AttemptPlaced {
+                attempt_id: other, ..
+            },
+        )
+        | (
+            Body::AttemptAccepted { attempt_id: one },
+            Body::AttemptAccepted { attempt_id: other },
+        )
+        | (Body::AttemptStarted { attempt_id: one }, Body::AttemptStarted { attempt_id: other })
+        | (
+            Body::AttemptFailed {
+                attempt_id: one, ..
+            },
+            Body::AttemptFailed {
+                attempt_id: other, ..
+            },
+        )
+        | (
+            Body::AttemptCancelled { attempt_id: one },
+            Body::AttemptCancelled { attempt_id: other },
+        ) => one == other,
+        _ => false,
+    }
+}
+
+/// Whether an event that was never logged still tells the state it led to.
+fn is_still_true(run: &Run, body: &RunEventBody) -> bool {
+    let state_of = |item_id: &ItemId| {
+        run.item_by_id
+            .get(item_id)
+            .map(|index| run.items[*index as usize].state)
+    };
+    match body {
+        RunEventBody::ItemStateChanged { item_id, state, .. } => state_of(item_id) == Some(*state),
+        RunEventBody::ItemDone { item_id, .. } => state_of(item_id) == Some(ItemState::Done),
+        RunEventBody::ItemFailed { item_id, .. } => state_of(item_id) == Some(ItemState::Failed),
+        RunEventBody::RunStateChanged { state } => run.state == *state,
+        _ => true,
+    }
+}

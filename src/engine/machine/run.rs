@@ -1,0 +1,426 @@
+//! One run: its items, the values between them, and what is ready.
+
+use super::path::{self, Path};
+use crate::engine::event::{ItemState, RunEventBody, RunState};
+use crate::engine::failure::Failure;
+use crate::engine::id::{AttemptId, ItemId, RunId};
+use crate::engine::plan::{NodeIndex, Plan};
+use crate::engine::value::{Labels, Value};
+use crate::project::{BackendId, NodeKind};
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+
+/// Number of an item in [`Run::items`], in order of creation: after everything it takes from.
+pub(super) type ItemIndex = u32;
+/// Number of a token in [`Run::tokens`].
+pub(super) type TokenIndex = u32;
+
+/// One run.
+#[derive(Debug)]
+pub(super) struct Run {
+    pub run_id: RunId,
+    pub plan: Arc<Plan>,
+    pub state: RunState,
+    pub next_seq: u64,
+    pub nodes: Vec<NodeState>,
+    pub items: Vec<Item>,
+    pub item_by_id: HashMap<ItemId, ItemIndex>,
+    pub tokens: Vec<Token>,
+    /// Per fan-out: path of its item → what it opened there.
+    pub extents: Vec<HashMap<Path, Extent>>,
+    /// What is to be done before the step ends, in order.
+    pub work: VecDeque<Work>,
+    /// Nodes that may have become exhausted.
+    pub candidates: BTreeSet<NodeIndex>,
+    pub exhausted_nodes: usize,
+    /// Token that is being made again → items that wait for it.
+    pub waiting_on: HashMap<TokenIndex, Vec<ItemIndex>>,
+    /// Nodes with Workflow items that are Ready.
+    pub active_nodes: BTreeSet<NodeIndex>,
+    /// Nodes of which it is to be checked whether any backend can run them at all.
+    pub unchecked_nodes: BTreeSet<NodeIndex>,
+    /// Items that are Ready for work on this machine: deepest node first, then index.
+    pub local_ready: BTreeSet<(Reverse<u32>, Path, NodeIndex, ItemIndex)>,
+    /// Events of the current step that are not yet handed out.
+    pub outbox: Vec<RunEventBody>,
+    /// While a log is replayed: events that follow from it and were not met in it yet.
+    pub unlogged: VecDeque<RunEventBody>,
+    /// Items that count against the run: Failed, Blocked or Cancelled.
+    pub bad_items: u32,
+    /// Goal items that are Done.
+    pub goals_done: u32,
+    /// The run was called off and its attempts were not told yet.
+    pub attempts_to_call_off: bool,
+    /// A retry was wished while something it touches was still executing.
+    pub retry_wished: bool,
+}
+
+/// What happens at one node.
+#[derive(Debug, Default)]
+pub(super) struct NodeState {
+    pub item_count: u32,
+    pub unended: u32,
+    /// Everything upstream and here has ended: no further item can come.
+    pub is_exhausted: bool,
+    pub joins: Vec<JoinState>,
+    pub collectors: Vec<Option<CollectorState>>,
+    /// Workflow items that are Ready, by index.
+    pub ready: BTreeSet<(Path, ItemIndex)>,
+}
+
+/// What one join stage has seen, by the shared part of the path.
+#[derive(Debug, Default)]
+pub(super) struct JoinState {
+    pub left: HashMap<Path, Vec<Partial>>,
+    pub right: HashMap<Path, Vec<TokenIndex>>,
+}
+
+/// Tokens of the first inputs that agree.
+#[derive(Clone, Debug)]
+pub(super) struct Partial {
+    pub path: Path,
+    pub tokens: Box<[TokenIndex]>,
+}
+
+/// What a Merge gathered from one link.
+#[derive(Debug, Default)]
+pub(super) struct CollectorState {
+    pub groups: HashMap<Path, Group>,
+    /// The source is exhausted and every group was handed on.
+    pub is_closed: bool,
+}
+
+/// What belongs together in one merged list.
+#[derive(Debug, Default)]
+pub(super) struct Group {
+    pub members: Vec<TokenIndex>,
+    /// Members that are there (a value, or a reason why there is none).
+    pub settled: u32,
+    /// The group as one token, once it was complete.
+    pub token: Option<TokenIndex>,
+}
+
+/// What one item of a fan-out opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// This many values.
+    Values(u32),
+    /// Nothing, for a reason: one token without index says which.
+    Hole,
+    /// Its item is no longer part of the run.
+    Gone,
+}
+
+/// One value (or its absence) on what leaves one output of one item.
+#[derive(Debug)]
+pub(super) struct Token {
+    pub path: Path,
+    /// The item it came from; none for a Merge's group.
+    pub producer: Option<ItemIndex>,
+    pub content: Content,
+}
+
+/// What a token brings.
+#[derive(Clone, Debug)]
+pub(super) enum Content {
+    /// It is being made again.
+    Pending,
+    Value(Value),
+    /// All that a Merge gathered; the group knows what.
+    Group,
+    /// There is and will be no value.
+    Hole(Hole),
+}
+
+/// Why there is no value.
+#[derive(Clone, Debug)]
+pub(super) struct Hole {
+    pub kind: HoleKind,
+    pub reason: Arc<str>,
+}
+
+/// The kind of an absence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum HoleKind {
+    Skipped,
+    Blocked,
+    /// A repeated fan-out gave other indexes: this path is no longer part of the run.
+    Gone,
+}
+
+/// One execution of one node at one path.
+#[derive(Debug)]
+pub(super) struct Item {
+    pub item_id: ItemId,
+    pub node: NodeIndex,
+    /// Position among the items of its node, in order of creation.
+    pub ordinal: u32,
+    pub path: Path,
+    /// One token per input of the node.
+    pub inputs: Box<[TokenIndex]>,
+    /// What it gave: output number and token.
+    pub given: Vec<(u32, TokenIndex)>,
+    pub state: ItemState,
+    /// Inputs that are being made again.
+    pub missing: u32,
+    /// Attempts so far.
+    pub attempts: u32,
+    /// The attempt that is at a backend.
+    pub live_attempt: Option<AttemptId>,
+    /// What went wrong so far.
+    pub trouble: Option<Box<Trouble>>,
+}
+
+/// What went wrong with an item so far; decides whether and where it is tried again.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Trouble {
+    /// Failures that count against the policy's attempts.
+    pub counted: u32,
+    /// Failures on the way to and from backends.
+    pub on_the_way: u32,
+    /// Backends on which the workflow raised an error, or ran out of memory twice.
+    pub failed_on: Vec<BackendId>,
+    /// Backends on which memory ran out once.
+    pub out_of_memory_on: Vec<BackendId>,
+    /// Backends to leave alone until a Unix time in milliseconds.
+    pub avoid: Vec<(BackendId, u64)>,
+    /// Not to be tried before this Unix time in milliseconds.
+    pub not_before_ms: u64,
+    /// The next attempt must not be answered from the server's cache.
+    pub bypass_cache: bool,
+    /// The last failure.
+    pub last: Option<Failure>,
+}
+
+/// One thing to do before a step ends.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Work {
+    /// A token came to an input.
+    Arrive {
+        node: NodeIndex,
+        input: usize,
+        token: TokenIndex,
+    },
+    /// All inputs of an item are there.
+    Evaluate(ItemIndex),
+}
+
+impl Run {
+    pub fn new(run_id: RunId, plan: Arc<Plan>) -> Self {
+        let nodes = plan
+            .nodes
+            .iter()
+            .map(|node| NodeState {
+                joins: node.stages.iter().map(|_| JoinState::default()).collect(),
+                collectors: node
+                    .inputs
+                    .iter()
+                    .map(|input| input.collector.as_ref().map(|_| CollectorState::default()))
+                    .collect(),
+                ..NodeState::default()
+            })
+            .collect();
+        Self {
+            run_id,
+            state: RunState::Running,
+            next_seq: 0,
+            nodes,
+            items: Vec::new(),
+            item_by_id: HashMap::new(),
+            tokens: Vec::new(),
+            extents: plan.fan_outs.iter().map(|_| HashMap::new()).collect(),
+            work: VecDeque::new(),
+            candidates: (0..plan.nodes.len()).collect(),
+            exhausted_nodes: 0,
+            waiting_on: HashMap::new(),
+            active_nodes: BTreeSet::new(),
+            unchecked_nodes: BTreeSet::new(),
+            local_ready: BTreeSet::new(),
+            outbox: Vec::new(),
+            unlogged: VecDeque::new(),
+            bad_items: 0,
+            goals_done: 0,
+            attempts_to_call_off: false,
+            retry_wished: false,
+            plan,
+        }
+    }
+
+    /// Makes the items of nodes without inputs.
+    pub fn begin(&mut self) {
+        let plan = self.plan.clone();
+        for (node, planned) in plan.nodes.iter().enumerate() {
+            if planned.inputs.is_empty() {
+                self.create_item(node, Path::default(), Box::default());
+            }
+        }
+        self.drain_work();
+    }
+
+    pub fn emit(&mut self, body: RunEventBody) {
+        self.outbox.push(body);
+    }
+
+    pub fn emit_state(&mut self, item: ItemIndex, reason: Option<&str>) {
+        let item = &self.items[item as usize];
+        let body = RunEventBody::ItemStateChanged {
+            item_id: item.item_id,
+            state: item.state,
+            reason: reason.map(str::to_owned),
+        };
+        self.emit(body);
+    }
+
+    pub fn set_run_state(&mut self, state: RunState) {
+        if self.state != state {
+            self.state = state;
+            self.emit(RunEventBody::RunStateChanged { state });
+        }
+    }
+
+    /// Whether nothing that has not started is to start any more.
+    pub fn is_called_off(&self) -> bool {
+        !matches!(self.state, RunState::Running | RunState::Paused)
+    }
+
+    /// Moves an item into a state and keeps the counts. Events are the caller's.
+    pub fn set_item_state(&mut self, index: ItemIndex, state: ItemState) {
+        let item = &mut self.items[index as usize];
+        let before = std::mem::replace(&mut item.state, state);
+        let node = item.node;
+        if before == ItemState::Ready && state != ItemState::Ready {
+            self.leave_queues(index);
+        }
+        let is_goal = self.plan.nodes[node].is_goal;
+        self.bad_items -= u32::from(is_bad(before));
+        self.bad_items += u32::from(is_bad(state));
+        self.goals_done -= u32::from(is_goal && before == ItemState::Done);
+        self.goals_done += u32::from(is_goal && state == ItemState::Done);
+        let node_state = &mut self.nodes[node];
+        match (before.is_ended(), state.is_ended()) {
+            (false, true) => {
+                node_state.unended -= 1;
+                if node_state.unended == 0 {
+                    self.candidates.insert(node);
+                }
+            }
+            (true, false) => {
+                node_state.unended += 1;
+                self.unexhaust(node);
+            }
+            _ => {}
+        }
+    }
+
+    /// The node and everything after it can make items again.
+    fn unexhaust(&mut self, node: NodeIndex) {
+        let plan = self.plan.clone();
+        let mut pending = vec![node];
+        while let Some(node) = pending.pop() {
+            if self.nodes[node].is_exhausted {
+                self.nodes[node].is_exhausted = false;
+                self.exhausted_nodes -= 1;
+                for dependent in &plan.nodes[node].dependents {
+                    for (input, collector) in plan.nodes[*dependent]
+                        .inputs
+                        .iter()
+                        .zip(&mut self.nodes[*dependent].collectors)
+                    {
+                        if let Some(collector) = collector
+                            && input.source == node
+                        {
+                            collector.is_closed = false;
+                        }
+                    }
+                    pending.push(*dependent);
+                }
+            }
+        }
+    }
+
+    fn leave_queues(&mut self, index: ItemIndex) {
+        let item = &self.items[index as usize];
+        let depth = self.plan.nodes[item.node].depth;
+        if self.is_remote(item.node) {
+            let node_state = &mut self.nodes[item.node];
+            node_state.ready.remove(&(item.path.clone(), index));
+            if node_state.ready.is_empty() {
+                self.active_nodes.remove(&item.node);
+            }
+        } else {
+            self.local_ready
+                .remove(&(Reverse(depth), item.path.clone(), item.node, index));
+        }
+    }
+
+    /// Puts a Ready item where the scheduler finds it.
+    pub fn enter_queue(&mut self, index: ItemIndex) {
+        let item = &self.items[index as usize];
+        let (node, path) = (item.node, item.path.clone());
+        if self.is_remote(node) {
+            self.nodes[node].ready.insert((path, index));
+            self.active_nodes.insert(node);
+            self.unchecked_nodes.insert(node);
+        } else {
+            let depth = self.plan.nodes[node].depth;
+            self.local_ready.insert((Reverse(depth), path, node, index));
+        }
+    }
+
+    /// Whether items of the node run on backends.
+    pub fn is_remote(&self, node: NodeIndex) -> bool {
+        matches!(self.plan.nodes[node].node.kind, NodeKind::Workflow(_))
+    }
+
+    pub fn labels_of(&self, index: ItemIndex) -> Labels {
+        let item = &self.items[index as usize];
+        path::labels(&self.plan, &self.plan.nodes[item.node].open, &item.path)
+    }
+
+    /// The item as a sentence names it: `"Upscale" (seed=7)`.
+    pub fn name_of(&self, index: ItemIndex) -> String {
+        let item = &self.items[index as usize];
+        let title = &self.plan.nodes[item.node].node.title;
+        let labels = self.labels_of(index);
+        if labels.is_empty() {
+            return format!("\"{title}\"");
+        }
+        let labels: Vec<String> = labels
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        format!("\"{title}\" ({})", labels.join(", "))
+    }
+
+    /// The value on one input of an item, when there is one.
+    pub fn input_value(&self, index: ItemIndex, input: usize) -> Option<&Value> {
+        let token = *self.items[index as usize].inputs.get(input)?;
+        match &self.tokens[token as usize].content {
+            Content::Value(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    pub fn is_exhausted(&self) -> bool {
+        self.exhausted_nodes == self.nodes.len()
+    }
+
+    /// How a run ends of which every item has ended (run semantics, rule 11).
+    pub fn end_state(&self) -> RunState {
+        match self.state {
+            RunState::Cancelling | RunState::Cancelled => RunState::Cancelled,
+            RunState::Stopping => RunState::Failed,
+            _ if self.bad_items == 0 => RunState::Completed,
+            _ if self.goals_done > 0 => RunState::CompletedWithFailures,
+            _ => RunState::Failed,
+        }
+    }
+}
+
+fn is_bad(state: ItemState) -> bool {
+    matches!(
+        state,
+        ItemState::Failed | ItemState::Blocked | ItemState::Cancelled
+    )
+}
