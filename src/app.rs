@@ -2,7 +2,10 @@
 
 pub mod actions;
 pub mod bridge;
+pub mod canvas;
 pub mod document;
 pub mod icons;
+pub mod model;
+pub mod previews;
 pub mod theme;
 pub mod viewport;

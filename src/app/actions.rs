@@ -194,6 +194,15 @@ pub enum Action {
         /// The port a link was dragged from, if that opened the search.
         connect: Option<PortRef>,
     },
+    /// Open the menu of what is under the pointer.
+    OpenContextMenu {
+        /// What it is about.
+        target: CanvasTarget,
+        /// Where it opens, logical pixels of the window.
+        pos_px: [f32; 2],
+        /// The same place in canvas units.
+        pos_world: [f32; 2],
+    },
     /// Search through every action.
     CommandPalette,
     /// Show all shortcuts.
@@ -213,6 +222,19 @@ pub enum NewNode {
     Kind(NodeKindName),
     /// A workflow of the project.
     Workflow(WorkflowName),
+}
+
+/// A thing on the canvas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CanvasTarget {
+    /// The background.
+    Empty,
+    /// A node.
+    Node(NodeId),
+    /// A port of a node.
+    Port(PortRef),
+    /// A link.
+    Link(LinkId),
 }
 
 /// How the selection changes.

@@ -1,0 +1,434 @@
+//! Pointer and keys over the canvas become hover, gestures and actions.
+//!
+//! Left drag on empty space selects by box (live), on a node moves it, on a port draws a wire. Where a row of the
+//! interaction table has no key of ours, the shell's keymap has it.
+
+mod gesture;
+mod pick;
+
+pub use gesture::{Gesturing, Wire, WireEnd, WireLook};
+pub use pick::{Hit, Picker};
+
+use super::camera::ViewTransform;
+use super::instance::Area;
+use crate::app::actions::{Action, CanvasTarget, Gesture, Select};
+use crate::app::document::{Document, Selection};
+use crate::app::model::{EntityIndex, NodeBox};
+use crate::app::viewport::CanvasViewport;
+use crate::project::{LinkId, LinkRefusal, NodeId, PortRef};
+use bevy::prelude::*;
+use bevy::window::PrimaryWindow;
+use gesture::{BoxDrag, Drag, DragQuietly, NodeDrag, Press};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// Movement in logical pixels that turns a press into a drag (ComfyUI's click drift).
+const DRIFT_PX: f32 = 6.0;
+/// Time within which a second press makes a double click (ComfyUI).
+const DOUBLE_CLICK: Duration = Duration::from_millis(300);
+/// Grid of nodes while Shift is held (ComfyUI's snap grid), canvas units.
+const SNAP: f32 = 10.0;
+
+/// What is under the pointer.
+#[derive(Resource, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hover {
+    /// The node.
+    pub node: Option<NodeId>,
+    /// The port.
+    pub port: Option<PortRef>,
+    /// The link.
+    pub link: Option<LinkId>,
+}
+
+impl Hover {
+    fn of(hit: Hit) -> Self {
+        match hit {
+            Hit::Empty => Self::default(),
+            Hit::Node(node) => Self {
+                node: Some(node),
+                ..Self::default()
+            },
+            Hit::Port { port, .. } => Self {
+                node: Some(port.node),
+                port: Some(port),
+                link: None,
+            },
+            Hit::Link(link) => Self {
+                link: Some(link),
+                ..Self::default()
+            },
+        }
+    }
+}
+
+/// The last press, for double clicks.
+#[derive(Debug, Default)]
+pub struct LastPress {
+    at: Option<(Duration, Vec2)>,
+    /// Where the right button went down over the canvas.
+    right_at: Option<Vec2>,
+}
+
+/// Modifier keys that mean something here.
+#[derive(Clone, Copy, Debug)]
+struct Modifiers {
+    add: bool,
+    toggle: bool,
+    snap: bool,
+    alt: bool,
+}
+
+impl Modifiers {
+    fn of(keys: &ButtonInput<KeyCode>) -> Self {
+        let shift = keys.any_pressed([KeyCode::ShiftLeft, KeyCode::ShiftRight]);
+        Self {
+            add: shift,
+            toggle: keys.any_pressed([
+                KeyCode::ControlLeft,
+                KeyCode::ControlRight,
+                KeyCode::SuperLeft,
+                KeyCode::SuperRight,
+            ]),
+            snap: shift,
+            alt: keys.any_pressed([KeyCode::AltLeft, KeyCode::AltRight]),
+        }
+    }
+}
+
+/// One frame of pointer and keys.
+pub fn interact(
+    viewport: Res<CanvasViewport>,
+    view: Res<ViewTransform>,
+    windows: Query<&Window, With<PrimaryWindow>>,
+    buttons: Res<ButtonInput<MouseButton>>,
+    keys: Res<ButtonInput<KeyCode>>,
+    time: Res<Time<Real>>,
+    document: Option<Res<Document>>,
+    selection: Res<Selection>,
+    picker: Picker,
+    index: Res<EntityIndex>,
+    boxes: Query<&NodeBox>,
+    mut hover: ResMut<Hover>,
+    mut gesture: ResMut<Gesturing>,
+    mut last: Local<LastPress>,
+    mut actions: MessageWriter<Action>,
+) {
+    let Some(document) = document else {
+        return;
+    };
+    let Some(at_px) = windows.single().ok().and_then(Window::cursor_position) else {
+        if gesture.is_idle() {
+            hover.set_if_neq(Hover::default());
+        }
+        return;
+    };
+    let modifiers = Modifiers::of(&keys);
+    let world = view.world_at(at_px);
+
+    if !gesture.is_idle() && keys.just_pressed(KeyCode::Escape) {
+        gesture.end();
+    }
+    let hit = if viewport.pointer_over {
+        picker.at(world, view.zoom, &selection)
+    } else {
+        Hit::Empty
+    };
+    if gesture.is_idle() {
+        hover.set_if_neq(Hover::of(hit));
+    }
+
+    let space = keys.pressed(KeyCode::Space);
+    if buttons.just_pressed(MouseButton::Left) && viewport.pointer_over && !space && gesture.is_idle()
+    {
+        let is_double = last.at.is_some_and(|(when, where_px)| {
+            time.elapsed().saturating_sub(when) <= DOUBLE_CLICK
+                && where_px.distance(at_px) <= DRIFT_PX
+        });
+        last.at = (!is_double).then_some((time.elapsed(), at_px));
+        if is_double && hit == Hit::Empty {
+            actions.write(Action::AddNodeSearch {
+                pos_world: Some(world.to_array()),
+                connect: None,
+            });
+        } else {
+            press(
+                hit, at_px, world, modifiers, &document, &selection, &mut gesture, &mut actions,
+            );
+        }
+    }
+
+    if !gesture.is_idle() {
+        if buttons.pressed(MouseButton::Left) {
+            drag(
+                at_px, world, modifiers, &view, &document, &selection, &picker, &index, &boxes,
+                &mut gesture, &mut hover, &mut actions,
+            );
+        } else {
+            release(world, modifiers, &selection, &mut gesture, &mut actions);
+        }
+    }
+
+    // The right button pans; without movement it asks for the menu.
+    if buttons.just_pressed(MouseButton::Right) {
+        last.right_at = viewport.pointer_over.then_some(at_px);
+    }
+    if buttons.just_released(MouseButton::Right)
+        && let Some(from) = last.right_at.take()
+        && from.distance(at_px) < DRIFT_PX
+        && viewport.pointer_over
+    {
+        let target = match hit {
+            Hit::Empty => CanvasTarget::Empty,
+            Hit::Node(node) => CanvasTarget::Node(node),
+            Hit::Port { port, .. } => CanvasTarget::Port(port),
+            Hit::Link(link) => CanvasTarget::Link(link),
+        };
+        if let CanvasTarget::Node(node) = target
+            && !selection.nodes.contains(&node)
+        {
+            actions.write(Action::Select(only_node(node)));
+        }
+        actions.write(Action::OpenContextMenu {
+            target,
+            pos_px: at_px.to_array(),
+            pos_world: world.to_array(),
+        });
+    }
+}
+
+fn only_node(node: NodeId) -> Select {
+    Select::Only {
+        nodes: vec![node],
+        links: Vec::new(),
+    }
+}
+
+fn press(
+    hit: Hit,
+    at_px: Vec2,
+    world: Vec2,
+    modifiers: Modifiers,
+    document: &Document,
+    selection: &Selection,
+    gesture: &mut Gesturing,
+    actions: &mut MessageWriter<Action>,
+) {
+    let links = |project: &crate::project::Project, port: PortRef| -> Vec<LinkId> {
+        project
+            .links
+            .into_port(port)
+            .chain(project.links.out_of_port(port))
+            .map(|link| link.id)
+            .collect()
+    };
+    match hit {
+        Hit::Port { port, .. } if modifiers.alt => {
+            let links = links(document.project(), port);
+            if !links.is_empty() {
+                actions.write(Action::RemoveLinks(links));
+            }
+            return;
+        }
+        Hit::Node(node) => {
+            if modifiers.toggle {
+                actions.write(Action::Select(Select::Toggle {
+                    nodes: vec![node],
+                    links: Vec::new(),
+                }));
+            } else if modifiers.add {
+                actions.write(Action::Select(Select::Add {
+                    nodes: vec![node],
+                    links: Vec::new(),
+                }));
+            } else if !selection.nodes.contains(&node) {
+                actions.write(Action::Select(only_node(node)));
+            }
+        }
+        Hit::Link(link) => {
+            let (nodes, links) = (Vec::new(), vec![link]);
+            actions.write(Action::Select(if modifiers.toggle {
+                Select::Toggle { nodes, links }
+            } else if modifiers.add {
+                Select::Add { nodes, links }
+            } else {
+                Select::Only { nodes, links }
+            }));
+        }
+        Hit::Port { .. } | Hit::Empty => {}
+    }
+    gesture.begin(Press {
+        hit,
+        at_px,
+        at_world: world,
+    });
+}
+
+fn drag(
+    at_px: Vec2,
+    world: Vec2,
+    modifiers: Modifiers,
+    view: &ViewTransform,
+    document: &Document,
+    selection: &Selection,
+    picker: &Picker,
+    index: &EntityIndex,
+    boxes: &Query<&NodeBox>,
+    gesture: &mut ResMut<Gesturing>,
+    hover: &mut ResMut<Hover>,
+    actions: &mut MessageWriter<Action>,
+) {
+    if let Drag::Pressed(press) = gesture.drag() {
+        if press.at_px.distance(at_px) < DRIFT_PX {
+            return;
+        }
+        let next = match press.hit {
+            Hit::Port { port, .. } => gesture::pull_wire(document.project(), port, index, boxes)
+                .map_or(Drag::Idle, Drag::Wire),
+            Hit::Node(node) => {
+                let nodes: BTreeSet<NodeId> = if selection.nodes.contains(&node) {
+                    selection.nodes.clone()
+                } else {
+                    BTreeSet::from([node])
+                };
+                let project = document.project();
+                Drag::Nodes(NodeDrag {
+                    gesture: Gesture::new(),
+                    grabbed: node,
+                    from_world: press.at_world,
+                    starts: nodes
+                        .into_iter()
+                        .filter_map(|id| Some((id, Vec2::from(project.nodes.get(&id)?.pos_world))))
+                        .collect(),
+                    moved: Vec2::ZERO,
+                })
+            }
+            Hit::Link(_) | Hit::Empty => Drag::Box(BoxDrag {
+                from_world: press.at_world,
+                to_world: world,
+                before: if modifiers.add || modifiers.toggle {
+                    selection.clone()
+                } else {
+                    Selection::default()
+                },
+            }),
+        };
+        gesture.set(next);
+    }
+    match gesture.drag_quietly() {
+        Drag::Nodes(drag) => {
+            let mut by = world - drag.from_world;
+            if modifiers.snap
+                && let Some((_, start)) = drag.starts.iter().find(|(id, _)| *id == drag.grabbed)
+            {
+                by = ((*start + by) / SNAP).round() * SNAP - *start;
+            }
+            if by != drag.moved {
+                drag.moved = by;
+                let moves = drag
+                    .starts
+                    .iter()
+                    .map(|(id, start)| (*id, (*start + by).to_array()))
+                    .collect();
+                let gesture = drag.gesture;
+                actions.write(Action::MoveNodes { moves, gesture });
+            }
+        }
+        Drag::Box(drag) => {
+            if drag.to_world == world {
+                return;
+            }
+            drag.to_world = world;
+            let area = Area::spanned(drag.from_world, world);
+            let mut wanted = drag.before.nodes.clone();
+            picker.nodes_in(area, &mut wanted);
+            if wanted != selection.nodes {
+                let links = drag.before.links.iter().copied().collect();
+                let nodes = wanted.into_iter().collect();
+                actions.write(Action::Select(Select::Only { nodes, links }));
+            }
+            gesture.set_changed();
+        }
+        Drag::Wire(wire) => {
+            if wire.pointer_world == world {
+                return;
+            }
+            wire.pointer_world = world;
+            let target = picker.wire_target(wire, world, view.zoom, document.project());
+            wire.end = match target {
+                None => WireEnd::Free,
+                Some((port, at_world)) => {
+                    let (from, to) = wire.ends_with(port);
+                    match document.project().check_link(from, to) {
+                        Ok(()) | Err(LinkRefusal::InputTaken { .. }) => {
+                            WireEnd::Port { port, at_world }
+                        }
+                        Err(LinkRefusal::AlreadyLinked(link)) if wire.moved == Some(link) => {
+                            WireEnd::Port { port, at_world }
+                        }
+                        Err(refusal) => WireEnd::Refused {
+                            reason: refusal.to_string(),
+                        },
+                    }
+                }
+            };
+            let hovered = Hover {
+                port: match &wire.end {
+                    WireEnd::Port { port, .. } => Some(*port),
+                    _ => None,
+                },
+                ..Hover::default()
+            };
+            hover.set_if_neq(hovered);
+            gesture.set_changed();
+        }
+        Drag::Idle | Drag::Pressed(_) => {}
+    }
+}
+
+fn release(
+    world: Vec2,
+    modifiers: Modifiers,
+    selection: &Selection,
+    gesture: &mut Gesturing,
+    actions: &mut MessageWriter<Action>,
+) {
+    match gesture.end() {
+        Drag::Pressed(press) => match press.hit {
+            Hit::Empty if !modifiers.add && !modifiers.toggle && !selection.is_empty() => {
+                actions.write(Action::SelectNone);
+            }
+            Hit::Node(node)
+                if !modifiers.add
+                    && !modifiers.toggle
+                    && (selection.nodes.len() > 1 || !selection.links.is_empty()) =>
+            {
+                actions.write(Action::Select(only_node(node)));
+            }
+            _ => {}
+        },
+        Drag::Wire(wire) => match wire.end {
+            WireEnd::Port { port, .. } => {
+                let (from, to) = wire.ends_with(port);
+                if let Some(link) = wire.moved {
+                    if wire.moved_from == Some(port) {
+                        return;
+                    }
+                    actions.write(Action::RemoveLinks(vec![link]));
+                }
+                actions.write(Action::AddLink { from, to });
+            }
+            WireEnd::Free => {
+                if let Some(link) = wire.moved {
+                    actions.write(Action::RemoveLinks(vec![link]));
+                } else {
+                    actions.write(Action::AddNodeSearch {
+                        pos_world: Some(world.to_array()),
+                        connect: Some(wire.from),
+                    });
+                }
+            }
+            WireEnd::Refused { .. } => {}
+        },
+        Drag::Idle | Drag::Nodes(_) | Drag::Box(_) => {}
+    }
+}
