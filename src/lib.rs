@@ -10,8 +10,8 @@
 #[cfg(feature = "desktop")]
 pub mod app;
 pub mod artifacts;
-pub mod comfy;
 pub mod builtin;
+pub mod comfy;
 pub mod engine;
 pub mod fleet;
 pub mod media;

@@ -68,7 +68,9 @@ impl Plugin for CanvasDrawPlugin {
             Ok(glyphs) => {
                 app.insert_resource(paint::CanvasGlyphs(glyphs));
             }
-            Err(error) => error!("The embedded fonts cannot be read: {error}. The canvas stays empty."),
+            Err(error) => {
+                error!("The embedded fonts cannot be read: {error}. The canvas stays empty.")
+            }
         }
     }
 }
@@ -82,7 +84,10 @@ impl Plugin for CanvasPlugin {
                 Update,
                 (
                     camera::steer_pan_camera.before(PanCamSystems),
-                    camera::fly.after(PanCamSystems).after(camera::start_flights).before(camera::read_camera),
+                    camera::fly
+                        .after(PanCamSystems)
+                        .after(camera::start_flights)
+                        .before(camera::read_camera),
                     interact::interact.in_set(CanvasSystems::Interact),
                     keep_moving.after(CanvasSystems::Paint),
                     minimap::toggle,
@@ -124,7 +129,11 @@ fn take_over_pictures(
     }
 }
 
-fn follow_theme(theme: Res<Theme>, mut palette: ResMut<palette::Palette>, mut clear: ResMut<ClearColor>) {
+fn follow_theme(
+    theme: Res<Theme>,
+    mut palette: ResMut<palette::Palette>,
+    mut clear: ResMut<ClearColor>,
+) {
     if theme.is_changed() {
         let next = palette::Palette::of(&theme);
         if *palette != next {
@@ -150,8 +159,7 @@ fn keep_moving(
     match (motion.flowing, *resting) {
         (true, None) => {
             *resting = Some(winit.focused_mode);
-            winit.focused_mode =
-                UpdateMode::reactive(Duration::from_secs_f32(paint::FLOW_FRAME_S));
+            winit.focused_mode = UpdateMode::reactive(Duration::from_secs_f32(paint::FLOW_FRAME_S));
         }
         (false, Some(mode)) => {
             winit.focused_mode = mode;

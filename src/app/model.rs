@@ -232,52 +232,82 @@ impl Plugin for ModelPlugin {
         app.init_resource::<EntityIndex>()
             .init_resource::<CanvasDirty>()
             .init_resource::<Places>()
-            .add_observer(|event: On<Insert, NodeKey>, keys: Query<&NodeKey>, mut index: ResMut<EntityIndex>| {
-                if let Ok(key) = keys.get(event.entity) {
-                    index.nodes.insert(key.0, event.entity);
-                }
-            })
             .add_observer(
-                |event: On<Discard, NodeKey>, keys: Query<&NodeKey>, mut index: ResMut<EntityIndex>, mut places: ResMut<Places>| {
+                |event: On<Insert, NodeKey>,
+                 keys: Query<&NodeKey>,
+                 mut index: ResMut<EntityIndex>| {
+                    if let Ok(key) = keys.get(event.entity) {
+                        index.nodes.insert(key.0, event.entity);
+                    }
+                },
+            )
+            .add_observer(
+                |event: On<Discard, NodeKey>,
+                 keys: Query<&NodeKey>,
+                 mut index: ResMut<EntityIndex>,
+                 mut places: ResMut<Places>| {
                     if let Ok(key) = keys.get(event.entity) {
                         index.nodes.remove(&key.0);
                         places.nodes.remove(event.entity);
                     }
                 },
             )
-            .add_observer(|event: On<Insert, LinkKey>, keys: Query<&LinkKey>, mut index: ResMut<EntityIndex>| {
-                if let Ok(key) = keys.get(event.entity) {
-                    index.links.insert(key.0, event.entity);
-                }
-            })
             .add_observer(
-                |event: On<Discard, LinkKey>, keys: Query<&LinkKey>, mut index: ResMut<EntityIndex>, mut places: ResMut<Places>| {
+                |event: On<Insert, LinkKey>,
+                 keys: Query<&LinkKey>,
+                 mut index: ResMut<EntityIndex>| {
+                    if let Ok(key) = keys.get(event.entity) {
+                        index.links.insert(key.0, event.entity);
+                    }
+                },
+            )
+            .add_observer(
+                |event: On<Discard, LinkKey>,
+                 keys: Query<&LinkKey>,
+                 mut index: ResMut<EntityIndex>,
+                 mut places: ResMut<Places>| {
                     if let Ok(key) = keys.get(event.entity) {
                         index.links.remove(&key.0);
                         places.links.remove(event.entity);
                     }
                 },
             )
-            .add_observer(|event: On<Insert, FrameKey>, keys: Query<&FrameKey>, mut index: ResMut<EntityIndex>| {
-                if let Ok(key) = keys.get(event.entity) {
-                    index.frames.insert(key.0, event.entity);
-                }
-            })
-            .add_observer(|event: On<Discard, FrameKey>, keys: Query<&FrameKey>, mut index: ResMut<EntityIndex>| {
-                if let Ok(key) = keys.get(event.entity) {
-                    index.frames.remove(&key.0);
-                }
-            })
-            .add_observer(|event: On<Insert, BackendKey>, keys: Query<&BackendKey>, mut index: ResMut<EntityIndex>| {
-                if let Ok(key) = keys.get(event.entity) {
-                    index.backends.insert(key.0, event.entity);
-                }
-            })
-            .add_observer(|event: On<Discard, BackendKey>, keys: Query<&BackendKey>, mut index: ResMut<EntityIndex>| {
-                if let Ok(key) = keys.get(event.entity) {
-                    index.backends.remove(&key.0);
-                }
-            })
+            .add_observer(
+                |event: On<Insert, FrameKey>,
+                 keys: Query<&FrameKey>,
+                 mut index: ResMut<EntityIndex>| {
+                    if let Ok(key) = keys.get(event.entity) {
+                        index.frames.insert(key.0, event.entity);
+                    }
+                },
+            )
+            .add_observer(
+                |event: On<Discard, FrameKey>,
+                 keys: Query<&FrameKey>,
+                 mut index: ResMut<EntityIndex>| {
+                    if let Ok(key) = keys.get(event.entity) {
+                        index.frames.remove(&key.0);
+                    }
+                },
+            )
+            .add_observer(
+                |event: On<Insert, BackendKey>,
+                 keys: Query<&BackendKey>,
+                 mut index: ResMut<EntityIndex>| {
+                    if let Ok(key) = keys.get(event.entity) {
+                        index.backends.insert(key.0, event.entity);
+                    }
+                },
+            )
+            .add_observer(
+                |event: On<Discard, BackendKey>,
+                 keys: Query<&BackendKey>,
+                 mut index: ResMut<EntityIndex>| {
+                    if let Ok(key) = keys.get(event.entity) {
+                        index.backends.remove(&key.0);
+                    }
+                },
+            )
             .configure_sets(
                 Update,
                 (

@@ -289,9 +289,7 @@ mod tests {
     fn png(width: u32, height: u32, value: u8) -> Bytes {
         let image = image::RgbImage::from_pixel(width, height, image::Rgb([value, 0, 0]));
         let mut bytes = std::io::Cursor::new(Vec::new());
-        image
-            .write_to(&mut bytes, image::ImageFormat::Png)
-            .unwrap();
+        image.write_to(&mut bytes, image::ImageFormat::Png).unwrap();
         bytes.into_inner().into()
     }
 

@@ -1,4 +1,4 @@
 //! The one integration binary: a file per capability.
 
-mod workflow;
 mod builtin;
+mod workflow;

@@ -222,7 +222,11 @@ pub fn steer_pan_camera(
             MouseScrollUnit::Line | MouseScrollUnit::Pixel => zooms = true,
         }
     }
-    let sensitivity = if zooms || slide == Vec2::ZERO { 1.0 } else { 0.0 };
+    let sensitivity = if zooms || slide == Vec2::ZERO {
+        1.0
+    } else {
+        0.0
+    };
     if camera.mouse_wheel_sensitivity.to_bits() != f32::to_bits(sensitivity) {
         camera.mouse_wheel_sensitivity = sensitivity;
     }
@@ -260,10 +264,7 @@ pub fn start_flights(
             .chain(places.nodes.bounds())
             .reduce(Area::joined)
     };
-    let here = (
-        view.visible_world().center(),
-        view.zoom,
-    );
+    let here = (view.visible_world().center(), view.zoom);
     let goal = flight.0.map_or(here, |flight| flight.to);
     let mut fly = |to: (Vec2, f32)| {
         flight.0 = Some(Flight {
@@ -294,8 +295,10 @@ pub fn start_flights(
                 }
             }
             Action::RevealNode(node_id) => {
-                if let Some(node_box) =
-                    index.nodes.get(node_id).and_then(|&entity| boxes.get(entity).ok())
+                if let Some(node_box) = index
+                    .nodes
+                    .get(node_id)
+                    .and_then(|&entity| boxes.get(entity).ok())
                 {
                     fly((node_box.area.center(), goal.1.max(0.6)));
                 }
@@ -320,7 +323,12 @@ pub fn start_flights(
     {
         *shown_generation = Some(document.generation());
         let (center, zoom) = view.fit(area);
-        place_camera(&mut transform, &mut projection, view.camera_for(center, zoom), zoom);
+        place_camera(
+            &mut transform,
+            &mut projection,
+            view.camera_for(center, zoom),
+            zoom,
+        );
         flight.0 = None;
     }
 }
@@ -346,7 +354,12 @@ pub fn fly(
     // Zoom goes by ratio, so that it looks even; the middle follows the zoom.
     let zoom = current.from.1 * (current.to.1 / current.from.1).powf(eased);
     let center = current.from.0.lerp(current.to.0, eased);
-    place_camera(&mut transform, &mut projection, view.camera_for(center, zoom), zoom);
+    place_camera(
+        &mut transform,
+        &mut projection,
+        view.camera_for(center, zoom),
+        zoom,
+    );
     flight.0 = (t < 1.0).then_some(current);
     redraw.write(RequestRedraw);
 }
@@ -404,7 +417,11 @@ mod tests {
             target_px: Vec2::new(2520.0, 1530.0),
             rect_px: Rect::new(232.0, 36.0, 1380.0, 820.0),
         };
-        for px in [Vec2::ZERO, Vec2::new(640.0, 500.0), Vec2::new(1680.0, 1020.0)] {
+        for px in [
+            Vec2::ZERO,
+            Vec2::new(640.0, 500.0),
+            Vec2::new(1680.0, 1020.0),
+        ] {
             assert!(view.px_of(view.world_at(px)).distance(px) < 0.01);
         }
         assert_eq!(view.origin_px(), view.origin_px().round());

@@ -247,8 +247,7 @@ impl Scene {
     pub fn close_layer(&mut self) {
         let quads = self.quads.len() as u32;
         if quads > self.quads_closed {
-            self.ranges
-                .push(DrawRange::Quads(self.quads_closed, quads));
+            self.ranges.push(DrawRange::Quads(self.quads_closed, quads));
             self.quads_closed = quads;
         }
         let ribbons = self.ribbons.len() as u32;
@@ -318,7 +317,15 @@ impl Scene {
     }
 
     /// The outline of a port with a rim outside it. `hole` fills the inside of a [`Shape::Ring`].
-    pub fn shape(&mut self, center: Vec2, radius: f32, shape: Shape, fill: Rgba, rim: Rgba, hole: Rgba) {
+    pub fn shape(
+        &mut self,
+        center: Vec2,
+        radius: f32,
+        shape: Shape,
+        fill: Rgba,
+        rim: Rgba,
+        hole: Rgba,
+    ) {
         let area = Area {
             min: center - radius,
             max: center + radius,
@@ -377,7 +384,9 @@ pub fn link_handle(start: Vec2, end: Vec2) -> f32 {
     let across = end.x - start.x;
     let down = (end.y - start.y).abs();
     if across >= 0.0 {
-        (across * 0.5).max((across + down) * 0.22).clamp(12.0, 220.0)
+        (across * 0.5)
+            .max((across + down) * 0.22)
+            .clamp(12.0, 220.0)
     } else {
         (across.abs() * 0.35 + down * 0.18).clamp(36.0, 260.0)
     }
@@ -445,7 +454,10 @@ mod tests {
             let bounds = link_bounds(Vec2::ZERO, end).grown(Vec2::splat(0.01));
             for step in 0..=40 {
                 let point = link_point(Vec2::ZERO, end, step as f32 / 40.0);
-                assert!(bounds.contains(point), "{point} of {end} outside {bounds:?}");
+                assert!(
+                    bounds.contains(point),
+                    "{point} of {end} outside {bounds:?}"
+                );
             }
         }
     }

@@ -138,7 +138,10 @@ pub fn interact(
     }
 
     let space = keys.pressed(KeyCode::Space);
-    if buttons.just_pressed(MouseButton::Left) && viewport.pointer_over && !space && gesture.is_idle()
+    if buttons.just_pressed(MouseButton::Left)
+        && viewport.pointer_over
+        && !space
+        && gesture.is_idle()
     {
         let is_double = last.at.is_some_and(|(when, where_px)| {
             time.elapsed().saturating_sub(when) <= DOUBLE_CLICK
@@ -152,7 +155,14 @@ pub fn interact(
             });
         } else {
             press(
-                hit, at_px, world, modifiers, &document, &selection, &mut gesture, &mut actions,
+                hit,
+                at_px,
+                world,
+                modifiers,
+                &document,
+                &selection,
+                &mut gesture,
+                &mut actions,
             );
         }
     }
@@ -160,8 +170,18 @@ pub fn interact(
     if !gesture.is_idle() {
         if buttons.pressed(MouseButton::Left) {
             drag(
-                at_px, world, modifiers, &view, &document, &selection, &picker, &index, &boxes,
-                &mut gesture, &mut hover, &mut actions,
+                at_px,
+                world,
+                modifiers,
+                &view,
+                &document,
+                &selection,
+                &picker,
+                &index,
+                &boxes,
+                &mut gesture,
+                &mut hover,
+                &mut actions,
             );
         } else {
             release(world, modifiers, &selection, &mut gesture, &mut actions);

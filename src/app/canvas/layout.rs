@@ -121,11 +121,9 @@ impl NodeLayout {
 #[must_use]
 pub fn port_shape(data_type: DataType) -> Shape {
     match data_type {
-        DataType::Image
-        | DataType::Mask
-        | DataType::Video
-        | DataType::Audio
-        | DataType::Latent => Shape::Circle,
+        DataType::Image | DataType::Mask | DataType::Video | DataType::Audio | DataType::Latent => {
+            Shape::Circle
+        }
         DataType::Text | DataType::Json | DataType::File => Shape::Square,
         DataType::Integer | DataType::Number => Shape::Diamond,
         DataType::Boolean | DataType::Trigger => Shape::Triangle,
@@ -208,7 +206,9 @@ fn pictures(input: &LayoutInput<'_>, width: f32) -> Option<(Vec<Area>, f32)> {
     let cell_width = (full - PICTURE_GAP * (columns - 1) as f32) / columns as f32;
     // Tall pictures are cropped rather than making the node a tower.
     let tallest = if shown == 1 { 0.86 } else { 1.0 };
-    let cell_height = (cell_width / aspect.clamp(0.4, 3.2)).min(cell_width * tallest).round();
+    let cell_height = (cell_width / aspect.clamp(0.4, 3.2))
+        .min(cell_width * tallest)
+        .round();
     let mut places = Vec::with_capacity(shown);
     for at in 0..shown {
         let (column, row) = ((at % columns) as f32, (at / columns) as f32);

@@ -75,8 +75,7 @@ pub fn show(
         .fixed_pos(canvas.max - SIZE - egui::vec2(INSET, INSET))
         .constrain(false)
         .show(context, |ui| {
-            let (response, painter) =
-                ui.allocate_painter(SIZE, egui::Sense::click_and_drag());
+            let (response, painter) = ui.allocate_painter(SIZE, egui::Sense::click_and_drag());
             let place = response.rect;
             painter.rect(
                 place,

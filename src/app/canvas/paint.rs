@@ -208,17 +208,26 @@ pub fn paint(
         paint_frames(&mut brush, region, &frames);
         brush.scene.close_layer();
         built.has_flow = paint_links(
-            &mut brush, region, &mut built.visible, &places, &selection, &hover, &gesture, &nodes,
+            &mut brush,
+            region,
+            &mut built.visible,
+            &places,
+            &selection,
+            &hover,
+            &gesture,
+            &nodes,
             &links,
         );
         brush.scene.close_layer();
         let built = &mut *built;
         places.nodes.query(region, &mut built.visible);
         built.ordered.clear();
-        built.ordered.extend(built.visible.iter().filter_map(|&entity| {
-            let (key, _, _, node_box) = nodes.get(entity).ok()?;
-            Some((selection.nodes.contains(&key.0), node_box.order, entity))
-        }));
+        built
+            .ordered
+            .extend(built.visible.iter().filter_map(|&entity| {
+                let (key, _, _, node_box) = nodes.get(entity).ok()?;
+                Some((selection.nodes.contains(&key.0), node_box.order, entity))
+            }));
         built.ordered.sort_unstable();
         for &(is_selected, _, entity) in &built.ordered {
             let Ok((key, card, run, node_box)) = nodes.get(entity) else {

@@ -62,7 +62,9 @@ impl Palette {
                 ThemeMode::Dark => line.faded(0.8),
                 ThemeMode::Light => rgba(theme.faint).faded(0.4),
             },
-            frame: rgba(theme.surface_panel).mixed(rgba(theme.accent), 0.05).faded(0.75),
+            frame: rgba(theme.surface_panel)
+                .mixed(rgba(theme.accent), 0.05)
+                .faded(0.75),
             card: rgba(theme.surface_card),
             raised: rgba(theme.surface_raised),
             field: rgba(theme.field),

@@ -173,7 +173,11 @@ mod tests {
                 truth.remove(&key);
             } else {
                 let min = Vec2::new(random.f32() * 20_000.0 - 10_000.0, random.f32() * 9_000.0);
-                let scale = if random.u8(0..20) == 0 { 30_000.0 } else { 600.0 };
+                let scale = if random.u8(0..20) == 0 {
+                    30_000.0
+                } else {
+                    600.0
+                };
                 let area = Area::at(min, Vec2::new(random.f32(), random.f32()) * scale);
                 index.insert(key, area);
                 truth.insert(key, area);

@@ -225,7 +225,13 @@ impl Glyphs {
         for character in shown.chars().chain(is_cut.then_some(ELLIPSIS)) {
             let (glyph, advance) = self.faces[style.face as usize].lookup(character);
             if character != ' ' {
-                self.glyph(scene, glyph, Vec2::new(pen, baseline.y), style, px_per_world);
+                self.glyph(
+                    scene,
+                    glyph,
+                    Vec2::new(pen, baseline.y),
+                    style,
+                    px_per_world,
+                );
             }
             pen += advance * style.size;
         }
@@ -303,7 +309,10 @@ impl Glyphs {
         let top_left = Vec2::new(whole_x, pen_px.y.round()) + slot.offset * stretch;
         let center = (top_left + size * 0.5) / px_per_world;
         let side = ATLAS_SIDE as f32;
-        let (min, max) = (slot.at.as_vec2() / side, (slot.at + slot.size).as_vec2() / side);
+        let (min, max) = (
+            slot.at.as_vec2() / side,
+            (slot.at + slot.size).as_vec2() / side,
+        );
         scene.glyph(center, size, [min.x, min.y, max.x, max.y], style.color);
     }
 
@@ -382,7 +391,13 @@ mod tests {
         let full = glyphs.width(Face::Regular, 12.0, text);
         for max_width in [20.0, 60.0, 100.0, full + 1.0] {
             let width = glyphs.line(
-                &mut scene, text, Vec2::ZERO, STYLE, Anchor::Left, max_width, 1.0,
+                &mut scene,
+                text,
+                Vec2::ZERO,
+                STYLE,
+                Anchor::Left,
+                max_width,
+                1.0,
             );
             assert!(width <= max_width, "{width} > {max_width}");
         }
@@ -396,8 +411,9 @@ mod tests {
         let icon = glyphs.faces[Face::Icons as usize].lookup('\u{e2ca}');
         assert_ne!(icon.0, GlyphId(0), "the icon face lacks its icons");
         let mono = &mut glyphs.faces[Face::Mono as usize];
-        let widths: std::collections::BTreeSet<u32> =
-            ('0'..='9').map(|figure| mono.lookup(figure).1.to_bits()).collect();
+        let widths: std::collections::BTreeSet<u32> = ('0'..='9')
+            .map(|figure| mono.lookup(figure).1.to_bits())
+            .collect();
         assert_eq!(widths.len(), 1);
     }
 
@@ -411,13 +427,22 @@ mod tests {
                 ..STYLE
             };
             glyphs.line(
-                &mut scene, "The quick brown fox 0123456789", Vec2::ZERO, style, Anchor::Left,
-                f32::MAX, 1.0,
+                &mut scene,
+                "The quick brown fox 0123456789",
+                Vec2::ZERO,
+                style,
+                Anchor::Left,
+                f32::MAX,
+                1.0,
             );
         }
         assert!(glyphs.generation > 0);
         for patch in &glyphs.patches {
-            assert!((patch.at + patch.size).cmple(UVec2::splat(ATLAS_SIDE)).all());
+            assert!(
+                (patch.at + patch.size)
+                    .cmple(UVec2::splat(ATLAS_SIDE))
+                    .all()
+            );
         }
     }
 }

@@ -50,8 +50,16 @@ pub fn card_of(node: &Node) -> NodeCard {
         is_code: false,
         note: String::new(),
         parameters: Vec::new(),
-        inputs: node.inputs.iter().map(|port| port_line(node, port)).collect(),
-        outputs: node.outputs.iter().map(|port| port_line(node, port)).collect(),
+        inputs: node
+            .inputs
+            .iter()
+            .map(|port| port_line(node, port))
+            .collect(),
+        outputs: node
+            .outputs
+            .iter()
+            .map(|port| port_line(node, port))
+            .collect(),
     };
     match &node.kind {
         NodeKind::Workflow(workflow) => {
@@ -78,9 +86,7 @@ pub fn card_of(node: &Node) -> NodeCard {
         NodeKind::Input(input) => {
             card.subtitle = match &input.value {
                 InputValue::Literal(literal) => value_text(literal),
-                InputValue::File(path) => {
-                    one_line(path.rsplit(['/', '\\']).next().unwrap_or(path))
-                }
+                InputValue::File(path) => one_line(path.rsplit(['/', '\\']).next().unwrap_or(path)),
             };
             card.note = node
                 .outputs

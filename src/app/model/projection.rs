@@ -43,8 +43,7 @@ pub fn project_document(
     let mut fresh = HashMap::<NodeId, Entity>::default();
     for node in project.nodes.values() {
         let entity = index.nodes.get(&node.id).copied();
-        if let Some((mut source, mut card)) = entity.and_then(|entity| nodes.get_mut(entity).ok())
-        {
+        if let Some((mut source, mut card)) = entity.and_then(|entity| nodes.get_mut(entity).ok()) {
             if source.0 != *node {
                 card.set_if_neq(card_of(node));
                 source.0.clone_from(node);

@@ -126,12 +126,15 @@ mod tests {
     #[test]
     fn levels_halve_down_to_one_texel_and_keep_the_mean() {
         let image = RgbaImage::from_fn(300, 100, |x, _| {
-            image::Rgba(if x < 150 { [0, 0, 0, 255] } else { [200, 100, 50, 255] })
+            image::Rgba(if x < 150 {
+                [0, 0, 0, 255]
+            } else {
+                [200, 100, 50, 255]
+            })
         });
         let mut bytes = Cursor::new(Vec::new());
         image.write_to(&mut bytes, image::ImageFormat::Png).unwrap();
-        let picture =
-            decode_picture(&PictureSource::Bytes(bytes.into_inner().into())).unwrap();
+        let picture = decode_picture(&PictureSource::Bytes(bytes.into_inner().into())).unwrap();
         assert!((picture.aspect - 3.0).abs() < 1e-4);
         assert_eq!(picture.levels.len(), PICTURE_LEVELS as usize);
         for (level, texels) in picture.levels.iter().enumerate() {

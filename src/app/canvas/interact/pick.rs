@@ -48,7 +48,12 @@ pub struct Picker<'w, 's> {
 
 impl Picker<'_, '_> {
     /// Nodes around a point, topmost first.
-    fn nodes_at(&self, world: Vec2, reach: f32, selection: Option<&Selection>) -> Vec<(NodeId, &NodeBox)> {
+    fn nodes_at(
+        &self,
+        world: Vec2,
+        reach: f32,
+        selection: Option<&Selection>,
+    ) -> Vec<(NodeId, &NodeBox)> {
         let mut found = Vec::new();
         self.places.nodes.at(world, reach, &mut found);
         let mut nodes: Vec<(NodeId, &NodeBox)> = found
@@ -193,7 +198,11 @@ fn distance_to_link(world: Vec2, curve: &LinkCurve) -> f32 {
     let mut from = curve.start;
     let mut nearest = f32::MAX;
     for step in 1..=LINK_STEPS {
-        let to = link_point(curve.start, curve.end, f32::from(step) / f32::from(LINK_STEPS));
+        let to = link_point(
+            curve.start,
+            curve.end,
+            f32::from(step) / f32::from(LINK_STEPS),
+        );
         nearest = nearest.min(distance_to_segment(world, from, to));
         from = to;
     }

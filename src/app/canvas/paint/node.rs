@@ -135,7 +135,9 @@ fn paint_far(brush: &mut Brush<'_>, run: &NodeRun, area: Area, kind: Rgba, look:
 fn paint_body(brush: &mut Brush<'_>, area: Area, kind: Rgba, look: &NodeLook) {
     let palette = brush.palette;
     if look.is_selected {
-        brush.scene.shadow(area, palette.accent.faded(0.34), RADIUS_NODE, 9.0);
+        brush
+            .scene
+            .shadow(area, palette.accent.faded(0.34), RADIUS_NODE, 9.0);
     }
     let stroke = if look.is_selected || matches!(look.wire, WireLook::Target(_)) {
         palette.accent
@@ -409,7 +411,11 @@ fn paint_ports(
             brush.scene.shadow(halo, color.faded(0.5), radius, 5.0);
         }
         let shape = port_shape(spot.data_type);
-        let radius = if shape == Shape::Circle { radius } else { radius * 1.12 };
+        let radius = if shape == Shape::Circle {
+            radius
+        } else {
+            radius * 1.12
+        };
         brush
             .scene
             .shape(center, radius, shape, color, palette.canvas, palette.card);
@@ -429,7 +435,11 @@ fn paint_ports(
             .find(|(port, _)| *port == spot.id)
             .map(|(_, count)| format!("{} · {count}", line.name));
         let name = count.as_deref().unwrap_or(&line.name);
-        let color = if is_hovered { palette.text } else { palette.dim };
+        let color = if is_hovered {
+            palette.text
+        } else {
+            palette.dim
+        };
         let (anchor, x) = match spot.side {
             Side::Left => (Anchor::Left, center.x + MARGIN + 1.0),
             Side::Right => (Anchor::Right, center.x - MARGIN - 1.0),
