@@ -23,6 +23,7 @@ mod paint;
 mod picture;
 mod python;
 mod queue;
+mod resize;
 mod server;
 mod sockets;
 mod spec;

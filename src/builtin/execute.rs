@@ -199,6 +199,15 @@ impl PromptRun {
         }
     }
 
+    /// Event 3: length and text of the node id, then the text.
+    pub(super) fn send_text(&self, host: &Host, node_id: &str, text: &str) {
+        let mut frame = vec![0, 0, 0, 3];
+        frame.extend_from_slice(&(node_id.len() as u32).to_be_bytes());
+        frame.extend_from_slice(node_id.as_bytes());
+        frame.extend_from_slice(text.as_bytes());
+        host.sockets.send_binary(frame, self.client_id.as_deref());
+    }
+
     /// Event 4: length and JSON of the metadata, then the picture.
     fn preview_with_metadata(&self, node_id: &str, picture: &[u8]) -> Vec<u8> {
         let metadata = json!({

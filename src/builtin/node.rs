@@ -233,6 +233,11 @@ impl NodeRun<'_> {
         Ok(())
     }
 
+    /// Shows a text at the node while it runs.
+    pub fn text_progress(&self, text: &str) {
+        self.prompt.send_text(self.host, self.node_id, text);
+    }
+
     /// Waits; an interrupt does not cut it short (ComfyUI looks only at progress points), the server's end does.
     pub fn sleep(&self, duration: Duration) -> Result<(), NodeFailure> {
         let until = Instant::now() + duration;

@@ -1,10 +1,16 @@
 //! The node classes, by subject.
 
+mod adjust;
+mod animate;
+mod combine;
 pub mod files;
 mod generate;
 mod load;
+mod mask;
 mod orchestrator;
+mod primitive;
 mod save;
+mod transform;
 
 use indexmap::IndexMap;
 
@@ -15,7 +21,13 @@ pub fn all() -> IndexMap<&'static str, NodeClass> {
     [
         load::classes(),
         save::classes(),
+        animate::classes(),
         generate::classes(),
+        transform::classes(),
+        adjust::classes(),
+        combine::classes(),
+        mask::classes(),
+        primitive::classes(),
         orchestrator::classes(),
     ]
     .into_iter()

@@ -80,12 +80,6 @@ impl ImageBatch {
             .unwrap_or_default()
     }
 
-    /// The samples of each picture in turn.
-    pub fn each_frame(&self) -> std::slice::ChunksExact<'_, f32> {
-        self.samples
-            .chunks_exact((self.height * self.width * self.channels).max(1))
-    }
-
     /// One picture as bytes (RGB, or RGBA when it has 4 channels; grey is spread to RGB). ComfyUI truncates, so this does.
     pub fn frame_bytes(&self, index: usize) -> Vec<u8> {
         let bytes = self.frame(index).iter().map(|sample| to_byte(*sample));
