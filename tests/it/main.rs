@@ -1,4 +1,6 @@
 //! The one integration binary: a file per capability.
 
 mod builtin;
+mod project;
+mod project_files;
 mod workflow;
