@@ -1,6 +1,7 @@
 //! ComfyUI workflow JSON: read, inspect, address, patch, check against a backend. Pure: callers hand in bytes.
 
 mod address;
+mod convert;
 mod inspect;
 mod object_info;
 mod patch;
@@ -12,6 +13,7 @@ mod ui;
 mod value_type;
 
 pub use address::{NodeAddress, ParameterAddress};
+pub use convert::{ConvertError, MAX_SUBGRAPH_DEPTH, to_prompt};
 pub use inspect::{Control, Field, Inspection, OutputPort, inspect};
 pub use object_info::{
     Autogrow, DynamicOption, InputKind, InputNeed, InputSpec, MAX_OBJECT_INFO_BYTES, NodeSpec,

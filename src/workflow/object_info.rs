@@ -8,6 +8,7 @@ use super::value_type::ValueType;
 use indexmap::IndexMap;
 use serde::Serialize;
 use serde_json::{Map, Value};
+use std::collections::HashMap;
 
 /// Most bytes of one `/object_info` answer. A server with hundreds of custom packs sends some tens of megabytes.
 pub const MAX_OBJECT_INFO_BYTES: usize = 256 * 1024 * 1024;
@@ -69,9 +70,15 @@ pub struct OutputSpec {
     pub type_name: String,
     /// The name beside the dot.
     pub name: String,
+    /// For `COMFY_MATCHTYPE_V3`: the template whose type it takes on.
+    pub match_template: Option<String>,
 }
 
 /// One input of a node class.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "independent flags of the protocol, each off unless the node says so"
+)]
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct InputSpec {
     /// Its name, the key in a prompt.
@@ -88,8 +95,15 @@ pub struct InputSpec {
     pub tooltip: Option<String>,
     /// The name a person reads, where it differs from `name`.
     pub display_name: Option<String>,
-    /// Whether the editor puts a "control after generate" widget behind this one.
+    /// Whether the editor puts a "control after generate" widget behind this one: where the node says so, and for whole
+    /// numbers named `seed` or `noise_seed` of nodes that say nothing.
     pub control_after_generate: bool,
+    /// Whether the node itself says `control_after_generate`.
+    pub(super) control_declared: bool,
+    /// Whether the editor expands `{a|b}` and strips comments before it sends the text.
+    pub dynamic_prompts: bool,
+    /// Whether the editor shows a button to fetch the list again.
+    pub(super) refresh_button: bool,
     /// Which kind of file can be uploaded for it.
     pub upload: Option<Upload>,
     /// `forceInput`: it only takes links, although its type has a widget.
@@ -262,12 +276,29 @@ impl NodeSpec {
             ("optional", InputNeed::Optional),
             ("hidden", InputNeed::Hidden),
         ] {
+            let start = inputs.len();
             read_inputs(
                 class.get("input").and_then(|input| input.get(section)),
                 need,
                 0,
                 &mut inputs,
             );
+            let order = class
+                .get("input_order")
+                .and_then(|order| order.get(section));
+            if let (Some(order), Some(section)) =
+                (order.and_then(Value::as_array), inputs.get_mut(start..))
+            {
+                let rank: HashMap<&str, usize> = order
+                    .iter()
+                    .enumerate()
+                    .filter_map(|(rank, name)| Some((name.as_str()?, rank)))
+                    .collect();
+                // Stable: what the order does not name follows as it came.
+                section.sort_by_key(|input| {
+                    rank.get(input.name.as_str()).copied().unwrap_or(usize::MAX)
+                });
+            }
         }
         Some(Self {
             class_type: name.to_owned(),
@@ -306,6 +337,7 @@ fn find_input<'a>(inputs: &'a [InputSpec], name: &str) -> Option<&'a InputSpec> 
 fn read_outputs(class: &Map<String, Value>) -> Vec<OutputSpec> {
     let list = |key: &str| class.get(key).and_then(Value::as_array);
     let names = list("output_name");
+    let templates = list("output_matchtypes");
     let types = list("output").map(Vec::as_slice).unwrap_or_default();
     types
         .iter()
@@ -322,7 +354,15 @@ fn read_outputs(class: &Map<String, Value>) -> Vec<OutputSpec> {
                 .and_then(Value::as_str)
                 .unwrap_or(&type_name)
                 .to_owned();
-            OutputSpec { type_name, name }
+            let match_template = templates
+                .and_then(|templates| templates.get(slot))
+                .and_then(Value::as_str)
+                .map(str::to_owned);
+            OutputSpec {
+                type_name,
+                name,
+                match_template,
+            }
         })
         .collect()
 }
@@ -372,12 +412,15 @@ impl InputSpec {
         } else {
             None
         };
-        let control_after_generate = match options.get("control_after_generate") {
+        let declared = match options.get("control_after_generate") {
             // V3 may name the initial mode instead of saying true.
-            Some(Value::Bool(on)) => *on,
-            Some(Value::String(_)) => true,
-            _ => false,
+            Some(Value::Bool(on)) => Some(*on),
+            Some(Value::String(_)) => Some(true),
+            _ => None,
         };
+        let control_after_generate = declared.unwrap_or_else(|| {
+            type_name == "INT" && depth == 0 && matches!(name, "seed" | "noise_seed")
+        });
         Some(Self {
             name: name.to_owned(),
             need,
@@ -387,6 +430,13 @@ impl InputSpec {
             tooltip: text("tooltip"),
             display_name: text("display_name"),
             control_after_generate,
+            control_declared: declared == Some(true),
+            dynamic_prompts: flag("dynamicPrompts"),
+            refresh_button: options
+                .get("remote")
+                .and_then(|remote| remote.get("refresh_button"))
+                .and_then(Value::as_bool)
+                == Some(true),
             upload,
             force_input: flag("forceInput"),
             socketless: flag("socketless"),

@@ -38,17 +38,22 @@ impl UiWorkflow {
         &self.raw
     }
 
-    /// Class names used in the file with the number of nodes of each, subgraph definitions included, in order of first
-    /// use. Ids of subgraph definitions are left out.
+    /// The subgraph definitions of the file.
     #[must_use]
-    pub fn class_counts(&self) -> indexmap::IndexMap<&str, usize> {
-        let subgraphs = self
-            .raw
+    pub fn subgraphs(&self) -> &[Value] {
+        self.raw
             .get("definitions")
             .and_then(|definitions| definitions.get("subgraphs"))
             .and_then(Value::as_array)
             .map(Vec::as_slice)
-            .unwrap_or_default();
+            .unwrap_or_default()
+    }
+
+    /// Class names used in the file with the number of nodes of each, subgraph definitions included, in order of first
+    /// use. Ids of subgraph definitions are left out.
+    #[must_use]
+    pub fn class_counts(&self) -> indexmap::IndexMap<&str, usize> {
+        let subgraphs = self.subgraphs();
         let ids: std::collections::HashSet<&str> = subgraphs
             .iter()
             .filter_map(|subgraph| subgraph.get("id").and_then(Value::as_str))

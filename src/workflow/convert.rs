@@ -1,0 +1,182 @@
+//! Editor format → prompt, as ComfyUI's own editor makes it when a person presses Run.
+//!
+//! The rules follow the observable behaviour of the ComfyUI frontend 1.35: nodes are laid out from their specs, saved
+//! widget values are dealt onto the widgets in order, primitives write their value into what they feed, subgraphs are
+//! unfolded (`12:7` is node 7 inside instance 12), muted nodes vanish, bypassed nodes hand their inputs through by type,
+//! and notes, reroutes and primitives are not part of the prompt.
+
+mod graph;
+mod match_types;
+mod resolve;
+mod text;
+mod widgets;
+
+use super::object_info::ObjectInfo;
+use super::prompt::{Prompt, PromptNode};
+use super::ui::UiWorkflow;
+use graph::{Graphs, Kind, Mode};
+use indexmap::IndexMap;
+use resolve::{Frames, Source};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use widgets::Sending;
+
+/// Deepest nesting of subgraphs within subgraphs.
+pub const MAX_SUBGRAPH_DEPTH: usize = 100;
+
+/// Why an editor file cannot be turned into a prompt.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConvertError {
+    /// Node classes that `object_info` does not have, so that nobody knows the order of their widgets.
+    #[error(
+        "the backend does not know {}; install the custom nodes there or choose another backend",
+        name_classes(classes)
+    )]
+    UnknownClasses {
+        /// Class → ids of its nodes.
+        classes: BTreeMap<String, Vec<String>>,
+    },
+    /// A subgraph contains itself.
+    #[error(
+        "the subgraph \"{name}\" contains itself; open the workflow in ComfyUI and take it out"
+    )]
+    CyclicSubgraph {
+        /// Name of the subgraph.
+        name: String,
+    },
+    /// Subgraphs are nested deeper than [`MAX_SUBGRAPH_DEPTH`].
+    #[error("subgraphs are nested more than {MAX_SUBGRAPH_DEPTH} levels deep")]
+    TooDeep,
+    /// Unfolded, the workflow has too many nodes.
+    #[error("with its subgraphs unfolded the workflow has more than {limit} nodes")]
+    TooManyNodes {
+        /// How many are unfolded at most.
+        limit: usize,
+    },
+    /// Links go round in a circle of reroutes or bypassed nodes.
+    #[error(
+        "the links into node #{node_id} go round in a circle; open the workflow in ComfyUI and mend them"
+    )]
+    LinkLoop {
+        /// The node whose input was followed.
+        node_id: String,
+    },
+}
+
+fn name_classes(classes: &BTreeMap<String, Vec<String>>) -> String {
+    const SHOWN: usize = 8;
+    let mut names: Vec<String> = classes
+        .iter()
+        .take(SHOWN)
+        .map(|(class_type, nodes)| {
+            format!(
+                "{class_type} (#{})",
+                nodes.first().map_or("", String::as_str)
+            )
+        })
+        .collect();
+    if classes.len() > SHOWN {
+        names.push(format!("{} more", classes.len() - SHOWN));
+    }
+    names.join(", ")
+}
+
+/// Turns an editor file into the prompt that ComfyUI's editor would send.
+///
+/// `choose(n)` picks one of `n` options wherever a text has `{a|b}` and its field expands them; the editor rolls a die
+/// each time, `&mut |_| 0` always takes the first. `%date:…%` in file names is left as it is: what the time is at
+/// conversion says nothing about when the prompt runs.
+pub fn to_prompt(
+    workflow: &UiWorkflow,
+    object_info: &ObjectInfo,
+    choose: &mut dyn FnMut(usize) -> usize,
+) -> Result<Prompt, ConvertError> {
+    let graphs = Graphs::read(workflow, object_info)?;
+    let frames = Frames::unfold(&graphs)?;
+    let mut nodes: IndexMap<String, PromptNode> = IndexMap::new();
+    let mut unknown: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (frame_index, frame) in frames.iter() {
+        let Some(graph) = graphs.graph(frame.graph) else {
+            continue;
+        };
+        for (node_index, node) in graph.nodes.iter().enumerate() {
+            if matches!(node.mode, Mode::Muted | Mode::Bypassed) {
+                continue;
+            }
+            let spec = match node.kind {
+                Kind::Class(spec) => spec,
+                Kind::Unknown => {
+                    unknown
+                        .entry(node.class_type.to_string())
+                        .or_default()
+                        .push(frame.id_of(&node.id));
+                    continue;
+                }
+                _ => continue,
+            };
+            let mut inputs = Map::new();
+            for widget in &node.widgets {
+                let Some(value) = &widget.value else { continue };
+                let value = match widget.sending {
+                    Sending::AsIs => value.clone(),
+                    Sending::DynamicPrompt => match value.as_str() {
+                        Some(prompt) => text::expand(prompt, choose).into(),
+                        None => value.clone(),
+                    },
+                    Sending::FileName => match value.as_str() {
+                        Some(name) => text::replace(name, &graphs).into(),
+                        None => value.clone(),
+                    },
+                };
+                inputs.insert(widget.name.to_string(), wrap_list(value));
+            }
+            for (slot, input) in node.inputs.iter().enumerate() {
+                match frames.resolve_input(&graphs, frame_index, node_index, slot)? {
+                    Some(Source::Output { frame, node, slot }) => {
+                        let id = frames.id_of(&graphs, frame, node);
+                        inputs.insert(input.name.to_string(), json!([id, slot]));
+                    }
+                    Some(Source::Value(value)) => {
+                        inputs.insert(input.name.to_string(), wrap_list(value));
+                    }
+                    None => {}
+                }
+            }
+            let title = match node.title {
+                "" => node.default_title(),
+                title => title,
+            };
+            nodes.insert(
+                frame.id_of(&node.id),
+                PromptNode {
+                    class_type: spec.class_type.clone(),
+                    inputs,
+                    meta: Some(json!({ "title": title })),
+                },
+            );
+        }
+    }
+    if !unknown.is_empty() {
+        return Err(ConvertError::UnknownClasses { classes: unknown });
+    }
+    drop_dangling(&mut nodes);
+    Ok(Prompt { nodes })
+}
+
+/// A bare list means a link to the server; this is how the editor sends lists.
+fn wrap_list(value: Value) -> Value {
+    match value {
+        Value::Array(_) => json!({ "__value__": value }),
+        other => other,
+    }
+}
+
+/// Takes out inputs that are linked to nodes which are not part of the prompt.
+fn drop_dangling(nodes: &mut IndexMap<String, PromptNode>) {
+    let ids: std::collections::HashSet<String> = nodes.keys().cloned().collect();
+    for node in nodes.values_mut() {
+        node.inputs.retain(|_, value| {
+            super::patch::link_source(value).is_none_or(|(source, _)| ids.contains(source))
+        });
+    }
+}
