@@ -28,11 +28,12 @@ use std::thread::Thread;
 use uuid::Uuid;
 use worker::Worker;
 
-/// A handle to the database. Clones share it; its threads end when the last clone is gone.
+/// A handle to the database. Clones share it; dropping the last one waits until what was asked is on the disk.
 #[derive(Clone)]
 pub struct Store {
-    writer: Worker,
+    // The reader is closed first: only a connection that can write folds the log into the file, and only the last one does.
     reader: Worker,
+    writer: Worker,
     instance: Arc<Instance>,
 }
 

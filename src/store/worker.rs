@@ -7,6 +7,8 @@ use super::runs;
 use crate::engine::RunEvent;
 use rusqlite::Connection;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot};
 
 /// Requests that may wait. Whoever asks more waits for a place.
@@ -29,10 +31,23 @@ enum Job {
     Call(Call),
 }
 
-/// The sending end of a thread's queue. The thread ends when the last one is dropped.
+/// A handle to the thread. Dropping the last one waits until what was asked is done and the connection is closed.
 #[derive(Clone)]
 pub(super) struct Worker {
     jobs: mpsc::Sender<Job>,
+    // Dropped after `jobs`, whose end ends the thread.
+    _thread: Arc<JoinOnDrop>,
+}
+
+struct JoinOnDrop(Option<JoinHandle<()>>);
+
+impl Drop for JoinOnDrop {
+    fn drop(&mut self) {
+        if let Some(thread) = self.0.take() {
+            // A thread that panicked has said so itself.
+            thread.join().ok();
+        }
+    }
 }
 
 impl Worker {
@@ -44,14 +59,17 @@ impl Worker {
     ) -> Result<Self, StoreError> {
         let (jobs, queue) = mpsc::channel(QUEUE_CAPACITY);
         let thread_path = path.clone();
-        std::thread::Builder::new()
+        let thread = std::thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || work(&thread_path, connection, queue))
             .map_err(|error| StoreError::CannotOpen {
                 path,
                 detail: format!("no thread: {error}"),
             })?;
-        Ok(Self { jobs })
+        Ok(Self {
+            jobs,
+            _thread: Arc::new(JoinOnDrop(Some(thread))),
+        })
     }
 
     /// Runs a closure on the thread.
@@ -178,5 +196,68 @@ fn commit(path: &Path, connection: &mut Connection, appends: Vec<Append>) {
                 append.answer.send(Err(error.clone())).ok();
             }
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::super::{NewRun, Store, StoreError, wait};
+    use crate::engine::{RunEvent, RunEventBody, RunFolders, RunId};
+    use crate::project::ProjectId;
+
+    fn event(run_id: RunId, seq: u64) -> RunEvent {
+        RunEvent {
+            run_id,
+            seq,
+            at_ms: 0,
+            body: RunEventBody::RunCreated {
+                project_id: ProjectId::from_uuid(run_id.uuid()),
+                project_name: "x".repeat(2000),
+            },
+        }
+    }
+
+    /// `SQLite` reports a file that reached its page limit in the same way as a disk that is full.
+    #[test]
+    fn a_full_disk_is_told_and_what_was_confirmed_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("orchestrator.sqlite")).unwrap();
+        let run_id = RunId::new_now();
+        wait(store.create_run(NewRun {
+            run_id,
+            project_id: ProjectId::new_now(),
+            name: String::new(),
+            created_ms: 0,
+            snapshot: String::new(),
+            folders: RunFolders {
+                output: "/".into(),
+                inputs: "/".into(),
+            },
+        }))
+        .unwrap();
+        let limit_pages = |pages: u32| {
+            wait(store.writer.call(move |connection| {
+                Ok(connection
+                    .pragma_update_and_check(None, "max_page_count", pages, |_row| Ok(()))?)
+            }))
+            .unwrap();
+        };
+        limit_pages(100);
+        let mut confirmed = 0;
+        let error = loop {
+            match wait(store.append_events(vec![event(run_id, confirmed)])) {
+                Ok(()) => confirmed += 1,
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(error, StoreError::DiskFull { .. }), "{error}");
+        assert!(confirmed > 0);
+        let count = || wait(store.events(run_id, 0, usize::MAX)).unwrap().len() as u64;
+        assert_eq!(count(), confirmed);
+        // With space again the same request succeeds.
+        limit_pages(1_000_000);
+        wait(store.append_events(vec![event(run_id, confirmed)])).unwrap();
+        assert_eq!(count(), confirmed + 1);
     }
 }

@@ -2,6 +2,9 @@
 
 mod builtin;
 mod corpus;
+mod local_work;
+mod media;
 mod project;
 mod project_files;
+mod store;
 mod workflow;

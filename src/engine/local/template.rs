@@ -95,9 +95,11 @@ pub fn check_template(template: &str) -> Result<(), TemplateError> {
 /// and labels are. A template without `{ext}` gets it at the end.
 pub(super) fn expand(template: &str, facts: &FileFacts) -> Result<Vec<String>, TemplateError> {
     let segments = parse(template)?;
+    let last = segments.len().saturating_sub(1);
     Ok(segments
         .iter()
-        .map(|pieces| harmless_segment(&fill(pieces, facts)))
+        .enumerate()
+        .map(|(position, pieces)| harmless_segment(&fill(pieces, facts), position == last))
         .collect())
 }
 
@@ -269,16 +271,17 @@ fn is_invisible(letter: char) -> bool {
 }
 
 /// A segment that every system takes: no reserved name or character, no dot or space at its ends, not too long. A segment
-/// that had to be cut ends in a hash of the whole, so that different names stay different.
-fn harmless_segment(text: &str) -> String {
+/// that had to be cut ends in a hash of the whole, so that different names stay different. Only a file has an extension.
+fn harmless_segment(text: &str, is_file: bool) -> String {
     let clean = flat(text);
-    let clean = clean
-        .trim_start_matches(['.', ' '])
-        .trim_end_matches(['.', ' ']);
+    let clean = clean.trim_end_matches(['.', ' ']);
     let (stem, extension) = match clean.rsplit_once('.') {
-        Some((stem, extension)) if extension.len() <= 16 => (stem, Some(extension)),
+        Some((stem, extension)) if is_file && extension.len() <= 16 => (stem, Some(extension)),
         _ => (clean, None),
     };
+    let stem = stem
+        .trim_start_matches(['.', ' '])
+        .trim_end_matches(['.', ' ']);
     let mut name = if stem.is_empty() {
         "untitled".to_owned()
     } else {
@@ -295,7 +298,7 @@ fn harmless_segment(text: &str) -> String {
         name.push_str(hash);
     }
     if is_reserved(&name) {
-        name.push('_');
+        name.insert(0, '_');
     }
     match extension {
         Some(extension) => format!("{name}.{extension}"),
@@ -339,4 +342,143 @@ pub(super) fn day_of(unix_ms: u64) -> String {
     };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     format!("{year:04}-{month:02}-{day:02}")
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn expanded(template: &str, project: &str, labels: &[(&str, &str)]) -> String {
+        let labels = labels
+            .iter()
+            .map(|(axis, value)| ((*axis).to_owned(), (*value).to_owned()))
+            .collect();
+        let facts = FileFacts {
+            project,
+            node: "Save",
+            labels: &labels,
+            index: 7,
+            extension: "png",
+            run: "0123456789ab",
+            date: "2026-01-31",
+        };
+        expand(template, &facts).unwrap().join("/")
+    }
+
+    #[test]
+    fn templates_give_the_names_people_expect() {
+        let default = "{project}/{node}/{label}_{index:04}.{ext}";
+        for (template, project, labels, expected) in [
+            (
+                default,
+                "Cats",
+                &[("seed", "3")][..],
+                "Cats/Save/seed=3_0007.png",
+            ),
+            (default, "Cats", &[], "Cats/Save/0007.png"),
+            (default, "a/b\\c", &[], "a_b_c/Save/0007.png"),
+            (default, "..", &[], "untitled/Save/0007.png"),
+            (default, "", &[], "untitled/Save/0007.png"),
+            (default, ".git", &[], "git/Save/0007.png"),
+            (default, "nul", &[], "_nul/Save/0007.png"),
+            (
+                "{date}\\{run}\\{index}",
+                "",
+                &[],
+                "2026-01-31/0123456789ab/7.png",
+            ),
+            ("{label:seed}", "", &[("seed", "9")], "9.png"),
+            ("a_{label:none}_b.{ext}", "", &[], "a_b.png"),
+            ("{label:none}.{ext}", "", &[], "untitled.png"),
+            ("{{x}}.{ext}", "", &[], "{x}.png"),
+            ("{project}.{ext}", "con", &[], "_con.png"),
+            ("{project}.{ext}", "LPT1.x", &[], "_LPT1.x.png"),
+            (
+                "{label}.{ext}",
+                "",
+                &[("p", "a cat: \"x\"? <y>\n")],
+                "p=a cat_ _x__ _y__.png",
+            ),
+        ] {
+            assert_eq!(expanded(template, project, labels), expected, "{template}");
+        }
+        let long = "x".repeat(500);
+        let name = expanded("{label}.{ext}", "", &[("p", &long)]);
+        let other = expanded("{label}.{ext}", "", &[("p", &(long + "y"))]);
+        assert!(name.len() <= MAX_SEGMENT_BYTES && name != other, "{name}");
+    }
+
+    #[test]
+    fn templates_that_cannot_be_used_say_why() {
+        let escapes = |segment: &str| TemplateError::Escapes {
+            segment: segment.to_owned(),
+        };
+        let unknown = |name: &str| TemplateError::UnknownPlaceholder {
+            name: name.to_owned(),
+        };
+        for (template, expected) in [
+            ("", TemplateError::Empty),
+            ("  ", TemplateError::Empty),
+            ("../{index}.{ext}", escapes("..")),
+            ("a/../../b.{ext}", escapes("..")),
+            ("a\\..\\b", escapes("..")),
+            ("/etc/{index}", escapes("")),
+            ("a//b", escapes("")),
+            ("C:\\x.{ext}", escapes("C:")),
+            ("a/", escapes("")),
+            ("{seed}", unknown("seed")),
+            ("{index:x}", unknown("index:x")),
+            ("{index:99}", unknown("index:99")),
+            ("{label:}", unknown("label:")),
+            ("{index", TemplateError::LonelyBrace),
+            ("index}", TemplateError::LonelyBrace),
+            ("a/b/c/d/e/f/g/h/i", TemplateError::TooLong),
+        ] {
+            assert_eq!(check_template(template), Err(expected), "{template}");
+        }
+        assert_eq!(
+            check_template(&"x".repeat(501)),
+            Err(TemplateError::TooLong)
+        );
+    }
+
+    #[test]
+    fn days_are_those_of_the_calendar() {
+        for (unix_ms, day) in [
+            (0, "1970-01-01"),
+            (951_782_400_000, "2000-02-29"),
+            (1_709_251_199_999, "2024-02-29"),
+            (1_709_251_200_000, "2024-03-01"),
+            (4_102_444_800_000, "2100-01-01"),
+        ] {
+            assert_eq!(day_of(unix_ms), day);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_name_is_harmless_on_every_system(
+            template in "[a-c./\\\\ _:*{}]{0,12}(\\{(project|node|label|label:a|index|ext)\\}[ ./_]?){0,4}",
+            project in "\\PC{0,300}",
+            label in "(\\.\\.|/|\\\\|CON|nul|[ .]|\\PC|[\\x00-\\x1f]|\u{202e}){0,8}",
+        ) {
+            let labels = [("a".to_owned(), label)].into();
+            let facts = FileFacts {
+                project: &project, node: "..", labels: &labels, index: 0,
+                extension: "png", run: "r", date: "d",
+            };
+            let Ok(segments) = expand(&template, &facts) else { return Ok(()); };
+            prop_assert!(!segments.is_empty());
+            for segment in segments {
+                prop_assert!(!segment.is_empty() && segment.len() <= MAX_SEGMENT_BYTES + 1, "{segment}");
+                prop_assert!(!segment.contains(['/', '\\', ':', '*', '?', '"', '<', '>', '|', '\0']), "{segment}");
+                prop_assert!(!segment.chars().any(char::is_control), "{segment:?}");
+                prop_assert!(!segment.starts_with('.') && !segment.ends_with(['.', ' ']), "{segment:?}");
+                let stem = segment.split('.').next().unwrap_or_default().to_uppercase();
+                prop_assert!(!["CON", "NUL", "COM1"].contains(&stem.trim_end()), "{segment}");
+            }
+        }
+    }
 }
