@@ -1,11 +1,33 @@
 //! The window: canvas, panels, dialogs, and the bridge to the engine.
+//!
+//! Panels and canvas write [`actions::Action`] messages; [`apply::apply_actions`] alone changes the
+//! [`document::Document`]; [`bridge`] alone talks to the engine. Everything on screen is a fold of the document and of the
+//! engine's events. While nothing happens, no frame is drawn.
 
 pub mod actions;
+pub mod apply;
 pub mod bridge;
 pub mod canvas;
+pub mod catalog;
+pub mod dialogs;
 pub mod document;
+pub mod files;
 pub mod icons;
+pub mod keymap;
 pub mod model;
+pub mod panels;
 pub mod previews;
+pub mod samples;
+pub mod search;
+pub mod settings;
+pub mod shell;
+pub mod summary;
 pub mod theme;
+pub mod toasts;
 pub mod viewport;
+pub mod wake;
+pub mod widgets;
+
+mod window;
+
+pub use window::{AppError, AppOptions, run};

@@ -3,6 +3,7 @@
 mod command;
 mod event;
 mod failure;
+pub mod fold;
 mod handle;
 mod id;
 mod live;

@@ -1,35 +1,41 @@
 //! The open document: what the person is making, where it is saved, and what is selected.
 
 use super::actions::Gesture;
-use crate::project::{Edit, EditError, History, LinkId, NodeId, Project, ProjectId};
+use crate::project::{Edit, EditError, History, LinkId, NodeId, Project, ProjectId, Touched};
+use crate::store::project_folder::{DiskStamp, ProjectPlace};
 use bevy::prelude::Resource;
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+/// Where a project lies and what was read or written there last.
+#[derive(Clone, Debug)]
+pub struct SavedAs {
+    /// The folder or portable file.
+    pub place: ProjectPlace,
+    /// What was there, so that the next save notices changes by others.
+    pub stamp: DiskStamp,
+}
 
 /// The open project with its undo history. Only [`super::apply::apply_actions`] changes it.
 #[derive(Resource, Debug)]
 pub struct Document {
     project: Project,
     history: History,
-    path: Option<PathBuf>,
+    saved: Option<SavedAs>,
     revision: u64,
-    saved_revision: u64,
     generation: u64,
-    last_gesture: Option<Gesture>,
 }
 
 impl Document {
-    /// A document that shows this project; `path` is the folder it was opened from, none for a new one.
+    /// A document that shows this project; `saved` says where it was opened from, none for a new one.
     #[must_use]
-    pub fn new(project: Project, path: Option<PathBuf>) -> Self {
+    pub fn new(project: Project, saved: Option<SavedAs>) -> Self {
         Self {
             project,
             history: History::default(),
-            path,
+            saved,
             revision: 0,
-            saved_revision: 0,
             generation: 0,
-            last_gesture: None,
         }
     }
 
@@ -40,13 +46,12 @@ impl Document {
     }
 
     /// Puts another project in the place of this one. The history starts anew.
-    pub fn replace(&mut self, project: Project, path: Option<PathBuf>) {
+    pub fn replace(&mut self, project: Project, saved: Option<SavedAs>) {
         let generation = self.generation + 1;
         let revision = self.revision + 1;
-        *self = Self::new(project, path);
+        *self = Self::new(project, saved);
         self.generation = generation;
         self.revision = revision;
-        self.saved_revision = revision;
     }
 
     /// What the person made.
@@ -55,10 +60,16 @@ impl Document {
         &self.project
     }
 
-    /// The folder it was opened from or saved to.
+    /// The folder or portable file it was opened from or saved to.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
-        self.path.as_deref()
+        self.saved.as_ref().map(|saved| saved.place.path())
+    }
+
+    /// Where it lies and what was there last.
+    #[must_use]
+    pub fn saved(&self) -> Option<&SavedAs> {
+        self.saved.as_ref()
     }
 
     /// Grows with every change; views compare it with the one they have drawn.
@@ -76,18 +87,18 @@ impl Document {
     /// Whether there is something that is not saved.
     #[must_use]
     pub fn is_dirty(&self) -> bool {
-        self.revision != self.saved_revision
+        self.history.is_dirty()
     }
 
-    /// The document as it is now lies in this folder.
-    pub fn mark_saved(&mut self, path: PathBuf) {
-        self.path = Some(path);
-        self.saved_revision = self.revision;
-        self.last_gesture = None;
+    /// The document as it is now lies there.
+    pub fn mark_saved(&mut self, saved: SavedAs) {
+        self.saved = Some(saved);
+        self.history.mark_saved();
     }
 
     /// The document differs from any file (recovered work).
     pub fn mark_unsaved(&mut self) {
+        self.history.mark_unsaved();
         self.revision += 1;
     }
 
@@ -97,28 +108,28 @@ impl Document {
         title: &str,
         gesture: Gesture,
         edits: Vec<Edit>,
-    ) -> Result<(), EditError> {
+    ) -> Result<Touched, EditError> {
         if edits.is_empty() {
-            return Ok(());
+            return Ok(Touched::default());
         }
-        self.history
-            .apply(&mut self.project, title, edits, Some(gesture.number()))?;
-        self.last_gesture = Some(gesture);
+        let touched =
+            self.history
+                .apply(&mut self.project, title, edits, Some(gesture.number()))?;
         self.revision += 1;
-        Ok(())
+        Ok(touched)
     }
 
     /// Takes the last step back.
-    pub fn undo(&mut self) -> Result<bool, EditError> {
+    pub fn undo(&mut self) -> Result<Option<Touched>, EditError> {
         let undone = self.history.undo(&mut self.project)?;
-        self.revision += u64::from(undone);
+        self.revision += u64::from(undone.is_some());
         Ok(undone)
     }
 
     /// Does the step again that was taken back.
-    pub fn redo(&mut self) -> Result<bool, EditError> {
+    pub fn redo(&mut self) -> Result<Option<Touched>, EditError> {
         let redone = self.history.redo(&mut self.project)?;
-        self.revision += u64::from(redone);
+        self.revision += u64::from(redone.is_some());
         Ok(redone)
     }
 
@@ -163,6 +174,6 @@ impl Selection {
     /// Drops what the project no longer has.
     pub fn retain_existing(&mut self, project: &Project) {
         self.nodes.retain(|id| project.nodes.contains_key(id));
-        self.links.retain(|id| project.links.contains_key(id));
+        self.links.retain(|id| project.links.contains(*id));
     }
 }

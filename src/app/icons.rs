@@ -32,6 +32,7 @@ pub fn of_kind(kind: NodeKindName) -> &'static str {
 #[must_use]
 pub fn of_item_state(state: ItemState) -> &'static str {
     match state {
+        ItemState::Waiting => CIRCLE_DASHED,
         ItemState::Ready => HOURGLASS,
         ItemState::Submitted => CLOCK,
         ItemState::Running => CIRCLE_NOTCH,
@@ -47,7 +48,8 @@ pub fn of_item_state(state: ItemState) -> &'static str {
 #[must_use]
 pub fn item_state_word(state: ItemState) -> &'static str {
     match state {
-        ItemState::Ready => "waiting",
+        ItemState::Waiting => "waiting",
+        ItemState::Ready => "ready",
         ItemState::Submitted => "queued",
         ItemState::Running => "running",
         ItemState::Done => "done",
@@ -63,6 +65,7 @@ pub fn item_state_word(state: ItemState) -> &'static str {
 pub fn of_run_state(state: RunState) -> &'static str {
     match state {
         RunState::Running => CIRCLE_NOTCH,
+        RunState::Cancelling | RunState::Stopping => STOP,
         RunState::Paused => PAUSE,
         RunState::Completed => CHECK_CIRCLE,
         RunState::CompletedWithFailures => WARNING,
@@ -76,6 +79,8 @@ pub fn of_run_state(state: RunState) -> &'static str {
 pub fn run_state_word(state: RunState) -> &'static str {
     match state {
         RunState::Running => "Running",
+        RunState::Cancelling => "Cancelling",
+        RunState::Stopping => "Stopping",
         RunState::Paused => "Paused",
         RunState::Completed => "Completed",
         RunState::CompletedWithFailures => "Completed with failures",

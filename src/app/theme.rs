@@ -178,7 +178,9 @@ impl Theme {
     #[must_use]
     pub fn item_state_color(&self, state: ItemState) -> Color32 {
         match state {
-            ItemState::Ready | ItemState::Skipped | ItemState::Cancelled => self.dim,
+            ItemState::Waiting | ItemState::Ready | ItemState::Skipped | ItemState::Cancelled => {
+                self.dim
+            }
             ItemState::Submitted | ItemState::Running => self.accent,
             ItemState::Done => self.ok,
             ItemState::Blocked => self.warn,
@@ -275,6 +277,8 @@ impl Theme {
         visuals.selection.stroke = Stroke::new(1.0, self.accent);
         visuals.slider_trailing_fill = true;
         visuals.striped = false;
+        // A blinking cursor would keep the window drawing.
+        visuals.text_cursor.blink = false;
         visuals.popup_shadow = egui::epaint::Shadow {
             offset: [0, 6],
             blur: 18,
@@ -323,12 +327,6 @@ pub fn semibold_family() -> FontFamily {
     FontFamily::Name("semibold".into())
 }
 
-/// The filled icons, for states that are on.
-#[must_use]
-pub fn icon_fill_family() -> FontFamily {
-    FontFamily::Name("phosphor-fill".into())
-}
-
 /// Installs the embedded fonts. Called once per egui context.
 pub fn install_fonts(ctx: &egui::Context) {
     let mut fonts = FontDefinitions::default();
@@ -363,11 +361,6 @@ pub fn install_fonts(ctx: &egui::Context) {
         .unwrap_or_default();
     semibold.insert(0, "inter-semibold".to_owned());
     fonts.families.insert(semibold_family(), semibold);
-    egui_phosphor::add_font_bytes_as_family(
-        &mut fonts,
-        "phosphor-fill",
-        egui_phosphor::Variant::Fill.font_bytes(),
-    );
     ctx.set_fonts(fonts);
 }
 

@@ -183,6 +183,19 @@ pub enum ItemState {
 }
 
 impl ItemState {
+    /// Every state, in the order of their discriminants.
+    pub const ALL: [Self; 9] = [
+        Self::Waiting,
+        Self::Ready,
+        Self::Submitted,
+        Self::Running,
+        Self::Done,
+        Self::Skipped,
+        Self::Blocked,
+        Self::Failed,
+        Self::Cancelled,
+    ];
+
     /// Whether nothing more happens to the item unless a person asks.
     #[must_use]
     pub fn is_ended(self) -> bool {

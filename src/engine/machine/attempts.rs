@@ -287,7 +287,11 @@ impl Machine {
         let Some(run) = self.runs.get(&run_id) else {
             return;
         };
-        let every = run.state == RunState::Cancelling;
+        let every = match run.state {
+            RunState::Cancelling => true,
+            RunState::Stopping => false,
+            _ => return,
+        };
         let live: Vec<AttemptId> = run
             .items
             .iter()

@@ -56,6 +56,7 @@ impl Machine {
             .filter(|body| is_still_true(run, body))
             .collect();
         run.outbox.splice(0..0, still_true);
+        run.attempts_to_call_off = false;
         run.complete_reopening();
         if run.is_called_off() && !run.state.is_ended() {
             let reason = run.called_off_reason();

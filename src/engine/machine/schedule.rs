@@ -36,10 +36,21 @@ type Head = (usize, Reverse<u32>, Path, NodeIndex, ItemIndex);
 impl Machine {
     /// Gives out what can be given out.
     pub(super) fn schedule(&mut self, now_ms: u64, run_ids: &[RunId]) {
-        for run_id in run_ids {
-            self.fail_what_nobody_can_run(now_ms, *run_id);
+        loop {
+            for run_id in run_ids {
+                self.fail_what_nobody_can_run(now_ms, *run_id);
+            }
+            self.order_local_work(now_ms, run_ids);
+            // Local work that could not even be ordered may have made other items Ready.
+            let is_settled = run_ids.iter().all(|run_id| {
+                self.runs
+                    .get(run_id)
+                    .is_none_or(|run| run.unchecked_nodes.is_empty())
+            });
+            if is_settled {
+                break;
+            }
         }
-        self.order_local_work(now_ms, run_ids);
         self.place(now_ms, run_ids);
     }
 

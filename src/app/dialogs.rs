@@ -1,0 +1,170 @@
+//! What opens above the window: questions, searches, settings.
+
+pub mod about;
+pub mod backend;
+pub mod files;
+pub mod palette;
+pub mod preferences;
+pub mod prompt;
+
+use super::actions::Action;
+use super::files::Pending;
+use super::shell::PanelContext;
+use crate::project::Project;
+use crate::store::project_folder::ProjectPlace;
+use bevy::prelude::*;
+use bevy_egui::egui::{self, Context};
+
+/// Which dialogs are open.
+#[derive(Resource, Default)]
+pub struct Dialogs {
+    /// A question that must be answered.
+    pub prompt: Option<Prompt>,
+    /// The file dialog.
+    pub files: files::FileAsker,
+    /// A search with a list.
+    pub finder: Option<palette::Finder>,
+    /// A server's settings.
+    pub backend: Option<backend::BackendForm>,
+    /// The list of shortcuts.
+    pub shortcuts: bool,
+    /// Theme, size, navigation.
+    pub preferences: bool,
+    /// Version and licences.
+    pub about: bool,
+    /// Unsaved work that the person wants back.
+    pub recover: Option<Box<Project>>,
+    /// Unsaved work that the person does not want back.
+    pub discard_recovered: bool,
+    /// A place whose project may be replaced.
+    pub overwrite: Option<ProjectPlace>,
+    waiting: Option<Pending>,
+    confirmed: Option<Pending>,
+}
+
+/// A question that must be answered.
+#[derive(Clone, Debug)]
+pub enum Prompt {
+    /// There are unsaved changes, and something would lose them.
+    Unsaved(Pending),
+    /// Unsaved work of an earlier session was found.
+    Recovered(Box<Project>),
+    /// Something lies where the project is to be saved.
+    Overwrite {
+        /// Where.
+        place: ProjectPlace,
+        /// What is there, as a sentence.
+        reason: String,
+    },
+}
+
+impl Dialogs {
+    /// Whether a dialog takes keyboard and pointer from everything below.
+    #[must_use]
+    pub fn any_open(&self) -> bool {
+        self.prompt.is_some()
+            || self.files.is_open()
+            || self.finder.is_some()
+            || self.backend.is_some()
+            || self.shortcuts
+            || self.preferences
+            || self.about
+    }
+
+    /// What waited for an answer and may go on now.
+    pub fn take_confirmed(&mut self) -> Option<Pending> {
+        self.confirmed.take()
+    }
+
+    /// What waited does not go on.
+    pub fn cancel_pending(&mut self) {
+        self.waiting = None;
+    }
+
+    /// The document was saved or given up: what waited goes on.
+    pub fn confirm(&mut self, pending: Pending) {
+        self.confirmed = Some(pending);
+    }
+
+    /// Waits until the document is saved.
+    pub fn wait_for_save(&mut self, pending: Pending) {
+        self.waiting = Some(pending);
+    }
+
+    /// Goes on with what waited for the save, when the document is saved.
+    pub fn saved(&mut self) {
+        if let Some(pending) = self.waiting.take() {
+            self.confirmed = Some(pending);
+        }
+    }
+}
+
+/// Opens dialogs that actions ask for.
+pub fn open_dialogs(
+    mut actions: MessageReader<Action>,
+    mut dialogs: ResMut<Dialogs>,
+    settings: Res<super::settings::Settings>,
+) {
+    for action in actions.read() {
+        match action {
+            Action::AddNodeSearch { pos_world, connect } => {
+                dialogs.finder = Some(palette::Finder::nodes(*pos_world, *connect));
+            }
+            Action::CommandPalette => dialogs.finder = Some(palette::Finder::commands()),
+            Action::Shortcuts => dialogs.shortcuts = true,
+            Action::Preferences => dialogs.preferences = true,
+            Action::About => dialogs.about = true,
+            Action::AddBackend => dialogs.backend = Some(backend::BackendForm::new()),
+            Action::EditBackend(id) => {
+                dialogs.backend = settings
+                    .backends
+                    .iter()
+                    .find(|config| config.id == *id)
+                    .map(backend::BackendForm::of);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Draws what is open.
+pub fn show(ctx: &Context, panel: &mut PanelContext<'_>) {
+    files::show(ctx, panel);
+    palette::show(ctx, panel);
+    backend::show(ctx, panel);
+    preferences::show(ctx, panel);
+    about::show(ctx, panel);
+    prompt::show(ctx, panel);
+}
+
+/// A dialog in the middle of the window with everything else dimmed. Gives whether it is to be closed.
+pub fn modal(
+    ctx: &Context,
+    panel: &PanelContext<'_>,
+    id: &str,
+    width: f32,
+    add: impl FnOnce(&mut egui::Ui),
+) -> bool {
+    let theme = panel.theme;
+    let room = ctx.content_rect().width() - 32.0;
+    let response = egui::Modal::new(egui::Id::new(id))
+        .backdrop_color(egui::Color32::from_black_alpha(120))
+        .frame(
+            egui::Frame::new()
+                .fill(theme.surface_card)
+                .stroke(egui::Stroke::new(1.0, theme.line))
+                .corner_radius(12)
+                .inner_margin(egui::Margin::same(20))
+                .shadow(egui::epaint::Shadow {
+                    offset: [0, 12],
+                    blur: 40,
+                    spread: 0,
+                    color: theme.shadow,
+                }),
+        )
+        .show(ctx, |ui| {
+            ui.set_width(width.min(room.max(160.0)));
+            add(ui);
+        });
+    response.should_close()
+}

@@ -1,0 +1,168 @@
+//! Choosing files and folders.
+
+use crate::app::actions::{Action, Gesture};
+use crate::app::icons;
+use crate::app::settings::Settings;
+use crate::app::shell::PanelContext;
+use crate::project::{InputValue, NodeId, NodeKind};
+use bevy_egui::egui::{Context, Id, Vec2};
+use egui_file_dialog::{DialogState, FileDialog, Filter};
+use std::path::{Path, PathBuf};
+
+/// What a file is chosen for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FilePurpose {
+    /// To open a project.
+    OpenProject,
+    /// To save the project somewhere.
+    SaveAs,
+    /// To write the portable form.
+    Export,
+    /// To add a workflow.
+    ImportWorkflow,
+    /// To name the file of an Input node.
+    InputFile(NodeId),
+}
+
+/// The file dialog, if it is open.
+#[derive(Default)]
+pub struct FileAsker {
+    open: Option<(FileDialog, FilePurpose)>,
+}
+
+impl FileAsker {
+    /// Whether a file is being chosen.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// Opens the dialog.
+    pub fn ask(&mut self, purpose: FilePurpose, settings: &Settings) {
+        self.ask_named(purpose, settings, "");
+    }
+
+    /// Opens the dialog with a name to begin with.
+    pub fn ask_named(&mut self, purpose: FilePurpose, settings: &Settings, name: &str) {
+        let by_name = |test: fn(&str) -> bool| -> Filter<Path> {
+            Filter::new(move |path: &Path| {
+                path.file_name()
+                    .is_some_and(|name| test(&name.to_string_lossy().to_lowercase()))
+            })
+        };
+        let mut dialog = FileDialog::new()
+            .id(Id::new("file dialog"))
+            .default_size(Vec2::new(760.0, 460.0))
+            .default_file_icon(icons::FILE)
+            .default_folder_icon(icons::FOLDER)
+            .device_icon(icons::HARD_DRIVES)
+            .removable_device_icon(icons::HARD_DRIVES)
+            .err_icon(icons::WARNING)
+            .parent_directory_icon(icons::ARROW_BEND_UP_LEFT)
+            .new_folder_icon(icons::PLUS)
+            .menu_icon(icons::DOTS_THREE)
+            .search_icon(icons::MAGNIFYING_GLASS)
+            .path_edit_icon(icons::PENCIL_SIMPLE);
+        if let Some(folder) = settings
+            .last_folder
+            .as_ref()
+            .filter(|folder| folder.is_dir())
+        {
+            dialog = dialog.initial_directory(folder.clone());
+        }
+        dialog = match purpose {
+            FilePurpose::OpenProject => dialog
+                .title("Open a project")
+                .add_file_filter(
+                    "Projects",
+                    by_name(|name| name == "project.ron" || name.ends_with(".orchestrator.json")),
+                )
+                .default_file_filter("Projects"),
+            FilePurpose::SaveAs => dialog
+                .title("Save the project as a folder")
+                .default_file_name(&file_name(name, "")),
+            FilePurpose::Export => dialog
+                .title("Export a portable project file")
+                .default_file_name(&file_name(name, ".orchestrator.json")),
+            FilePurpose::ImportWorkflow => dialog
+                .title("Import a ComfyUI workflow")
+                .add_file_filter("Workflows", by_name(|name| name.ends_with(".json")))
+                .default_file_filter("Workflows"),
+            FilePurpose::InputFile(_) => dialog.title("Choose a file"),
+        };
+        match purpose {
+            FilePurpose::SaveAs | FilePurpose::Export => dialog.save_file(),
+            FilePurpose::OpenProject | FilePurpose::ImportWorkflow | FilePurpose::InputFile(_) => {
+                dialog.pick_file()
+            }
+        }
+        self.open = Some((dialog, purpose));
+    }
+}
+
+/// A harmless file name made of the project's name.
+fn file_name(name: &str, ending: &str) -> String {
+    let cleaned: String = name
+        .chars()
+        .map(|character| {
+            if character.is_control() || "/\\:*?\"<>|".contains(character) {
+                '_'
+            } else {
+                character
+            }
+        })
+        .collect();
+    let cleaned = cleaned.trim_matches(['.', ' ']);
+    format!(
+        "{}{ending}",
+        if cleaned.is_empty() {
+            "Untitled"
+        } else {
+            cleaned
+        }
+    )
+}
+
+/// Draws the dialog and acts on what was chosen.
+pub fn show(ctx: &Context, panel: &mut PanelContext<'_>) {
+    let Some((dialog, purpose)) = &mut panel.dialogs.files.open else {
+        return;
+    };
+    let purpose = *purpose;
+    dialog.update(ctx);
+    let picked = dialog.take_picked();
+    let closed = matches!(dialog.state(), DialogState::Closed | DialogState::Cancelled);
+    if let Some(path) = picked {
+        panel.dialogs.files.open = None;
+        panel.settings.last_folder = path.parent().map(Path::to_owned);
+        chosen(panel, purpose, path);
+    } else if closed {
+        panel.dialogs.files.open = None;
+        panel.dialogs.cancel_pending();
+    }
+}
+
+fn chosen(panel: &mut PanelContext<'_>, purpose: FilePurpose, path: PathBuf) {
+    match purpose {
+        FilePurpose::OpenProject => panel.act(Action::OpenPath(path)),
+        FilePurpose::SaveAs => panel.act(Action::SavePath(path)),
+        FilePurpose::Export => panel.act(Action::ExportPath(path)),
+        FilePurpose::ImportWorkflow => panel.act(Action::ImportFile {
+            path,
+            pos_world: None,
+        }),
+        FilePurpose::InputFile(node_id) => {
+            let Some(node) = panel.document.project().nodes.get(&node_id) else {
+                return;
+            };
+            let mut node = node.clone();
+            if let NodeKind::Input(input) = &mut node.kind {
+                input.value = InputValue::File(path.to_string_lossy().into_owned());
+                panel.act(Action::ChangeNode {
+                    node: Box::new(node),
+                    gesture: Gesture::new(),
+                });
+            }
+        }
+    }
+}

@@ -1,0 +1,513 @@
+//! Opening, saving, importing, exporting, and keeping unsaved work safe.
+
+use super::actions::{Action, Gesture};
+use super::apply::free_workflow_name;
+use super::catalog::{WorkflowFacts, look_through, node_for_workflow};
+use super::dialogs::files::FilePurpose;
+use super::dialogs::{Dialogs, Prompt};
+use super::document::{Document, SavedAs, Selection};
+use super::samples::SAMPLES;
+use super::settings::{Settings, data_folder};
+use super::toasts::{Severity, Toasts};
+use super::viewport::CanvasView;
+use super::wake::Waker;
+use crate::project::{Edit, NodeId, Project, ProjectId, WorkflowFile, read_portable_form};
+use crate::store::project_folder::{self, Overwrite, ProjectFolderError, ProjectPlace};
+use bevy::ecs::system::SystemParam;
+use bevy::prelude::*;
+use bevy::window::{WindowCloseRequested, WindowFocused};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Unsaved work is written beside the project this often, while there is any.
+const AUTOSAVE_EVERY: Duration = Duration::from_secs(30);
+/// Largest workflow file that is imported, bytes; the reader has the same limit.
+const WORKFLOW_LIMIT: u64 = crate::workflow::MAX_WORKFLOW_BYTES as u64;
+
+/// What waits for the answer about unsaved changes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Pending {
+    /// A new project.
+    New,
+    /// Another project.
+    Open(PathBuf),
+    /// A sample.
+    Sample(&'static str),
+    /// The end.
+    Quit,
+}
+
+/// When unsaved work was kept last.
+#[derive(Resource, Default)]
+pub struct Autosave {
+    revision: u64,
+    due: Option<Instant>,
+}
+
+/// What file actions read and write.
+#[derive(SystemParam)]
+pub struct FileWorld<'w> {
+    document: ResMut<'w, Document>,
+    selection: ResMut<'w, Selection>,
+    settings: ResMut<'w, Settings>,
+    toasts: ResMut<'w, Toasts>,
+    dialogs: ResMut<'w, Dialogs>,
+    view: Res<'w, CanvasView>,
+    follow_up: ResMut<'w, FollowUp>,
+    exit: MessageWriter<'w, AppExit>,
+}
+
+/// Actions that one of this module's systems asks for; written as messages in the next frame, so that no system reads its
+/// own messages twice.
+#[derive(Resource, Default)]
+pub struct FollowUp(pub Vec<Action>);
+
+/// Turns the follow-ups into messages.
+pub fn send_follow_ups(mut follow_up: ResMut<FollowUp>, mut actions: MessageWriter<Action>) {
+    if !follow_up.0.is_empty() {
+        actions.write_batch(std::mem::take(&mut follow_up.0));
+    }
+}
+
+/// Does what concerns files.
+pub fn file_actions(mut actions: MessageReader<Action>, mut world: FileWorld) {
+    for action in actions.read() {
+        match action {
+            Action::NewProject => world.unless_unsaved(Pending::New),
+            Action::OpenProject => world.ask(FilePurpose::OpenProject),
+            Action::OpenPath(path) => world.unless_unsaved(Pending::Open(path.clone())),
+            Action::OpenSample(id) => world.unless_unsaved(Pending::Sample(id)),
+            Action::Quit => world.unless_unsaved(Pending::Quit),
+            Action::Save => match world.document.saved().cloned() {
+                Some(saved) => {
+                    world.save(&saved.place, Overwrite::Unchanged(saved.stamp));
+                }
+                None => world.ask(FilePurpose::SaveAs),
+            },
+            Action::SaveAs => world.ask(FilePurpose::SaveAs),
+            Action::SavePath(path) => {
+                world.save(&ProjectPlace::for_saving(path), Overwrite::Nothing);
+            }
+            Action::ExportPortable => world.ask(FilePurpose::Export),
+            Action::ExportPath(path) => world.export(path),
+            Action::ImportWorkflow => world.ask(FilePurpose::ImportWorkflow),
+            Action::ImportFile { path, pos_world } => world.import(path, *pos_world),
+            _ => {}
+        }
+    }
+    // The answers of dialogs.
+    if let Some(place) = world.dialogs.overwrite.take() {
+        world.save(&place, Overwrite::Anything);
+    }
+    if let Some(project) = world.dialogs.recover.take() {
+        let saved = world.document.saved().cloned();
+        world.document.replace(*project, saved);
+        world.document.mark_unsaved();
+        world.follow_up.0.push(Action::ZoomToFit);
+    }
+    if std::mem::take(&mut world.dialogs.discard_recovered) {
+        world.discard_recovered();
+    }
+    if let Some(pending) = world.dialogs.take_confirmed() {
+        world.go_on(pending);
+    }
+}
+
+impl FileWorld<'_> {
+    fn ask(&mut self, purpose: FilePurpose) {
+        let name = self.document.project().name.clone();
+        self.dialogs.files.ask_named(purpose, &self.settings, &name);
+    }
+
+    fn unless_unsaved(&mut self, pending: Pending) {
+        if self.document.is_dirty() {
+            self.dialogs.prompt = Some(Prompt::Unsaved(pending));
+        } else {
+            self.go_on(pending);
+        }
+    }
+
+    fn go_on(&mut self, pending: Pending) {
+        match pending {
+            Pending::New => {
+                self.discard_recovery();
+                self.document
+                    .replace(Project::new(ProjectId::new_now(), "Untitled"), None);
+                *self.selection = Selection::default();
+            }
+            Pending::Open(path) => self.open(&path),
+            Pending::Sample(id) => self.open_sample(id),
+            Pending::Quit => {
+                self.discard_recovery();
+                self.exit.write(AppExit::Success);
+            }
+        }
+    }
+
+    /// The person decided about the unsaved work: it need not be kept any more.
+    fn discard_recovery(&mut self) {
+        if let Some(place) = recovery_place(&self.document)
+            && let Err(error) = project_folder::discard_recovery(&place)
+        {
+            tracing::warn!(%error, "the recovery file stays");
+        }
+    }
+
+    /// The person does not want the work of the earlier session.
+    fn discard_recovered(&mut self) {
+        if self.document.saved().is_some() {
+            self.discard_recovery();
+        } else if let Some(folder) = data_folder().map(|folder| folder.join("unsaved"))
+            && let Ok(entries) = std::fs::read_dir(folder)
+        {
+            for entry in entries.flatten() {
+                if let Err(error) =
+                    project_folder::discard_recovery(&ProjectPlace::Folder(entry.path()))
+                {
+                    tracing::warn!(%error, "a recovery file stays");
+                }
+            }
+        }
+    }
+
+    fn open(&mut self, path: &Path) {
+        match project_folder::open(path) {
+            Ok(opened) => {
+                self.discard_recovery();
+                for skipped in &opened.skipped {
+                    self.toasts.push(
+                        Severity::Warning,
+                        "A workflow file was left out",
+                        &format!("{}: {}", skipped.path.display(), skipped.reason),
+                    );
+                }
+                let recovery = project_folder::read_recovery(&opened.place);
+                self.settings.remember_project(opened.place.path());
+                self.document.replace(
+                    opened.project,
+                    Some(SavedAs {
+                        place: opened.place,
+                        stamp: opened.stamp,
+                    }),
+                );
+                *self.selection = Selection::default();
+                self.follow_up.0.push(Action::ZoomToFit);
+                match recovery {
+                    Ok(Some(recovery)) => {
+                        self.dialogs.prompt = Some(Prompt::Recovered(Box::new(recovery.project)));
+                    }
+                    Ok(None) => {}
+                    Err(error) => self.toasts.push(
+                        Severity::Warning,
+                        "The recovery file could not be read",
+                        &error.to_string(),
+                    ),
+                }
+            }
+            Err(error) => {
+                self.settings
+                    .recent
+                    .retain(|known| known != path || path.exists());
+                self.toasts.push(
+                    Severity::Error,
+                    "The project was not opened",
+                    &error.to_string(),
+                );
+            }
+        }
+    }
+
+    fn open_sample(&mut self, id: &str) {
+        let Some(sample) = SAMPLES.iter().find(|sample| sample.id == id) else {
+            return;
+        };
+        match read_portable_form(sample.portable.as_bytes()) {
+            Ok(project) => {
+                self.discard_recovery();
+                self.document.replace(project, None);
+                *self.selection = Selection::default();
+                self.follow_up.0.push(Action::ZoomToFit);
+            }
+            Err(error) => self.toasts.push(
+                Severity::Error,
+                "The sample was not opened",
+                &error.to_string(),
+            ),
+        }
+    }
+
+    fn save(&mut self, place: &ProjectPlace, overwrite: Overwrite) -> bool {
+        let unsaved_place = recovery_place(&self.document);
+        match project_folder::save(place, self.document.project(), &overwrite) {
+            Ok(stamp) => {
+                // Work that had no folder of its own had its recovery file elsewhere.
+                if let Some(old) = unsaved_place.filter(|old| old.path() != place.path())
+                    && let Err(error) = project_folder::discard_recovery(&old)
+                {
+                    tracing::warn!(%error, "the recovery file stays");
+                }
+                self.document.mark_saved(SavedAs {
+                    place: place.clone(),
+                    stamp,
+                });
+                self.dialogs.saved();
+                self.settings.remember_project(place.path());
+                self.settings.last_folder = place.path().parent().map(Path::to_owned);
+                self.toasts.push(
+                    Severity::Success,
+                    "Saved",
+                    &place.path().display().to_string(),
+                );
+                true
+            }
+            Err(error) => {
+                self.dialogs.cancel_pending();
+                if matches!(
+                    error,
+                    ProjectFolderError::ChangedOnDisk { .. } | ProjectFolderError::Exists { .. }
+                ) {
+                    self.dialogs.prompt = Some(Prompt::Overwrite {
+                        place: place.clone(),
+                        reason: error.to_string(),
+                    });
+                } else {
+                    self.toasts.push(
+                        Severity::Error,
+                        "The project was not saved",
+                        &error.to_string(),
+                    );
+                }
+                false
+            }
+        }
+    }
+
+    fn export(&mut self, path: &Path) {
+        let mut path = path.to_owned();
+        let named = path
+            .file_name()
+            .is_some_and(|name| name.to_string_lossy().ends_with(".orchestrator.json"));
+        if !named {
+            let mut name = path.file_stem().unwrap_or_default().to_os_string();
+            name.push(".orchestrator.json");
+            path.set_file_name(name);
+        }
+        let place = ProjectPlace::for_saving(&path);
+        match project_folder::save(&place, self.document.project(), &Overwrite::Anything) {
+            Ok(_) => self
+                .toasts
+                .push(Severity::Success, "Exported", &path.display().to_string()),
+            Err(error) => {
+                self.toasts
+                    .push(Severity::Error, "Nothing was exported", &error.to_string())
+            }
+        }
+    }
+
+    /// A dropped or chosen file: a project is opened, a workflow becomes a node.
+    fn import(&mut self, path: &Path, pos_world: Option<[f32; 2]>) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if path.is_dir() || name == "project.ron" || name.ends_with(".orchestrator.json") {
+            self.unless_unsaved(Pending::Open(path.to_owned()));
+            return;
+        }
+        if let Err(message) = self.import_workflow(path, pos_world) {
+            self.toasts.push(
+                Severity::Error,
+                &format!("\"{name}\" was not imported"),
+                &message,
+            );
+        }
+    }
+
+    fn import_workflow(&mut self, path: &Path, pos_world: Option<[f32; 2]>) -> Result<(), String> {
+        let mut bytes = Vec::new();
+        std::fs::File::open(path)
+            .and_then(|file| file.take(WORKFLOW_LIMIT + 1).read_to_end(&mut bytes))
+            .map_err(|error| format!("It cannot be read: {error}"))?;
+        if bytes.len() as u64 > WORKFLOW_LIMIT {
+            return Err(format!(
+                "It has more than {} MB, which no workflow has.",
+                WORKFLOW_LIMIT >> 20
+            ));
+        }
+        let text = String::from_utf8(bytes).map_err(|_| {
+            "It is not text. Choose a workflow's JSON file; workflows inside pictures cannot be read yet.".to_owned()
+        })?;
+        let text: Arc<str> = text.trim_start_matches('\u{feff}').into();
+        let facts = look_through(&text, None);
+        // A file that is no workflow at all stays outside; one that cannot run yet is kept.
+        if let Err(error) = crate::workflow::read(text.as_bytes()) {
+            return Err(error.to_string());
+        }
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        let project = self.document.project();
+        let existing = project
+            .workflows
+            .iter()
+            .find(|(_, file)| file.text == text)
+            .map(|(name, _)| name.clone());
+        let mut edits = Vec::new();
+        let name = existing.unwrap_or_else(|| {
+            let name = free_workflow_name(project, &stem);
+            edits.push(Edit::AddWorkflow {
+                name: name.clone(),
+                file: WorkflowFile { text: text.clone() },
+            });
+            name
+        });
+        let mut selected = None;
+        match &facts {
+            WorkflowFacts::Usable(inspection) => {
+                let place = pos_world.unwrap_or([
+                    self.view.center_world.x - 110.0,
+                    self.view.center_world.y - 80.0,
+                ]);
+                let node = node_for_workflow(NodeId::new_now(), &name, inspection).at(place);
+                selected = Some(node.id);
+                edits.push(Edit::AddNode(Box::new(node)));
+            }
+            WorkflowFacts::Unusable(reason) => {
+                self.toasts.push(
+                    Severity::Warning,
+                    &format!("\"{name}\" was added, but cannot run yet"),
+                    reason,
+                );
+            }
+        }
+        self.document
+            .edit(&format!("Import {name}"), Gesture::new(), edits)
+            .map_err(|error| error.to_string())?;
+        if let Some(node) = selected {
+            self.selection.nodes = [node].into();
+            self.selection.links.clear();
+        }
+        Ok(())
+    }
+}
+
+/// Where the unsaved work of this document is kept: beside its file, or in our own folder for a new project.
+fn recovery_place(document: &Document) -> Option<ProjectPlace> {
+    match document.saved() {
+        Some(saved) => Some(saved.place.clone()),
+        None => Some(ProjectPlace::Folder(
+            data_folder()?
+                .join("unsaved")
+                .join(document.project().id.to_string()),
+        )),
+    }
+}
+
+/// Keeps unsaved work every 30 seconds while there is any, and when the window loses the focus.
+pub fn autosave(
+    document: Res<Document>,
+    mut autosave: ResMut<Autosave>,
+    mut focus: MessageReader<WindowFocused>,
+    mut toasts: ResMut<Toasts>,
+    waker: Res<Waker>,
+) {
+    let focus_lost = focus.read().any(|event| !event.focused);
+    if !document.is_dirty() || autosave.revision == document.revision() {
+        autosave.due = None;
+        return;
+    }
+    let now = Instant::now();
+    let due = *autosave.due.get_or_insert_with(|| {
+        waker.wake_after(AUTOSAVE_EVERY + Duration::from_millis(100));
+        now + AUTOSAVE_EVERY
+    });
+    if !focus_lost && now < due {
+        return;
+    }
+    autosave.due = None;
+    autosave.revision = document.revision();
+    if document.project().nodes.is_empty() && document.saved().is_none() {
+        return;
+    }
+    let Some(place) = recovery_place(&document) else {
+        return;
+    };
+    let written = std::fs::create_dir_all(place.folder())
+        .map_err(|error| error.to_string())
+        .and_then(|()| {
+            project_folder::write_recovery(&place, document.project())
+                .map_err(|error| error.to_string())
+        });
+    if let Err(message) = written {
+        toasts.push(
+            Severity::Warning,
+            "Unsaved work could not be kept safe",
+            &message,
+        );
+    }
+}
+
+/// Offers work that a crash left behind, when the program starts without a project.
+pub fn offer_recovered_work(document: Res<Document>, mut dialogs: ResMut<Dialogs>) {
+    if document.saved().is_some() || !document.project().nodes.is_empty() {
+        return;
+    }
+    let Some(folder) = data_folder().map(|folder| folder.join("unsaved")) else {
+        return;
+    };
+    let Ok(entries) = std::fs::read_dir(&folder) else {
+        return;
+    };
+    let mut found: Vec<_> = entries
+        .flatten()
+        .filter_map(|entry| {
+            let place = ProjectPlace::Folder(entry.path());
+            let recovery = project_folder::read_recovery(&place).ok()??;
+            Some((
+                entry.metadata().and_then(|meta| meta.modified()).ok(),
+                recovery.project,
+            ))
+        })
+        .collect();
+    found.sort_by_key(|(modified, _)| *modified);
+    if let Some((_, project)) = found.pop() {
+        dialogs.prompt = Some(Prompt::Recovered(Box::new(project)));
+    }
+}
+
+/// Files let go over the window.
+pub fn dropped_files(
+    mut drops: MessageReader<bevy::window::FileDragAndDrop>,
+    mut actions: MessageWriter<Action>,
+) {
+    for drop in drops.read() {
+        if let bevy::window::FileDragAndDrop::DroppedFile { path_buf, .. } = drop {
+            actions.write(Action::ImportFile {
+                path: path_buf.clone(),
+                pos_world: None,
+            });
+        }
+    }
+}
+
+/// The window's close button asks like the menu does.
+pub fn close_requested(
+    mut requests: MessageReader<WindowCloseRequested>,
+    mut actions: MessageWriter<Action>,
+) {
+    if requests.read().next().is_some() {
+        actions.write(Action::Quit);
+    }
+}
+
+/// Where a run of this document writes and reads.
+#[must_use]
+pub fn run_folders(document: &Document) -> Option<crate::engine::RunFolders> {
+    let base = match document.saved() {
+        Some(saved) => saved.place.folder().to_owned(),
+        None => data_folder()?
+            .join("unsaved")
+            .join(document.project().id.to_string()),
+    };
+    Some(crate::engine::RunFolders {
+        output: base.join("output"),
+        inputs: base.join("inputs"),
+    })
+}

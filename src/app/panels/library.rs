@@ -1,0 +1,174 @@
+//! The panel at the left: workflows of the project and kinds of nodes. Click adds, drag places.
+
+use crate::app::actions::{Action, NewNode};
+use crate::app::catalog::WorkflowFacts;
+use crate::app::icons;
+use crate::app::search::matches_words;
+use crate::app::shell::PanelContext;
+use crate::app::theme::GRID;
+use crate::app::widgets::{ListRow, caption, hint, icon_button, row};
+use crate::project::{NodeKind, NodeKindName};
+use bevy_egui::egui::{self, RichText, ScrollArea, Sense, Ui};
+
+/// A row that is being dragged.
+#[derive(Clone, Debug)]
+pub struct Dragged {
+    /// What it becomes.
+    pub node: NewNode,
+}
+
+/// Draws the panel.
+pub fn show(ui: &mut Ui, panel: &mut PanelContext<'_>) {
+    search_field(ui, panel);
+    ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
+        ui.spacing_mut().item_spacing.y = 1.0;
+        workflows(ui, panel);
+        ui.add_space(2.0 * GRID);
+        kinds(ui, panel);
+    });
+}
+
+fn search_field(ui: &mut Ui, panel: &mut PanelContext<'_>) {
+    let theme = panel.theme;
+    row(ui, |ui| {
+        let width = ui.available_width() - 34.0;
+        ui.add(
+            egui::TextEdit::singleline(&mut panel.state.library_search)
+                .hint_text(format!("{}  Search", icons::MAGNIFYING_GLASS))
+                .desired_width(width)
+                .margin(egui::Margin::symmetric(8, 6)),
+        );
+        if icon_button(ui, theme, icons::DOWNLOAD_SIMPLE, "Import a workflow").clicked() {
+            panel.act(Action::ImportWorkflow);
+        }
+    });
+}
+
+fn workflows(ui: &mut Ui, panel: &mut PanelContext<'_>) {
+    let theme = panel.theme;
+    caption(ui, theme, "Workflows");
+    ui.add_space(GRID);
+    let document = panel.document;
+    let files = &document.project().workflows;
+    if files.is_empty() {
+        hint(
+            ui,
+            theme,
+            "None yet. Drop a workflow's JSON file on the window, or use the button above.",
+        );
+        return;
+    }
+    let search = panel.state.library_search.clone();
+    let mut shown = 0;
+    for (name, file) in files {
+        if !matches_words(&search, name.as_str()) {
+            continue;
+        }
+        shown += 1;
+        let facts = panel.catalog.facts(name, file);
+        let uses = document
+            .project()
+            .nodes
+            .values()
+            .filter(|node| matches!(&node.kind, NodeKind::Workflow(settings) if settings.workflow == *name))
+            .count();
+        let (icon, color, note, tip) = match &*facts {
+            WorkflowFacts::Usable(inspection) => (
+                icons::IMAGE,
+                theme.kind_color(NodeKindName::Workflow),
+                if uses > 0 {
+                    format!("{uses} ×")
+                } else {
+                    String::new()
+                },
+                format!(
+                    "{name}\n{} fields, {} outputs\nClick to add, drag to place",
+                    inspection.fields.len(),
+                    inspection.outputs.len()
+                ),
+            ),
+            WorkflowFacts::Unusable(reason) => (
+                icons::WARNING,
+                theme.warn,
+                "not usable".to_owned(),
+                reason.clone(),
+            ),
+        };
+        let new = NewNode::Workflow(name.clone());
+        library_row(ui, panel, icon, color, name.as_str(), &note, &tip, new);
+    }
+    if shown == 0 {
+        ui.label(RichText::new("No workflow matches").color(theme.dim));
+    }
+}
+
+fn kinds(ui: &mut Ui, panel: &mut PanelContext<'_>) {
+    let theme = panel.theme;
+    caption(ui, theme, "Nodes");
+    ui.add_space(GRID);
+    let search = panel.state.library_search.clone();
+    for kind in NodeKindName::ALL {
+        if kind == NodeKindName::Workflow
+            || !matches_words(&search, &format!("{} {}", kind.title(), about(kind)))
+        {
+            continue;
+        }
+        library_row(
+            ui,
+            panel,
+            icons::of_kind(kind),
+            theme.kind_color(kind),
+            kind.title(),
+            "",
+            about(kind),
+            NewNode::Kind(kind),
+        );
+    }
+}
+
+#[allow(
+    clippy::too_many_arguments,
+    reason = "one row of a list, drawn in two places of this file"
+)]
+fn library_row(
+    ui: &mut Ui,
+    panel: &mut PanelContext<'_>,
+    icon: &str,
+    color: egui::Color32,
+    title: &str,
+    note: &str,
+    tip: &str,
+    node: NewNode,
+) {
+    let response = ListRow {
+        icon,
+        icon_color: color,
+        title,
+        note,
+        selected: false,
+        indent: 0.0,
+    }
+    .show(ui, panel.theme, Sense::click_and_drag());
+    response.dnd_set_drag_payload(Dragged { node: node.clone() });
+    if response.clicked() {
+        panel.act(Action::AddNode {
+            node,
+            pos_world: None,
+            connect: None,
+        });
+    }
+    response.on_hover_text(tip);
+}
+
+/// One sentence on what a kind does.
+#[must_use]
+pub fn about(kind: NodeKindName) -> &'static str {
+    match kind {
+        NodeKindName::Workflow => "Runs a ComfyUI workflow on a machine",
+        NodeKindName::Input => "Brings a text, number or file into the graph",
+        NodeKindName::Output => "Writes what arrives to the output folder",
+        NodeKindName::Condition => "Sends each item to one of two sides by an expression",
+        NodeKindName::FanOut => "Turns one item into many: seeds, a list, a range, a grid",
+        NodeKindName::Merge => "Gathers many items into one list or contact sheet",
+    }
+}

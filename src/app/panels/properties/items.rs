@@ -1,0 +1,157 @@
+//! The items of the selected node: state, labels, place, and why there.
+
+use crate::app::actions::Action;
+use crate::app::icons;
+use crate::app::shell::PanelContext;
+use crate::app::summary::{self, ItemRow};
+use crate::app::theme::{GRID, TEXT_SMALL};
+use crate::app::widgets::{ListRow, caption, duration_text, link, strong};
+use crate::engine::{PlacementDecision, PlacementVerdict};
+use crate::project::NodeId;
+use bevy_egui::egui::{Id, RichText, Sense, Ui};
+
+/// Items listed at once; more are reached by the filter and the queue.
+const SHOWN: usize = 60;
+
+/// Draws the list.
+pub fn show(ui: &mut Ui, panel: &mut PanelContext<'_>, node_id: NodeId) {
+    let theme = panel.theme;
+    let runs = panel.runs;
+    let Some(view) = runs.shown_view() else {
+        return;
+    };
+    let rows: Vec<ItemRow<'_>> = summary::items(runs, view, |item| item.node_id == node_id);
+    if rows.is_empty() {
+        return;
+    }
+    ui.add_space(2.0 * GRID);
+    caption(ui, theme, &format!("Items ({})", rows.len()));
+    let chosen_key = Id::new(("chosen item", node_id.uuid()));
+    let mut chosen: Option<crate::engine::ItemId> = ui.data(|data| data.get_temp(chosen_key));
+    ui.spacing_mut().item_spacing.y = 1.0;
+    for item in rows.iter().take(SHOWN) {
+        let place = item.backend_id().map_or_else(
+            || icons::item_state_word(item.view.state).to_owned(),
+            |id| panel.backends.name_of(id),
+        );
+        let selected = chosen == Some(item.item_id);
+        let response = ListRow {
+            icon: icons::of_item_state(item.view.state),
+            icon_color: theme.item_state_color(item.view.state),
+            title: item.title(),
+            note: &place,
+            selected,
+            indent: 0.0,
+        }
+        .show(ui, theme, Sense::click());
+        let response = response.on_hover_text(icons::item_state_word(item.view.state));
+        if response.clicked() {
+            chosen = if selected { None } else { Some(item.item_id) };
+        }
+        if selected {
+            details(ui, panel, item);
+        }
+    }
+    if rows.len() > SHOWN {
+        ui.label(
+            RichText::new(format!("and {} more", rows.len() - SHOWN))
+                .size(TEXT_SMALL)
+                .color(theme.dim),
+        );
+    }
+    ui.data_mut(|data| match chosen {
+        Some(item) => {
+            data.insert_temp(chosen_key, item);
+        }
+        None => data.remove::<crate::engine::ItemId>(chosen_key),
+    });
+}
+
+fn details(ui: &mut Ui, panel: &mut PanelContext<'_>, item: &ItemRow<'_>) {
+    let theme = panel.theme;
+    ui.indent(("item", item.item_id.uuid()), |ui| {
+        if let Some(reason) = item.reason {
+            ui.add(
+                bevy_egui::egui::Label::new(
+                    RichText::new(reason)
+                        .size(12.0)
+                        .color(theme.item_state_color(item.view.state)),
+                )
+                .wrap()
+                .selectable(true),
+            );
+        }
+        if item.view.attempts > 1 {
+            ui.label(
+                RichText::new(format!("attempt {}", item.view.attempts))
+                    .size(TEXT_SMALL)
+                    .color(theme.dim),
+            );
+        }
+        if let Some(decision) = item.decision {
+            why_here(ui, panel, decision);
+        }
+        if !item.view.state.is_ended()
+            && let Some(run_id) = panel.runs.shown
+            && link(ui, theme, "Call off").clicked()
+        {
+            panel.act(Action::CancelItem {
+                run_id,
+                item_id: item.item_id,
+            });
+        }
+    });
+}
+
+/// Why an item runs where it runs, and why not elsewhere.
+fn why_here(ui: &mut Ui, panel: &PanelContext<'_>, decision: &PlacementDecision) {
+    let theme = panel.theme;
+    ui.label(strong("Why here", 11.5).color(theme.dim));
+    for (index, candidate) in decision.candidates.iter().enumerate() {
+        let (icon, color, words) = match &candidate.verdict {
+            PlacementVerdict::Possible {
+                wait_ms,
+                transfer_ms,
+                run_ms,
+            } => {
+                let total = wait_ms + transfer_ms + run_ms;
+                let mut parts = Vec::new();
+                if *wait_ms > 0 {
+                    parts.push(format!("{} wait", duration_text(*wait_ms)));
+                }
+                if *transfer_ms > 0 {
+                    parts.push(format!("{} transfer", duration_text(*transfer_ms)));
+                }
+                let icon = if index == 0 {
+                    icons::CHECK
+                } else {
+                    icons::MINUS
+                };
+                let color = if index == 0 { theme.ok } else { theme.dim };
+                let parts = if parts.is_empty() {
+                    String::new()
+                } else {
+                    format!(": {}", parts.join(", "))
+                };
+                (
+                    icon,
+                    color,
+                    format!(
+                        "{}  {}{parts}",
+                        candidate.backend_name,
+                        duration_text(total)
+                    ),
+                )
+            }
+            PlacementVerdict::Excluded { reason } => (
+                icons::X,
+                theme.error,
+                format!("{}: {reason}", candidate.backend_name),
+            ),
+        };
+        ui.horizontal_wrapped(|ui| {
+            ui.label(RichText::new(icon).size(12.0).color(color));
+            ui.label(RichText::new(words).size(TEXT_SMALL).color(theme.dim));
+        });
+    }
+}

@@ -1,0 +1,118 @@
+//! The bar at the bottom: state, items, progress, time left, machines, saved or not.
+
+use crate::app::actions::Action;
+use crate::app::icons;
+use crate::app::shell::PanelContext;
+use crate::app::summary;
+use crate::app::theme::GRID;
+use crate::app::widgets::{at_right, bar, duration_text};
+use crate::fleet::BackendState;
+use bevy_egui::egui::{self, Frame, Margin, RichText, Sense, Ui, Vec2};
+
+/// Draws the bar.
+pub fn show(ui: &mut Ui, panel: &mut PanelContext<'_>) {
+    let theme = panel.theme;
+    let frame = Frame::new()
+        .fill(theme.surface_panel)
+        .inner_margin(Margin::symmetric(12, 0));
+    egui::Panel::bottom("status")
+        .exact_size(28.0)
+        .resizable(false)
+        .frame(frame)
+        .show(ui, |ui| {
+            ui.horizontal_centered(|ui| {
+                ui.spacing_mut().item_spacing.x = 3.0 * GRID;
+                run_state(ui, panel);
+                at_right(ui, |ui| at_the_right(ui, panel));
+            });
+        });
+}
+
+fn run_state(ui: &mut Ui, panel: &PanelContext<'_>) {
+    let theme = panel.theme;
+    let Some(view) = panel.runs.shown_view() else {
+        ui.label(RichText::new(format!("{} Ready", icons::CIRCLE)).color(theme.dim));
+        return;
+    };
+    let state = summary::state(view);
+    let counts = &view.counts;
+    let color = summary::run_state_color(theme, state);
+    ui.label(
+        RichText::new(format!(
+            "{} {}",
+            icons::of_run_state(state),
+            icons::run_state_word(state)
+        ))
+        .color(color),
+    );
+    ui.label(
+        RichText::new(format!("{} / {} items", counts.ended(), counts.total())).color(theme.text),
+    );
+    ui.allocate_ui(Vec2::new(180.0, 6.0), |ui| {
+        bar(ui, theme, summary::fraction(view, panel.live), color, 5.0);
+    });
+    let failed = counts.get(crate::engine::ItemState::Failed);
+    if failed > 0 {
+        ui.label(
+            RichText::new(format!("{} {} failed", icons::WARNING_CIRCLE, failed))
+                .color(theme.error),
+        );
+    }
+    if summary::is_active(view)
+        && let Some(left_ms) = summary::time_left_ms(view, panel.live, panel.now_ms)
+    {
+        ui.label(RichText::new(format!("{} left", duration_text(left_ms))).color(theme.dim));
+    }
+}
+
+/// Laid out from the right.
+fn at_the_right(ui: &mut Ui, panel: &mut PanelContext<'_>) {
+    let theme = panel.theme;
+    let zoom = format!("{:.0} %", panel.view.zoom * 100.0);
+    if ui
+        .add(egui::Label::new(RichText::new(zoom).color(theme.dim)).sense(Sense::click()))
+        .on_hover_text("Zoom of the canvas. Click for 100 %.")
+        .clicked()
+    {
+        panel.act(Action::ZoomReset);
+    }
+    let (icon, word, color) = if panel.document.is_dirty() {
+        (icons::FLOPPY_DISK, "not saved", theme.warn)
+    } else if panel.document.path().is_some() {
+        (icons::FLOPPY_DISK, "saved", theme.dim)
+    } else {
+        (icons::FILE, "new project", theme.dim)
+    };
+    if ui
+        .add(
+            egui::Label::new(RichText::new(format!("{icon} {word}")).color(color))
+                .sense(Sense::click()),
+        )
+        .on_hover_text(format!("Save ({})", panel.keymap.shown("file.save")))
+        .clicked()
+    {
+        panel.act(Action::Save);
+    }
+    let all = panel.backends.cards.len();
+    let online = panel
+        .backends
+        .cards
+        .values()
+        .filter(|card| {
+            matches!(
+                card.status.state,
+                BackendState::Online | BackendState::Busy | BackendState::Degraded
+            )
+        })
+        .count();
+    let (icon, words, color) = match (online, all) {
+        (_, 0) => (icons::PLUGS, "no machines".to_owned(), theme.warn),
+        (0, _) => (icons::WARNING, format!("0 of {all} machines"), theme.error),
+        _ => (
+            icons::HARD_DRIVES,
+            format!("{online} of {all} machines"),
+            theme.dim,
+        ),
+    };
+    ui.label(RichText::new(format!("{icon} {words}")).color(color));
+}

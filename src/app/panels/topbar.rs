@@ -1,0 +1,190 @@
+//! The bar at the top: name, menus, what the run is about, run buttons.
+
+use crate::app::actions::{ACTIONS, Action, Category};
+use crate::app::icons;
+use crate::app::shell::PanelContext;
+use crate::app::summary;
+use crate::app::theme::{GRID, TEXT_SMALL};
+use crate::app::widgets::{at_right, primary_button, strong};
+use bevy_egui::egui::{self, Button, Frame, Margin, RichText, Stroke, Ui, Vec2};
+
+/// Draws the bar.
+pub fn show(ui: &mut Ui, panel: &mut PanelContext<'_>) {
+    let theme = panel.theme;
+    let frame = Frame::new()
+        .fill(theme.surface_panel)
+        .inner_margin(Margin::symmetric(12, 6));
+    egui::Panel::top("topbar")
+        .exact_size(44.0)
+        .resizable(false)
+        .frame(frame)
+        .show(ui, |ui| {
+            ui.horizontal_centered(|ui| {
+                ui.label(RichText::new(icons::GRAPH).size(18.0).color(theme.accent));
+                let project = panel.document.project();
+                let dirty = if panel.document.is_dirty() {
+                    " •"
+                } else {
+                    ""
+                };
+                let name = ui.add(
+                    egui::Label::new(strong(format!("{}{dirty}", project.name), 14.0)).truncate(),
+                );
+                name.on_hover_text(panel.document.path().map_or_else(
+                    || "Not saved yet".to_owned(),
+                    |path| path.display().to_string(),
+                ));
+                ui.add_space(2.0 * GRID);
+                egui::MenuBar::new().ui(ui, |ui| {
+                    for category in Category::ALL {
+                        ui.menu_button(category.title(), |ui| menu(ui, panel, category));
+                    }
+                });
+                at_right(ui, |ui| run_buttons(ui, panel));
+            });
+        });
+}
+
+fn menu(ui: &mut Ui, panel: &mut PanelContext<'_>, category: Category) {
+    ui.set_min_width(230.0);
+    for spec in ACTIONS.iter().filter(|spec| spec.category == category) {
+        if spec.starts_group {
+            ui.separator();
+        }
+        let enabled = spec.needs.met(&panel.action_context());
+        let title = match spec.action {
+            Action::Undo => with_step("Undo", panel.document.undo_title()),
+            Action::Redo => with_step("Redo", panel.document.redo_title()),
+            _ => spec.title.to_owned(),
+        };
+        if menu_row(
+            ui,
+            panel,
+            spec.icon,
+            &title,
+            &panel.keymap.shown(spec.id),
+            enabled,
+        ) {
+            panel.act(spec.action.clone());
+            ui.close();
+        }
+        if spec.id == "file.open" {
+            recent_menu(ui, panel);
+        }
+    }
+}
+
+fn menu_row(
+    ui: &mut Ui,
+    panel: &PanelContext<'_>,
+    icon: &str,
+    title: &str,
+    shortcut: &str,
+    enabled: bool,
+) -> bool {
+    let theme = panel.theme;
+    let icon = if icon.is_empty() { "\u{2003}" } else { icon };
+    let button = Button::new((
+        RichText::new(icon).size(15.0).color(theme.dim),
+        RichText::new(title),
+    ))
+    .shortcut_text(RichText::new(shortcut).size(TEXT_SMALL).color(theme.dim))
+    .min_size(Vec2::new(ui.available_width(), 26.0));
+    ui.add_enabled(enabled, button).clicked()
+}
+
+fn with_step(word: &str, title: Option<&str>) -> String {
+    title.map_or_else(|| word.to_owned(), |title| format!("{word}: {title}"))
+}
+
+fn recent_menu(ui: &mut Ui, panel: &mut PanelContext<'_>) {
+    ui.menu_button(format!("{}  Open recent", icons::CLOCK), |ui| {
+        ui.set_min_width(280.0);
+        if panel.settings.recent.is_empty() {
+            ui.weak("No project was opened yet");
+        }
+        for path in panel.settings.recent.clone() {
+            let name = path.file_name().map_or_else(
+                || path.display().to_string(),
+                |name| name.to_string_lossy().into_owned(),
+            );
+            if ui
+                .button(name)
+                .on_hover_text(path.display().to_string())
+                .clicked()
+            {
+                panel.act(Action::OpenPath(path));
+                ui.close();
+            }
+        }
+    });
+}
+
+/// Laid out from the right: Run, stop, pause, summary.
+fn run_buttons(ui: &mut Ui, panel: &mut PanelContext<'_>) {
+    let theme = panel.theme;
+    let view = panel.runs.shown_view();
+    let active = view.is_some_and(summary::is_active);
+    let paused = view.is_some_and(|view| summary::state(view) == crate::engine::RunState::Paused);
+    let can_run = !panel.document.project().nodes.is_empty();
+
+    let run = primary_button(theme, format!("{} Run", icons::PLAY)).min_size(Vec2::new(68.0, 28.0));
+    let run = ui.add_enabled(can_run, run);
+    let tip = format!("Run the project ({})", panel.keymap.shown("run.start"));
+    if run
+        .on_hover_text(tip)
+        .on_disabled_hover_text("The canvas is empty. Add a node or drop a workflow first.")
+        .clicked()
+    {
+        panel.act(Action::Run);
+    }
+    let square = |icon: &str| {
+        Button::new(RichText::new(icon).size(16.0))
+            .min_size(Vec2::new(36.0, 28.0))
+            .stroke(Stroke::new(1.0, theme.line))
+    };
+    let stop = ui
+        .add_enabled(active, square(icons::STOP))
+        .on_hover_text(format!("Stop the run ({})", panel.keymap.shown("run.stop")))
+        .on_disabled_hover_text("Nothing is running");
+    if stop.clicked() {
+        panel.act(Action::Stop);
+    }
+    let (icon, tip) = if paused {
+        (icons::PLAY, "Go on")
+    } else {
+        (icons::PAUSE, "Submit nothing new")
+    };
+    let pause = ui
+        .add_enabled(active, square(icon))
+        .on_hover_text(tip)
+        .on_disabled_hover_text("Nothing is running");
+    if pause.clicked() {
+        panel.act(Action::PauseOrResume);
+    }
+    ui.add_space(GRID);
+    let unseen = panel.toasts.unseen;
+    let bell = if unseen == 0 {
+        RichText::new(icons::BELL).size(16.0).color(theme.dim)
+    } else {
+        RichText::new(format!("{} {unseen}", icons::BELL))
+            .size(14.0)
+            .color(theme.warn)
+    };
+    if ui
+        .add(
+            Button::new(bell)
+                .frame_when_inactive(false)
+                .min_size(Vec2::splat(28.0)),
+        )
+        .on_hover_text("Notifications")
+        .clicked()
+    {
+        panel.act(Action::Notifications);
+    }
+    ui.add_space(GRID);
+    if let Some(view) = panel.runs.shown_view() {
+        let words = summary::sentence(view, panel.now_ms);
+        ui.add(egui::Label::new(RichText::new(words).color(theme.dim)).truncate());
+    }
+}

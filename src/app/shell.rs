@@ -1,0 +1,476 @@
+//! The window's frame: top bar, docked panels, status bar, and what floats above them.
+
+use super::actions::{Action, ActionContext, Gesture};
+use super::bridge::{Backends, EventLog, Live, RunViews};
+use super::catalog::Catalog;
+use super::dialogs::{self, Dialogs};
+use super::document::{Document, Selection};
+use super::keymap::{KeyboardFocus, Keymap};
+use super::panels;
+use super::settings::Settings;
+use super::theme::Theme;
+use super::toasts::Toasts;
+use super::viewport::{CanvasView, CanvasViewport};
+use super::wake::now_ms;
+use bevy::ecs::system::SystemParam;
+use bevy::prelude::*;
+use bevy_egui::{EguiContexts, egui};
+use egui::{CornerRadius, Margin, Stroke, Ui, UiBuilder};
+use egui_dock::{DockArea, DockState, NodeIndex, TabViewer};
+use serde::{Deserialize, Serialize};
+
+/// Width of the library in logical pixels on the first start.
+const LIBRARY_WIDTH: f32 = 236.0;
+/// Width of the properties in logical pixels on the first start.
+const PROPERTIES_WIDTH: f32 = 300.0;
+/// Height of the monitor in logical pixels on the first start.
+const MONITOR_HEIGHT: f32 = 204.0;
+
+/// A docked panel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Panel {
+    /// Workflows of the project and kinds of nodes.
+    Library,
+    /// The graph.
+    Canvas,
+    /// The list of runs.
+    Runs,
+    /// Settings of the selection.
+    Properties,
+    /// A card for each server.
+    Machines,
+    /// What is being worked on.
+    Queue,
+    /// What happened.
+    Log,
+}
+
+impl Panel {
+    fn title(self) -> (&'static str, &'static str) {
+        use super::icons;
+        match self {
+            Self::Library => (icons::STACK, "Library"),
+            Self::Canvas => (icons::GRAPH, "Canvas"),
+            Self::Runs => (icons::CLOCK, "Runs"),
+            Self::Properties => (icons::SLIDERS_HORIZONTAL, "Properties"),
+            Self::Machines => (icons::HARD_DRIVES, "Machines"),
+            Self::Queue => (icons::LIST, "Queue"),
+            Self::Log => (icons::PULSE, "Log"),
+        }
+    }
+}
+
+/// The arrangement on the first start, for a window of this size in points.
+fn default_layout(size: egui::Vec2) -> DockState<Panel> {
+    let mut dock = DockState::new(vec![Panel::Canvas, Panel::Runs]);
+    let tree = dock.main_surface_mut();
+    let monitor = (MONITOR_HEIGHT / size.y).clamp(0.12, 0.4);
+    let [upper, _] = tree.split_below(
+        NodeIndex::root(),
+        1.0 - monitor,
+        vec![Panel::Machines, Panel::Queue, Panel::Log],
+    );
+    let library = (LIBRARY_WIDTH / size.x).clamp(0.12, 0.3);
+    let [centre, _] = tree.split_left(upper, library, vec![Panel::Library]);
+    let properties = (PROPERTIES_WIDTH / (size.x - LIBRARY_WIDTH).max(1.0)).clamp(0.15, 0.4);
+    tree.split_right(centre, 1.0 - properties, vec![Panel::Properties]);
+    dock
+}
+
+/// What the panels remember between frames and nobody else needs.
+#[derive(Resource, Default)]
+pub struct ShellState {
+    /// The arrangement; made on the first frame, when the size of the window is known.
+    pub dock: Option<DockState<Panel>>,
+    /// Only the canvas is shown.
+    pub focus_mode: bool,
+    /// What is typed into the library's search.
+    pub library_search: String,
+    /// The field that is being edited and the gesture it belongs to.
+    pub editing: Option<(egui::Id, Gesture)>,
+    /// Text of fields that do not parse yet.
+    pub drafts: std::collections::HashMap<egui::Id, String>,
+    /// Which states the list of runs' items shows; only problems.
+    pub only_problems: bool,
+    /// Whether the history of notifications is open.
+    pub notifications_open: bool,
+    /// The theme and zoom that egui was last given.
+    applied: Option<(Theme, f32)>,
+    fonts_installed: bool,
+}
+
+impl ShellState {
+    /// The gesture for a change in this field: the one in progress, or a new one.
+    pub fn gesture(&mut self, id: egui::Id) -> Gesture {
+        match self.editing {
+            Some((editing, gesture)) if editing == id => gesture,
+            _ => {
+                let gesture = Gesture::new();
+                self.editing = Some((id, gesture));
+                gesture
+            }
+        }
+    }
+
+    /// Ends the gesture of a field when its drag or typing ends.
+    pub fn end_gesture(&mut self, response: &egui::Response) {
+        if response.drag_stopped() || response.lost_focus() {
+            self.editing = None;
+        }
+    }
+}
+
+/// What panels see of the world, and where they put their wishes.
+pub struct PanelContext<'a> {
+    /// Colours.
+    pub theme: &'a Theme,
+    /// The document.
+    pub document: &'a Document,
+    /// What is selected.
+    pub selection: &'a Selection,
+    /// Runs.
+    pub runs: &'a RunViews,
+    /// Progress of now.
+    pub live: &'a Live,
+    /// Servers.
+    pub backends: &'a Backends,
+    /// Recent events.
+    pub log: &'a EventLog,
+    /// What is known about the project's workflows.
+    pub catalog: &'a mut Catalog,
+    /// Keys.
+    pub keymap: &'a Keymap,
+    /// What is remembered.
+    pub settings: &'a mut Settings,
+    /// Messages.
+    pub toasts: &'a mut Toasts,
+    /// What the panels remember.
+    pub state: &'a mut ShellState,
+    /// Open dialogs.
+    pub dialogs: &'a mut Dialogs,
+    /// How the canvas looks onto the world.
+    pub view: CanvasView,
+    /// Rectangle of the canvas in egui points, when it is shown.
+    pub canvas_rect: Option<egui::Rect>,
+    /// Unix time in milliseconds.
+    pub now_ms: u64,
+    /// Wishes of this frame.
+    pub actions: Vec<Action>,
+}
+
+impl PanelContext<'_> {
+    /// Asks for something.
+    pub fn act(&mut self, action: Action) {
+        self.actions.push(action);
+    }
+
+    /// What the needs of actions are checked against.
+    #[must_use]
+    pub fn action_context(&self) -> ActionContext<'_> {
+        let view = self.runs.shown_view();
+        ActionContext {
+            document: self.document,
+            selection: self.selection,
+            run_active: view.is_some_and(super::summary::is_active),
+            run_has_failures: view.is_some_and(|view| {
+                !super::summary::is_active(view)
+                    && view.counts.get(crate::engine::ItemState::Failed) > 0
+            }),
+            backend_count: self.backends.cards.len(),
+        }
+    }
+}
+
+/// Everything the layout system reads and writes.
+#[derive(SystemParam)]
+pub struct ShellWorld<'w> {
+    theme: Res<'w, Theme>,
+    document: Res<'w, Document>,
+    selection: Res<'w, Selection>,
+    runs: Res<'w, RunViews>,
+    live: Res<'w, Live>,
+    backends: Res<'w, Backends>,
+    log: Res<'w, EventLog>,
+    catalog: ResMut<'w, Catalog>,
+    keymap: Res<'w, Keymap>,
+    settings: ResMut<'w, Settings>,
+    toasts: ResMut<'w, Toasts>,
+    state: ResMut<'w, ShellState>,
+    dialogs: ResMut<'w, Dialogs>,
+    view: Res<'w, CanvasView>,
+    viewport: ResMut<'w, CanvasViewport>,
+    actions: MessageWriter<'w, Action>,
+}
+
+/// Lays the window out. Runs once per frame in egui's pass.
+pub fn lay_out(mut contexts: EguiContexts, world: ShellWorld) -> Result {
+    let ctx = contexts.ctx_mut()?.clone();
+    let mut world = world;
+    prepare(
+        &ctx,
+        &world.theme,
+        world.settings.ui_scale,
+        &mut world.state,
+    );
+
+    let mut viewport = *world.viewport;
+    let mut panel = PanelContext {
+        theme: &world.theme,
+        document: &world.document,
+        selection: &world.selection,
+        runs: &world.runs,
+        live: &world.live,
+        backends: &world.backends,
+        log: &world.log,
+        catalog: &mut world.catalog,
+        keymap: &world.keymap,
+        settings: &mut world.settings,
+        toasts: &mut world.toasts,
+        state: &mut world.state,
+        dialogs: &mut world.dialogs,
+        view: *world.view,
+        canvas_rect: None,
+        now_ms: now_ms(),
+        actions: Vec::new(),
+    };
+
+    take_shortcuts(&ctx, &mut panel);
+
+    let mut root = Ui::new(
+        ctx.clone(),
+        "root".into(),
+        UiBuilder::new()
+            .layer_id(egui::LayerId::background())
+            .max_rect(ctx.viewport_rect()),
+    );
+    panels::topbar::show(&mut root, &mut panel);
+    if panel.state.focus_mode {
+        let rect = root.available_rect_before_wrap();
+        panel.canvas_rect = Some(rect);
+        panels::canvas::show(&mut root, &mut panel);
+    } else {
+        panels::status::show(&mut root, &mut panel);
+        show_dock(&mut root, &mut panel);
+    }
+    panels::toasts::show(&ctx, &mut panel);
+    dialogs::show(&ctx, &mut panel);
+
+    let canvas_rect = panel.canvas_rect;
+    let dialog_open = panel.dialogs.any_open();
+    let actions = std::mem::take(&mut panel.actions);
+
+    // egui points times the interface's zoom are logical pixels of the window.
+    let zoom = ctx.zoom_factor();
+    viewport.ui_scale = zoom;
+    viewport.rect_px = canvas_rect.map(|rect| {
+        bevy::math::Rect::new(
+            rect.min.x * zoom,
+            rect.min.y * zoom,
+            rect.max.x * zoom,
+            rect.max.y * zoom,
+        )
+    });
+    viewport.pointer_over = !dialog_open
+        && canvas_rect.is_some_and(|rect| {
+            ctx.pointer_hover_pos().is_some_and(|position| {
+                rect.contains(position)
+                    && ctx
+                        .layer_id_at(position)
+                        .is_none_or(|layer| layer == egui::LayerId::background())
+            })
+        })
+        && !egui::Popup::is_any_open(&ctx);
+    viewport.keyboard_taken = dialog_open || ctx.text_edit_focused();
+    if viewport != *world.viewport {
+        *world.viewport = viewport;
+    }
+    world.actions.write_batch(actions);
+    Ok(())
+}
+
+/// Gives egui fonts, style and zoom when they changed.
+fn prepare(ctx: &egui::Context, theme: &Theme, ui_scale: f32, state: &mut ShellState) {
+    if !state.fonts_installed {
+        super::theme::install_fonts(ctx);
+        // One pass per frame: panels write their wishes once. What a second pass would fix is fixed a frame later.
+        ctx.options_mut(|options| options.max_passes = 1.try_into().unwrap_or(options.max_passes));
+        state.fonts_installed = true;
+    }
+    let wanted = (theme.clone(), ui_scale);
+    if state.applied.as_ref() != Some(&wanted) {
+        theme.apply(ctx);
+        ctx.set_zoom_factor(ui_scale);
+        state.applied = Some(wanted);
+        ctx.request_repaint();
+    }
+}
+
+fn take_shortcuts(ctx: &egui::Context, panel: &mut PanelContext<'_>) {
+    let keyboard = if panel.dialogs.any_open() {
+        KeyboardFocus::Dialog
+    } else if ctx.text_edit_focused() {
+        KeyboardFocus::Text
+    } else if ctx.memory(|memory| memory.focused().is_some()) {
+        KeyboardFocus::Widget
+    } else {
+        KeyboardFocus::Canvas
+    };
+    let pressed = panel.keymap.pressed(ctx, keyboard);
+    for action in pressed {
+        let needs = super::actions::ACTIONS
+            .iter()
+            .find(|spec| spec.action == action)
+            .map(|spec| spec.needs);
+        if needs.is_none_or(|needs| needs.met(&panel.action_context())) {
+            panel.act(action);
+        }
+    }
+}
+
+fn show_dock(ui: &mut Ui, panel: &mut PanelContext<'_>) {
+    let size = ui.available_size();
+    let mut dock = panel.state.dock.take().unwrap_or_else(|| {
+        panel
+            .settings
+            .layout
+            .as_deref()
+            .and_then(|text| ron::from_str(text).ok())
+            .filter(is_complete)
+            .unwrap_or_else(|| default_layout(size))
+    });
+    let style = dock_style(ui.style(), panel.theme);
+    DockArea::new(&mut dock)
+        .style(style)
+        .show_close_buttons(false)
+        .show_leaf_close_all_buttons(false)
+        .show_leaf_collapse_buttons(false)
+        .tab_context_menus(false)
+        .show_inside(ui, &mut Tabs { panel });
+    panel.state.dock = Some(dock);
+}
+
+/// Whether a remembered arrangement has every panel once; a file from another version may not.
+fn is_complete(dock: &DockState<Panel>) -> bool {
+    let mut count = 0;
+    let mut seen = std::collections::HashSet::new();
+    for (_, tab) in dock.iter_all_tabs() {
+        count += 1;
+        seen.insert(*tab);
+    }
+    count == 7 && seen.len() == 7
+}
+
+struct Tabs<'p, 'a> {
+    panel: &'p mut PanelContext<'a>,
+}
+
+impl TabViewer for Tabs<'_, '_> {
+    type Tab = Panel;
+
+    fn id(&mut self, tab: &mut Panel) -> egui::Id {
+        egui::Id::new(("panel", *tab))
+    }
+
+    fn title(&mut self, tab: &mut Panel) -> egui::WidgetText {
+        let (icon, title) = tab.title();
+        egui::RichText::new(format!("{icon}  {title}"))
+            .size(12.5)
+            .into()
+    }
+
+    fn ui(&mut self, ui: &mut Ui, tab: &mut Panel) {
+        match tab {
+            Panel::Library => panels::library::show(ui, self.panel),
+            Panel::Canvas => {
+                self.panel.canvas_rect = Some(ui.max_rect());
+                panels::canvas::show(ui, self.panel);
+            }
+            Panel::Runs => panels::runs::show(ui, self.panel),
+            Panel::Properties => panels::properties::show(ui, self.panel),
+            Panel::Machines => panels::machines::show(ui, self.panel),
+            Panel::Queue => panels::queue::show(ui, self.panel),
+            Panel::Log => panels::log::show(ui, self.panel),
+        }
+    }
+
+    fn is_closeable(&self, _: &Panel) -> bool {
+        false
+    }
+
+    fn allowed_in_windows(&self, tab: &mut Panel) -> bool {
+        // The canvas is drawn by the GPU below egui, so it cannot float above other panels.
+        *tab != Panel::Canvas
+    }
+
+    fn clear_background(&self, tab: &Panel) -> bool {
+        *tab != Panel::Canvas
+    }
+
+    fn scroll_bars(&self, _: &Panel) -> [bool; 2] {
+        [false, false]
+    }
+
+    fn tab_style_override(
+        &self,
+        tab: &Panel,
+        global: &egui_dock::TabStyle,
+    ) -> Option<egui_dock::TabStyle> {
+        (*tab == Panel::Canvas).then(|| {
+            let mut style = global.clone();
+            style.tab_body.inner_margin = Margin::ZERO;
+            style.tab_body.bg_fill = egui::Color32::TRANSPARENT;
+            style
+        })
+    }
+}
+
+fn dock_style(style: &egui::Style, theme: &Theme) -> egui_dock::Style {
+    let mut dock = egui_dock::Style::from_egui(style);
+    dock.dock_area_padding = None;
+    dock.main_surface_border_stroke = Stroke::NONE;
+    dock.separator.width = 1.0;
+    dock.separator.extra_interact_width = 6.0;
+    dock.separator.extra = 120.0;
+    dock.separator.color_idle = theme.line;
+    dock.separator.color_hovered = theme.faint;
+    dock.separator.color_dragged = theme.accent;
+    dock.tab_bar.bg_fill = theme.surface_panel;
+    dock.tab_bar.height = 32.0;
+    dock.tab_bar.hline_color = theme.line;
+    dock.tab_bar.corner_radius = CornerRadius::ZERO;
+    dock.tab.spacing = 0.0;
+    dock.tab.hline_below_active_tab_name = true;
+    dock.tab.tab_body.inner_margin = Margin::symmetric(10, 8);
+    dock.tab.tab_body.bg_fill = theme.surface_panel;
+    dock.tab.tab_body.stroke = Stroke::NONE;
+    dock.tab.tab_body.corner_radius = CornerRadius::ZERO;
+    for (state, text, fill) in [
+        (&mut dock.tab.active, theme.text, theme.surface_panel),
+        (&mut dock.tab.focused, theme.text, theme.surface_panel),
+        (
+            &mut dock.tab.active_with_kb_focus,
+            theme.accent,
+            theme.surface_panel,
+        ),
+        (
+            &mut dock.tab.focused_with_kb_focus,
+            theme.accent,
+            theme.surface_panel,
+        ),
+        (&mut dock.tab.inactive, theme.dim, theme.surface_panel),
+        (
+            &mut dock.tab.inactive_with_kb_focus,
+            theme.accent,
+            theme.surface_panel,
+        ),
+        (&mut dock.tab.hovered, theme.text, theme.surface_raised),
+    ] {
+        state.text_color = text;
+        state.bg_fill = fill;
+        state.outline_color = egui::Color32::TRANSPARENT;
+        state.corner_radius = CornerRadius::ZERO;
+    }
+    dock.overlay.selection_color = theme.accent.gamma_multiply(0.25);
+    dock
+}

@@ -1,0 +1,410 @@
+//! Runs in words and numbers: what the bars, lists and panels say.
+
+use super::bridge::{Backends, Live, RunViews};
+use super::icons;
+use super::theme::Theme;
+use super::widgets::duration_text;
+use crate::engine::{
+    ItemId, ItemState, PlacementDecision, RunEvent, RunEventBody, RunState,
+    fold::{ItemCounts, ItemView, NodeView, RunView},
+};
+use crate::project::{BackendId, NodeId, Project};
+use bevy_egui::egui::Color32;
+
+/// Where a run is; a run without events is about to begin.
+#[must_use]
+pub fn state(view: &RunView) -> RunState {
+    view.state.unwrap_or(RunState::Running)
+}
+
+/// Whether the run goes on.
+#[must_use]
+pub fn is_active(view: &RunView) -> bool {
+    !state(view).is_ended()
+}
+
+/// The counts of a node's items; none when it has no items.
+#[must_use]
+pub fn node_view(view: &RunView, node_id: NodeId) -> Option<&NodeView> {
+    view.nodes.get(&node_id)
+}
+
+/// Counts in words: "36 of 48 done · 2 failed · 4 running".
+#[must_use]
+pub fn counts_text(counts: &ItemCounts) -> String {
+    let mut parts = vec![format!(
+        "{} of {} done",
+        counts.get(ItemState::Done),
+        counts.total()
+    )];
+    for state in [
+        ItemState::Running,
+        ItemState::Submitted,
+        ItemState::Ready,
+        ItemState::Waiting,
+        ItemState::Failed,
+        ItemState::Blocked,
+        ItemState::Skipped,
+        ItemState::Cancelled,
+    ] {
+        let count = counts.get(state);
+        if count > 0 {
+            parts.push(format!("{count} {}", icons::item_state_word(state)));
+        }
+    }
+    parts.join(" · ")
+}
+
+/// Ended items by all, 0 to 1.
+#[must_use]
+pub fn fraction_of(counts: &ItemCounts) -> f32 {
+    match counts.total() {
+        0 => 0.0,
+        total => counts.ended() as f32 / total as f32,
+    }
+}
+
+/// How far the run is, with the parts of what runs now.
+#[must_use]
+pub fn fraction(view: &RunView, live: &Live) -> f32 {
+    let total = view.counts.total();
+    if total == 0 {
+        return 0.0;
+    }
+    let running: f32 = live
+        .progress
+        .iter()
+        .filter(|(item, _)| {
+            view.items
+                .get(item)
+                .is_some_and(|item| item.state == ItemState::Running)
+        })
+        .map(|(_, progress)| progress.fraction.clamp(0.0, 1.0))
+        .sum();
+    ((view.counts.ended() as f32 + running) / total as f32).clamp(0.0, 1.0)
+}
+
+/// A guess at the time left from the time taken so far; none until enough is done to guess from.
+#[must_use]
+pub fn time_left_ms(view: &RunView, live: &Live, now_ms: u64) -> Option<u64> {
+    let fraction = f64::from(fraction(view, live));
+    if fraction < 0.05 || state(view) != RunState::Running {
+        return None;
+    }
+    let taken = now_ms.saturating_sub(view.started_ms) as f64;
+    Some((taken * (1.0 - fraction) / fraction) as u64)
+}
+
+/// The run in one short sentence for the top bar.
+#[must_use]
+pub fn sentence(view: &RunView, now_ms: u64) -> String {
+    let counts = &view.counts;
+    let failed = counts.get(ItemState::Failed);
+    let problems = if failed > 0 {
+        format!(" · {failed} failed")
+    } else {
+        String::new()
+    };
+    match view.ended_ms {
+        Some(ended) => format!(
+            "{} · {} items in {}{problems}",
+            icons::run_state_word(state(view)),
+            counts.total(),
+            duration_text(ended.saturating_sub(view.started_ms))
+        ),
+        None => format!(
+            "{} done · {} to go · {}{problems}",
+            counts.ended(),
+            counts.total().saturating_sub(counts.ended()),
+            duration_text(now_ms.saturating_sub(view.started_ms))
+        ),
+    }
+}
+
+/// The colour of a run's state. Always shown with its word.
+#[must_use]
+pub fn run_state_color(theme: &Theme, state: RunState) -> Color32 {
+    match state {
+        RunState::Running => theme.accent,
+        RunState::Paused
+        | RunState::Cancelling
+        | RunState::Stopping
+        | RunState::CompletedWithFailures => theme.warn,
+        RunState::Completed => theme.ok,
+        RunState::Failed => theme.error,
+        RunState::Cancelled => theme.dim,
+    }
+}
+
+/// An item as a row.
+#[derive(Clone, Copy, Debug)]
+pub struct ItemRow<'a> {
+    /// The item.
+    pub item_id: ItemId,
+    /// What is known of it.
+    pub view: &'a ItemView,
+    /// Why it is Skipped, Blocked, Cancelled or Failed.
+    pub reason: Option<&'a str>,
+    /// Why it runs where it runs.
+    pub decision: Option<&'a PlacementDecision>,
+}
+
+impl ItemRow<'_> {
+    /// The item's labels; "single item" outside any fan-out.
+    #[must_use]
+    pub fn title(&self) -> &str {
+        if self.view.label.is_empty() {
+            "single item"
+        } else {
+            &self.view.label
+        }
+    }
+
+    /// The backend of its latest attempt.
+    #[must_use]
+    pub fn backend_id(&self) -> Option<BackendId> {
+        self.view.backend_id
+    }
+}
+
+/// Items of the shown run for which `wanted` is true: what runs first, then what waits, then what ended; each by label.
+#[must_use]
+pub fn items<'a>(
+    runs: &'a RunViews,
+    view: &'a RunView,
+    wanted: impl Fn(&ItemView) -> bool,
+) -> Vec<ItemRow<'a>> {
+    let mut rows: Vec<ItemRow<'a>> = view
+        .items
+        .iter()
+        .filter(|(_, item)| wanted(item))
+        .map(|(item_id, item)| ItemRow {
+            item_id: *item_id,
+            view: item,
+            reason: runs.explanations.reason(*item_id),
+            decision: runs.explanations.decision(*item_id),
+        })
+        .collect();
+    rows.sort_by(|a, b| {
+        rank(a.view.state)
+            .cmp(&rank(b.view.state))
+            .then_with(|| natural_order(&a.view.label, &b.view.label))
+            .then_with(|| a.item_id.cmp(&b.item_id))
+    });
+    rows
+}
+
+fn rank(state: ItemState) -> u8 {
+    match state {
+        ItemState::Failed => 0,
+        ItemState::Running => 1,
+        ItemState::Submitted => 2,
+        ItemState::Ready | ItemState::Waiting => 3,
+        ItemState::Blocked => 4,
+        ItemState::Done => 5,
+        ItemState::Skipped => 6,
+        ItemState::Cancelled => 7,
+    }
+}
+
+/// Compares texts so that "seed=9" comes before "seed=10".
+fn natural_order(a: &str, b: &str) -> std::cmp::Ordering {
+    let key = |text: &str| -> Vec<(String, u128)> {
+        let mut parts = Vec::new();
+        let mut words = String::new();
+        let mut digits = String::new();
+        for character in text.chars() {
+            if character.is_ascii_digit() {
+                digits.push(character);
+            } else {
+                if !digits.is_empty() {
+                    parts.push((
+                        std::mem::take(&mut words),
+                        digits.parse().unwrap_or(u128::MAX),
+                    ));
+                    digits.clear();
+                }
+                words.push(character);
+            }
+        }
+        parts.push((words, digits.parse().unwrap_or(0)));
+        parts
+    };
+    key(a).cmp(&key(b))
+}
+
+/// The latest failures of a node in words, equal ones counted.
+#[must_use]
+pub fn failures(node: &NodeView) -> Vec<(String, usize)> {
+    let mut found: Vec<(String, usize)> = Vec::new();
+    for (_, failure) in node.recent_failures.iter().rev() {
+        let words = match &failure.comfy_node {
+            Some(comfy_node) if !failure.message.contains(comfy_node.as_str()) => {
+                format!("{} ({comfy_node})", failure.message)
+            }
+            _ => failure.message.clone(),
+        };
+        match found.iter_mut().find(|(known, _)| *known == words) {
+            Some((_, count)) => *count += 1,
+            None => found.push((words, 1)),
+        }
+    }
+    found
+}
+
+/// How a line of the log is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tone {
+    /// Something happened.
+    Quiet,
+    /// Something went well.
+    Good,
+    /// Something went wrong.
+    Bad,
+    /// Something needs attention.
+    Attention,
+}
+
+/// A line of the log.
+#[derive(Clone, Debug)]
+pub struct LogLine {
+    /// The words.
+    pub words: String,
+    /// How they are meant.
+    pub tone: Tone,
+}
+
+/// An event in words.
+#[must_use]
+pub fn log_line(
+    event: &RunEvent,
+    runs: &RunViews,
+    backends: &Backends,
+    project: &Project,
+) -> LogLine {
+    let view = runs.views.get(&event.run_id);
+    let node = |node_id: NodeId| {
+        project
+            .nodes
+            .get(&node_id)
+            .map_or_else(|| "a removed node".to_owned(), |node| node.title.clone())
+    };
+    let item = |item_id: ItemId| match view.and_then(|view| view.items.get(&item_id)) {
+        Some(item) if item.label.is_empty() => node(item.node_id),
+        Some(item) => format!("{} [{}]", node(item.node_id), item.label),
+        None => "an item".to_owned(),
+    };
+    let attempt = |attempt_id| {
+        runs.explanations
+            .item_of(attempt_id)
+            .map_or_else(|| "an attempt".to_owned(), item)
+    };
+    let (tone, words) = match &event.body {
+        RunEventBody::RunCreated { project_name, .. } => {
+            (Tone::Quiet, format!("Run of \"{project_name}\" created"))
+        }
+        RunEventBody::RunStateChanged { state } => (
+            match state {
+                RunState::Completed => Tone::Good,
+                RunState::Failed => Tone::Bad,
+                RunState::CompletedWithFailures | RunState::Cancelled => Tone::Attention,
+                _ => Tone::Quiet,
+            },
+            format!("Run: {}", icons::run_state_word(*state)),
+        ),
+        RunEventBody::ItemCreated { item_id, .. } => {
+            (Tone::Quiet, format!("{}: ready", item(*item_id)))
+        }
+        RunEventBody::ItemStateChanged {
+            item_id,
+            state,
+            reason,
+        } => (
+            match state {
+                ItemState::Blocked => Tone::Attention,
+                _ => Tone::Quiet,
+            },
+            match reason {
+                Some(reason) => format!(
+                    "{}: {}, {reason}",
+                    item(*item_id),
+                    icons::item_state_word(*state)
+                ),
+                None => format!("{}: {}", item(*item_id), icons::item_state_word(*state)),
+            },
+        ),
+        RunEventBody::AttemptPlaced {
+            item_id,
+            number,
+            backend_id,
+            ..
+        } => {
+            let again = if *number > 1 {
+                format!(" (attempt {number})")
+            } else {
+                String::new()
+            };
+            (
+                Tone::Quiet,
+                format!(
+                    "{} → {}{again}",
+                    item(*item_id),
+                    backends.name_of(*backend_id)
+                ),
+            )
+        }
+        RunEventBody::AttemptAccepted { attempt_id } => (
+            Tone::Quiet,
+            format!("{}: taken by the server", attempt(*attempt_id)),
+        ),
+        RunEventBody::AttemptStarted { attempt_id } => {
+            (Tone::Quiet, format!("{}: running", attempt(*attempt_id)))
+        }
+        RunEventBody::AttemptFailed {
+            attempt_id,
+            failure,
+        } => (
+            Tone::Attention,
+            format!("{}: {}", attempt(*attempt_id), failure.message),
+        ),
+        RunEventBody::AttemptCancelled { attempt_id } => {
+            (Tone::Quiet, format!("{}: called off", attempt(*attempt_id)))
+        }
+        RunEventBody::ItemDone {
+            item_id, notices, ..
+        } => {
+            let remark = notices
+                .first()
+                .map_or_else(String::new, |notice| format!(" ({notice})"));
+            (Tone::Good, format!("{}: done{remark}", item(*item_id)))
+        }
+        RunEventBody::ItemFailed { item_id, failure } => (
+            Tone::Bad,
+            format!("{}: {}", item(*item_id), failure.message),
+        ),
+        RunEventBody::FilesWritten { paths, .. } => (
+            Tone::Good,
+            match paths.as_slice() {
+                [path] => format!("Wrote {path}"),
+                paths => format!("Wrote {} files", paths.len()),
+            },
+        ),
+    };
+    LogLine { words, tone }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cmp::Ordering;
+
+    #[test]
+    fn numbers_in_labels_are_compared_as_numbers() {
+        assert_eq!(natural_order("seed=9", "seed=10"), Ordering::Less);
+        assert_eq!(natural_order("a=2, b=1", "a=2, b=1"), Ordering::Equal);
+        assert_eq!(
+            natural_order("seed=18446744073709551615", "seed=3"),
+            Ordering::Greater
+        );
+    }
+}
