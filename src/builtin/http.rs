@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    extract::{Query, State, WebSocketUpgrade},
+    extract::{DefaultBodyLimit, Query, State, WebSocketUpgrade},
     middleware,
     response::Response,
     routing::{get, patch, post},
@@ -91,6 +91,8 @@ pub fn router(host: Arc<Host>) -> Router {
         .merge(single)
         .fallback(frontend::serve)
         .method_not_allowed_fallback(answer::method_not_allowed)
+        // Handlers read bodies with the limit above; the framework's own is 2 MB.
+        .layer(DefaultBodyLimit::disable())
         .layer(middleware::from_fn(guard::guard))
         .with_state(host)
 }

@@ -110,7 +110,7 @@ pub struct Painting {
     origin: (f32, f32),
 }
 
-/// A well-mixed 64-bit hash (the finaliser of SplitMix64).
+/// A well-mixed 64-bit hash (the finaliser of `SplitMix64`).
 fn mix(value: u64) -> u64 {
     let value = value.wrapping_add(0x9E37_79B9_7F4A_7C15);
     let value = (value ^ (value >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -298,14 +298,14 @@ impl Painting {
     }
 
     fn silk(&self, x: f32, y: f32) -> Color {
-        let (u, v) = (x * 1.1 + self.origin.0, y * 1.1 + self.origin.1);
+        let at = (x * 1.1 + self.origin.0, y * 1.1 + self.origin.1);
         let seed = self.salted(10);
-        let warp_x = layered(seed, u, v, 2);
-        let warp_y = layered(seed ^ 0x55, u + 5.2, v + 1.3, 2);
-        let (p, q) = (u + 1.9 * warp_x, v + 1.9 * warp_y);
-        let flow = layered(seed ^ 0xAA, p, q, 3);
+        let warp_x = layered(seed, at.0, at.1, 2);
+        let warp_y = layered(seed ^ 0x55, at.0 + 5.2, at.1 + 1.3, 2);
+        let moved = (at.0 + 1.9 * warp_x, at.1 + 1.9 * warp_y);
+        let flow = layered(seed ^ 0xAA, moved.0, moved.1, 3);
         let folds = wave(flow * 3.2 + warp_x * 1.4 + x * 0.25);
-        let fine = noise(seed ^ 0x33, p * 9.0, q * 9.0) * 0.10 * self.detail;
+        let fine = noise(seed ^ 0x33, moved.0 * 9.0, moved.1 * 9.0) * 0.10 * self.detail;
         let light = 0.12 + 0.80 * folds * (0.45 + 0.75 * warp_y) + fine;
         let base = self.tone(light);
         // A second colour runs through the folds, so that no picture has one hue only.

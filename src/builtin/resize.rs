@@ -261,6 +261,7 @@ pub fn crop(
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test ends at the first fault")]
 mod tests {
     use super::*;
 
@@ -294,7 +295,7 @@ mod tests {
             -0.013_183_594,
             0.023_925_781,
             0.083_496_094,
-            0.162_109_375,
+            0.162_109_38,
             0.212_890_625,
             0.291_503_9,
             0.351_074_22,

@@ -806,3 +806,558 @@ async fn node_classes_describe_themselves_as_recorded() {
     }
     assert!(compared >= 40, "{compared} classes");
 }
+
+fn png_bytes(width: u32, height: u32, color: [u8; 4]) -> Vec<u8> {
+    let picture = image::RgbaImage::from_pixel(width, height, image::Rgba(color));
+    let mut out = std::io::Cursor::new(Vec::new());
+    picture.write_to(&mut out, image::ImageFormat::Png).unwrap();
+    out.into_inner()
+}
+
+impl Running {
+    async fn upload(
+        &self,
+        path: &str,
+        name: &str,
+        bytes: &[u8],
+        fields: &[(&str, &str)],
+    ) -> (u16, Value) {
+        let part = reqwest::multipart::Part::bytes(bytes.to_vec()).file_name(name.to_owned());
+        let mut form = reqwest::multipart::Form::new().part("image", part);
+        for (name, value) in fields {
+            form = form.text((*name).to_owned(), (*value).to_owned());
+        }
+        let request = self.client.post(self.url(path)).multipart(form);
+        body_of(request.send().await.unwrap()).await
+    }
+
+    /// The last message of a run that must fail.
+    async fn error_of(&self, prompt: Value) -> Value {
+        let id = self.submit(prompt, "x").await;
+        let entry = self.finished(&id).await;
+        let last = entry["status"]["messages"]
+            .as_array()
+            .unwrap()
+            .last()
+            .unwrap()
+            .clone();
+        assert_eq!(last[0], "execution_error", "{entry}");
+        last[1].clone()
+    }
+}
+
+#[tokio::test]
+async fn uploads_get_a_free_name_inside_their_folder() {
+    let server = Running::start().await;
+    let (red, blue) = (
+        png_bytes(4, 4, [255, 0, 0, 128]),
+        png_bytes(4, 4, [0, 0, 255, 255]),
+    );
+    let stored = |name: &str, subfolder: &str, place: &str| {
+        (
+            200,
+            json!({ "name": name, "subfolder": subfolder, "type": place }),
+        )
+    };
+    assert_eq!(
+        server.upload("/upload/image", "in.png", &red, &[]).await,
+        stored("in.png", "", "input")
+    );
+    assert_eq!(
+        server.upload("/upload/image", "in.png", &red, &[]).await,
+        stored("in.png", "", "input")
+    );
+    assert_eq!(
+        server.upload("/upload/image", "in.png", &blue, &[]).await,
+        stored("in (1).png", "", "input")
+    );
+    assert_eq!(
+        server
+            .upload(
+                "/api/upload/image",
+                "in.png",
+                &blue,
+                &[("overwrite", "true")]
+            )
+            .await,
+        stored("in.png", "", "input")
+    );
+    assert_eq!(
+        server
+            .upload(
+                "/upload/image",
+                "in.png",
+                &red,
+                &[("subfolder", "sub"), ("type", "temp")]
+            )
+            .await,
+        stored("in.png", "sub", "temp")
+    );
+    assert_eq!(
+        server
+            .upload("/upload/image", "clip.mp4", b"film", &[])
+            .await,
+        stored("clip.mp4", "", "input")
+    );
+    let reference = r#"{"filename": "in.png", "subfolder": "", "type": "input"}"#;
+    let fields = [("original_ref", reference), ("subfolder", "clipspace")];
+    assert_eq!(
+        server
+            .upload("/upload/mask", "mask.png", &red, &fields)
+            .await,
+        stored("mask.png", "clipspace", "input")
+    );
+    let masked = image::open(server.folder.path().join("input/clipspace/mask.png"))
+        .unwrap()
+        .into_rgba8();
+    assert_eq!(masked.get_pixel(0, 0).0, [0, 0, 255, 128]);
+
+    for (name, fields, status) in [
+        ("../evil.png", [("type", "input")], 400),
+        ("in.png", [("subfolder", "../../out")], 400),
+        ("in.png", [("subfolder", "/tmp")], 400),
+        ("in.png", [("type", "bogus")], 500),
+        ("a/b.png", [("type", "input")], 500),
+    ] {
+        assert_eq!(
+            server.upload("/upload/image", name, &red, &fields).await.0,
+            status,
+            "{name} {fields:?}"
+        );
+    }
+    let empty = reqwest::multipart::Form::new().text("type", "input");
+    let answer = server
+        .client
+        .post(server.url("/upload/image"))
+        .multipart(empty)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), 400);
+    let film = vec![7; 5 * 1024 * 1024];
+    assert_eq!(
+        server.upload("/upload/image", "film.mp4", &film, &[]).await,
+        stored("film.mp4", "", "input")
+    );
+    let large = vec![0; 100 * 1024 * 1024 + 1];
+    assert_eq!(
+        server
+            .upload("/upload/image", "large.bin", &large, &[])
+            .await,
+        (413, json!("Maximum request body size 104857600 exceeded."))
+    );
+
+    // A picture and its alpha, from a subfolder and from another place.
+    let load = |name: &str| {
+        json!({
+            "1": { "class_type": "LoadImage", "inputs": { "image": name } },
+            "2": { "class_type": "MaskPreview", "inputs": { "mask": ["1", 1] } },
+            "3": { "class_type": "SaveImage", "inputs": { "images": ["1", 0], "filename_prefix": "loaded" } },
+        })
+    };
+    for name in ["clipspace/mask.png", "sub/in.png [temp]"] {
+        let id = server.submit(load(name), "x").await;
+        let entry = server.finished(&id).await;
+        let shown = &entry["outputs"]["2"];
+        assert_eq!(shown["animated"], json!([false]));
+        let file = shown["images"][0]["filename"].as_str().unwrap();
+        let mask = image::open(server.folder.path().join("temp").join(file))
+            .unwrap()
+            .into_luma8();
+        assert_eq!(mask.get_pixel(0, 0).0, [127]);
+    }
+}
+
+#[tokio::test]
+async fn pictures_that_cannot_be_read_or_written_fail_clearly() {
+    let server = Running::start().await;
+    let load = |name: &str| {
+        json!({
+            "1": { "class_type": "LoadImage", "inputs": { "image": name } },
+            "2": { "class_type": "PreviewImage", "inputs": { "images": ["1", 0] } },
+        })
+    };
+    // A valid header that declares 60,000 x 60,000 pixels, and no data.
+    let mut bomb = png_bytes(1, 1, [0; 4]);
+    bomb[16..20].copy_from_slice(&60_000_u32.to_be_bytes());
+    bomb[20..24].copy_from_slice(&60_000_u32.to_be_bytes());
+    let checksum = crc32(&bomb[12..29]);
+    bomb[29..33].copy_from_slice(&checksum.to_be_bytes());
+    let input = server.folder.path().join("input");
+    std::fs::write(input.join("bomb.png"), bomb).unwrap();
+    std::fs::write(input.join("broken.png"), "no picture").unwrap();
+    let error = server.error_of(load("bomb.png")).await;
+    assert_eq!(error["exception_type"], "PIL.Image.DecompressionBombError");
+    let error = server.error_of(load("broken.png")).await;
+    assert_eq!(error["exception_type"], "PIL.UnidentifiedImageError");
+    assert_eq!(
+        error["exception_message"],
+        "cannot identify image file 'input/broken.png'\n"
+    );
+
+    let save = |prefix: &str, width: u32| {
+        json!({
+            "1": { "class_type": "EmptyImage", "inputs": { "width": width, "height": width, "batch_size": 1, "color": 255 } },
+            "2": { "class_type": "SaveImage", "inputs": { "images": ["1", 0], "filename_prefix": prefix } },
+        })
+    };
+    for prefix in ["../evil", "/tmp/evil", "a/../../evil", "..\\evil"] {
+        let error = server.error_of(save(prefix, 8)).await;
+        assert!(
+            error["exception_message"]
+                .as_str()
+                .unwrap()
+                .contains("outside the output folder"),
+            "{error}"
+        );
+    }
+    assert!(!server.folder.path().join("evil_00001_.png").exists());
+    let error = server.error_of(save("large", 16_384)).await;
+    assert!(
+        error["exception_message"]
+            .as_str()
+            .unwrap()
+            .contains("Use a smaller size"),
+        "{error}"
+    );
+    // The server goes on.
+    let id = server.submit(save("%width%x%height%", 8), "x").await;
+    assert_eq!(
+        server.finished(&id).await["outputs"]["2"]["images"][0]["filename"],
+        "8x8_00001_.png"
+    );
+}
+
+fn crc32(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(u32::MAX, |sum, byte| {
+        (0..8).fold(sum ^ u32::from(*byte), |sum, _| {
+            if sum & 1 == 1 {
+                sum >> 1 ^ 0xEDB8_8320
+            } else {
+                sum >> 1
+            }
+        })
+    })
+}
+
+#[tokio::test]
+async fn files_are_viewed_whole_in_part_and_reencoded_but_never_from_outside() {
+    let server = Running::start().await;
+    let bytes = png_bytes(8, 8, [10, 20, 30, 40]);
+    std::fs::write(server.folder.path().join("output/a.png"), &bytes).unwrap();
+    std::fs::write(server.folder.path().join("output/page.html"), "<script>").unwrap();
+    let ask = async |query: &str, headers: &[(&'static str, &str)]| {
+        let mut request = server.client.get(server.url(&format!("/view?{query}")));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.send().await.unwrap()
+    };
+    let header = |response: &reqwest::Response, name: &str| {
+        response.headers()[name].to_str().unwrap().to_owned()
+    };
+    let whole = ask("filename=a.png", &[]).await;
+    assert_eq!(
+        (
+            header(&whole, "content-type").as_str(),
+            header(&whole, "content-disposition").as_str()
+        ),
+        ("image/png", "filename=\"a.png\"")
+    );
+    let etag = header(&whole, "etag");
+    assert!(whole.headers().contains_key("last-modified"));
+    assert_eq!(whole.bytes().await.unwrap(), bytes);
+    let part = ask("filename=a.png&type=output", &[("range", "bytes=1-3")]).await;
+    assert_eq!(
+        (part.status().as_u16(), header(&part, "content-range")),
+        (206, format!("bytes 1-3/{}", bytes.len()))
+    );
+    assert_eq!(part.bytes().await.unwrap(), bytes[1..4]);
+    assert_eq!(
+        ask("filename=a.png", &[("range", "bytes=99999-")])
+            .await
+            .status(),
+        416
+    );
+    assert_eq!(
+        ask("filename=a.png", &[("if-none-match", &etag)])
+            .await
+            .status(),
+        304
+    );
+    let head = server
+        .client
+        .head(server.url("/view?filename=a.png"))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(
+        (head.status().as_u16(), header(&head, "content-length")),
+        (200, bytes.len().to_string())
+    );
+    assert_eq!(
+        header(&ask("filename=page.html", &[]).await, "content-type"),
+        "application/octet-stream"
+    );
+    for (query, kind, format) in [
+        ("preview=webp;80", "image/webp", image::ImageFormat::WebP),
+        ("preview=jpeg;50", "image/jpeg", image::ImageFormat::Jpeg),
+        ("channel=rgb", "image/png", image::ImageFormat::Png),
+        ("channel=a", "image/png", image::ImageFormat::Png),
+    ] {
+        let answer = ask(&format!("filename=a.png&{query}"), &[]).await;
+        assert_eq!(header(&answer, "content-type"), kind);
+        let picture =
+            image::load_from_memory_with_format(&answer.bytes().await.unwrap(), format).unwrap();
+        assert_eq!((picture.width(), picture.height()), (8, 8));
+    }
+    for (query, status) in [
+        ("", 404),
+        ("filename=", 400),
+        ("filename=b.png", 404),
+        ("filename=../output/a.png", 400),
+        ("filename=/etc/passwd", 400),
+        ("filename=a.png&type=bogus", 400),
+        ("filename=a.png&subfolder=../..", 403),
+        ("filename=passwd&subfolder=/etc", 403),
+        ("filename=%00", 404),
+        ("filename=page.html&preview=webp", 500),
+    ] {
+        assert_eq!(ask(query, &[]).await.status(), status, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn a_batch_becomes_one_animated_file() {
+    let server = Running::start().await;
+    let prompt = json!({
+        "1": { "class_type": "EmptyImage", "inputs": { "width": 10, "height": 6, "batch_size": 2, "color": 0xFF_0000 } },
+        "2": { "class_type": "EmptyImage", "inputs": { "width": 5, "height": 3, "batch_size": 1, "color": 0x00_00FF } },
+        "3": { "class_type": "ImageBatch", "inputs": { "image1": ["1", 0], "image2": ["2", 0] } },
+        "4": { "class_type": "SaveAnimatedWEBP", "inputs": { "images": ["3", 0], "filename_prefix": "w", "fps": 10.0, "lossless": true, "quality": 80, "method": "default" } },
+        "5": { "class_type": "SaveAnimatedPNG", "inputs": { "images": ["3", 0], "filename_prefix": "p", "fps": 10.0, "compress_level": 4 } },
+        "6": { "class_type": "GetImageSize", "inputs": { "image": ["3", 0] } },
+        "7": { "class_type": "PreviewAny", "inputs": { "source": ["6", 2] } },
+    });
+    let id = server.submit(prompt, "x").await;
+    let outputs = server.finished(&id).await["outputs"].clone();
+    assert_eq!(
+        outputs["4"],
+        json!({ "images": [{ "filename": "w_00001_.webp", "subfolder": "", "type": "output" }], "animated": [true] })
+    );
+    assert_eq!(outputs["7"]["text"], json!(["3"]));
+    let read = |name: &str| {
+        std::io::Cursor::new(std::fs::read(server.folder.path().join("output").join(name)).unwrap())
+    };
+    use image::AnimationDecoder;
+    let webp = image::codecs::webp::WebPDecoder::new(read("w_00001_.webp")).unwrap();
+    let png = image::codecs::png::PngDecoder::new(read("p_00001_.png"))
+        .unwrap()
+        .apng()
+        .unwrap();
+    for frames in [webp.into_frames(), png.into_frames()] {
+        let frames = frames.collect_frames().unwrap();
+        let colors: Vec<[u8; 4]> = frames
+            .iter()
+            .map(|frame| frame.buffer().get_pixel(9, 5).0)
+            .collect();
+        assert_eq!(
+            colors,
+            [[255, 0, 0, 255], [255, 0, 0, 255], [0, 0, 255, 255]]
+        );
+        assert_eq!(frames[0].delay().numer_denom_ms(), (100, 1));
+    }
+}
+
+#[tokio::test]
+async fn the_frontend_finds_its_files_and_settings() {
+    let pages = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(pages.path().join("web/extensions/core")).unwrap();
+    std::fs::write(
+        pages.path().join("web/index.html"),
+        "<title>ComfyUI</title>",
+    )
+    .unwrap();
+    std::fs::write(pages.path().join("web/extensions/core/a.js"), "").unwrap();
+    std::fs::write(pages.path().join("secret.txt"), "secret").unwrap();
+    let server =
+        Running::start_with(|options| options.frontend_dir = Some(pages.path().join("web"))).await;
+    assert_eq!(
+        server.get("/").await,
+        (200, json!("<title>ComfyUI</title>"))
+    );
+    assert_eq!(
+        server.get("/extensions").await,
+        (200, json!(["/extensions/core/a.js"]))
+    );
+    assert_eq!(server.get("/%2e%2e/secret.txt").await.0, 404);
+    assert_eq!(server.get("/..%2fsecret.txt").await.0, 404);
+
+    assert_eq!(
+        server.get("/users").await,
+        (200, json!({ "storage": "server", "migrated": false }))
+    );
+    assert_eq!(
+        server
+            .post("/api/settings", &json!({ "Comfy.A": 1 }))
+            .await
+            .0,
+        200
+    );
+    assert_eq!(server.post("/settings/Comfy.B", &json!([2])).await.0, 200);
+    assert_eq!(
+        server.get("/settings").await.1,
+        json!({ "Comfy.A": 1, "Comfy.B": [2] })
+    );
+    assert_eq!(server.get("/settings/Comfy.C").await.1, Value::Null);
+
+    let list = "/api/userdata?dir=workflows&recurse=true&split=false&full_info=true";
+    assert_eq!(server.get(list).await, (404, json!("Directory not found")));
+    let file = "/api/userdata/workflows%2Fa.json";
+    let write = format!("{file}?overwrite=false&full_info=true");
+    let (status, info) = server.post(&write, &json!({ "x": 1 })).await;
+    assert_eq!(
+        (status, &info["path"], &info["size"]),
+        (200, &json!("workflows/a.json"), &json!(7))
+    );
+    assert_eq!(
+        server.post(&write, &json!({})).await,
+        (409, json!("File already exists"))
+    );
+    assert_eq!(server.get(file).await, (200, json!({ "x": 1 })));
+    assert_eq!(server.get(list).await.1[0]["path"], "a.json");
+    assert_eq!(
+        server
+            .post(&format!("{file}/move/workflows%2Fb.json"), &json!(null))
+            .await,
+        (200, json!("workflows/b.json"))
+    );
+    assert_eq!(
+        server
+            .client
+            .delete(server.url("/userdata/workflows%2Fb.json"))
+            .send()
+            .await
+            .unwrap()
+            .status(),
+        204
+    );
+    assert_eq!(server.get(file).await.0, 404);
+    assert_eq!(server.get("/userdata/..%2F..%2Fsecret").await.0, 403);
+    assert_eq!(
+        server
+            .post("/userdata/..%252F..%252Fevil", &json!(1))
+            .await
+            .0,
+        403
+    );
+
+    for path in [
+        "/queue",
+        "/api/queue",
+        "/models/checkpoints",
+        "/api/embeddings",
+        "/i18n",
+        "/internal/logs",
+        "/api/jobs",
+    ] {
+        assert_eq!(server.get(path).await.0, 200, "{path}");
+    }
+    assert_eq!(server.get("/models/nosuch").await, (404, json!("")));
+    assert_eq!(
+        server
+            .get("/view_metadata/checkpoints?filename=x.safetensors")
+            .await
+            .0,
+        404
+    );
+    assert_eq!(
+        server.get("/api/system_stats").await.1["system"]["comfyui_version"],
+        "0.8.0"
+    );
+    let foreign = server
+        .client
+        .post(server.url("/prompt"))
+        .header("origin", "http://evil.example")
+        .body("{}");
+    assert_eq!(
+        body_of(foreign.send().await.unwrap()).await,
+        (403, json!(""))
+    );
+}
+
+#[tokio::test]
+async fn hostile_prompts_are_answered_and_do_no_harm() {
+    let server = Running::start().await;
+    // A chain of 20,000 nodes, deeper than any call stack.
+    let mut chain = json!({ "0": { "class_type": "PrimitiveInt", "inputs": { "value": 1 } } });
+    for index in 1..20_000 {
+        let from = (index - 1).to_string();
+        chain[index.to_string()] = json!({ "class_type": "OrchestratorSleep", "inputs": { "seconds": "x", "steps": 1, "seed": 0, "anything": [from, 0] } });
+    }
+    chain["end"] = json!({ "class_type": "PreviewAny", "inputs": { "source": ["19999", 0] } });
+    let (status, answer) = server.post("/prompt", &json!({ "prompt": chain })).await;
+    assert_eq!(
+        (status, answer["node_errors"].as_object().unwrap().len()),
+        (400, 19_999)
+    );
+
+    let nested = format!(
+        "{{\"prompt\": {}{}}}",
+        "[".repeat(100_000),
+        "]".repeat(100_000)
+    );
+    let answer = server
+        .client
+        .post(server.url("/prompt"))
+        .body(nested)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), 500);
+    for (body, wanted) in [
+        (json!(5), 500),
+        (json!([]), 400),
+        (json!({ "prompt": null }), 500),
+        (json!({ "prompt": "" }), 400),
+        (json!({ "prompt": { "1": null } }), 500),
+        (json!({ "prompt": { "1": [] } }), 400),
+        (json!({ "prompt": {}, "number": "x" }), 500),
+        (json!({ "prompt": picture(1, 1), "extra_data": [] }), 500),
+        (
+            json!({ "prompt": picture(1, 1), "partial_execution_targets": [1] }),
+            400,
+        ),
+        (
+            json!({ "prompt": { "1": { "class_type": "PreviewAny", "inputs": { "source": [[], {}] } } } }),
+            400,
+        ),
+        (
+            json!({ "prompt": { "1": { "class_type": "PreviewAny", "inputs": { "source": ["1", -1] } } } }),
+            400,
+        ),
+        (
+            json!({ "prompt": { "1": { "class_type": "PreviewAny", "inputs": [] } } }),
+            400,
+        ),
+    ] {
+        assert_eq!(server.post("/prompt", &body).await.0, wanted, "{body}");
+    }
+    for (path, body) in [
+        ("/queue", json!([])),
+        ("/history", json!({ "delete": 1 })),
+        ("/free", json!(null)),
+        ("/settings", json!(1)),
+    ] {
+        assert_eq!(server.post(path, &body).await.0, 500, "{path}");
+    }
+    assert_eq!(server.get("/history?max_items=x").await.0, 500);
+    assert_eq!(
+        server.get("/history?max_items=-5&offset=99").await,
+        (200, json!({}))
+    );
+    assert_eq!(
+        server.get("/queue").await.1,
+        json!({ "queue_running": [], "queue_pending": [] })
+    );
+}

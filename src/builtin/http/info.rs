@@ -158,12 +158,12 @@ pub async fn embeddings(State(host): SharedHost) -> Response {
 
 /// `GET /internal/logs`.
 pub async fn logs(State(host): SharedHost) -> Response {
-    let text: String = host
+    let lines: Vec<String> = host
         .log_lines()
         .iter()
         .map(|line| format!("{} - {}", line.stamp, line.message))
         .collect();
-    answer::json(&text)
+    answer::json(&lines.concat())
 }
 
 /// `GET /internal/logs/raw`.

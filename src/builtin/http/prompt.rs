@@ -62,18 +62,17 @@ fn queue_prompt(host: &Host, body: Value) -> Response {
         Value::Array(_) | Value::String(_) => Map::new(),
         Value::Null | Value::Bool(_) | Value::Number(_) => return fault(),
     };
-    let number = match body.get("number") {
-        Some(number) => match python::float(number) {
+    let number = if let Some(number) = body.get("number") {
+        match python::float(number) {
             Ok(number) => PromptNumber::Given(number),
             Err(_) => return fault(),
-        },
-        None => {
-            let mut next = lock(&host.next_number);
-            let number = *next;
-            *next += 1;
-            let front = body.get("front").is_some_and(python::truthy);
-            PromptNumber::Counted(if front { -number } else { number })
         }
+    } else {
+        let mut next = lock(&host.next_number);
+        let number = *next;
+        *next += 1;
+        let front = body.get("front").is_some_and(python::truthy);
+        PromptNumber::Counted(if front { -number } else { number })
     };
     let Some(mut prompt) = body.remove("prompt") else {
         let error = validate::error("no_prompt", "No prompt provided", "No prompt provided");

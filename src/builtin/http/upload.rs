@@ -21,6 +21,9 @@ use crate::builtin::{
 /// How often a taken name is counted up before giving up.
 const MAXIMUM_RENAMES: usize = 10_000;
 
+/// What is answered when ComfyUI's handler would raise.
+const FAULT: StatusCode = StatusCode::INTERNAL_SERVER_ERROR;
+
 struct Form {
     file_name: String,
     bytes: Bytes,
@@ -30,7 +33,7 @@ struct Form {
 /// `POST /upload/image`.
 pub async fn image(State(host): SharedHost, request: Request) -> Response {
     store(host, request, |_, form, path| {
-        fs::write(path, &form.bytes).map_err(|_| answer::fault())
+        fs::write(path, &form.bytes).map_err(|_| FAULT)
     })
     .await
 }
@@ -46,7 +49,7 @@ pub async fn mask(State(host): SharedHost, request: Request) -> Response {
 async fn store(
     host: std::sync::Arc<Host>,
     request: Request,
-    save: fn(&Host, &Form, &Path) -> Result<(), Response>,
+    save: fn(&Host, &Form, &Path) -> Result<(), StatusCode>,
 ) -> Response {
     let form = match read_form(request).await {
         Ok(form) => form,
@@ -90,7 +93,7 @@ async fn read_form(request: Request) -> Result<Form, Response> {
 fn place_upload(
     host: &Host,
     form: &Form,
-    save: fn(&Host, &Form, &Path) -> Result<(), Response>,
+    save: fn(&Host, &Form, &Path) -> Result<(), StatusCode>,
 ) -> Response {
     let field = |name: &str| form.fields.get(name).map(String::as_str);
     let Some(place) = Place::parse(field("type").unwrap_or("input")) else {
@@ -102,7 +105,8 @@ fn place_upload(
     let Some(folder) = folders::inside(&base, subfolder) else {
         return bad();
     };
-    if folders::inside(&base, &format!("{subfolder}/{}", form.file_name)).is_none() {
+    let whole = Path::new(subfolder).join(&form.file_name);
+    if folders::inside(&base, &whole.to_string_lossy()).is_none() {
         return bad();
     }
     // ComfyUI fails to open such a path unless the folder happens to exist.
@@ -113,14 +117,17 @@ fn place_upload(
         return answer::fault();
     }
     let overwrite = matches!(field("overwrite"), Some("true" | "1"));
-    let chosen = match free_name(&folder, &form.file_name, &form.bytes, overwrite) {
-        Ok(chosen) => chosen,
-        Err(_) => return answer::fault(),
+    let Ok(chosen) = free_name(&folder, &form.file_name, &form.bytes, overwrite) else {
+        return answer::fault();
     };
     if let FreeName::New(name) = &chosen
-        && let Err(response) = save(host, form, &folder.join(name))
+        && let Err(status) = save(host, form, &folder.join(name))
     {
-        return response;
+        return if status == FAULT {
+            answer::fault()
+        } else {
+            answer::empty(status)
+        };
     }
     let (FreeName::New(name) | FreeName::SameContent(name)) = chosen;
     answer::json(&json!({ "name": name, "subfolder": subfolder, "type": place.word() }))
@@ -156,36 +163,34 @@ fn free_name(folder: &Path, wanted: &str, bytes: &[u8], overwrite: bool) -> io::
     Err(io::ErrorKind::AlreadyExists.into())
 }
 
-fn write_masked(host: &Host, form: &Form, path: &Path) -> Result<(), Response> {
+fn write_masked(host: &Host, form: &Form, path: &Path) -> Result<(), StatusCode> {
     let reference: Value = form
         .fields
         .get("original_ref")
         .and_then(|text| serde_json::from_str(text).ok())
-        .ok_or_else(answer::fault)?;
+        .ok_or(FAULT)?;
     let member = |name: &str| reference.get(name).and_then(Value::as_str);
-    let bad = || answer::empty(StatusCode::BAD_REQUEST);
-    let (file_name, place) =
-        folders::split_annotation(member("filename").ok_or_else(answer::fault)?);
+    let (file_name, place) = folders::split_annotation(member("filename").ok_or(FAULT)?);
     if file_name.is_empty() || file_name.starts_with('/') || file_name.contains("..") {
-        return Err(bad());
+        return Err(StatusCode::BAD_REQUEST);
     }
     let place = place
         .or_else(|| Place::parse(member("type").unwrap_or("output")))
-        .ok_or_else(bad)?;
+        .ok_or(StatusCode::BAD_REQUEST)?;
     let folder = folders::inside(
         &host.folders.place(place),
         member("subfolder").unwrap_or_default(),
     )
-    .ok_or_else(|| answer::empty(StatusCode::FORBIDDEN))?;
-    let original = folders::inside(&folder, file_name).ok_or_else(bad)?;
+    .ok_or(StatusCode::FORBIDDEN)?;
+    let original = folders::inside(&folder, file_name).ok_or(StatusCode::BAD_REQUEST)?;
     if !original.is_file() {
         return Ok(());
     }
-    let original_bytes = fs::read(&original).map_err(|_| answer::fault())?;
-    let picture = decode_image(&original_bytes, file_name).map_err(|_| answer::fault())?;
-    let mask = decode_image(&form.bytes, &form.file_name).map_err(|_| answer::fault())?;
+    let original_bytes = fs::read(&original).map_err(|_| FAULT)?;
+    let picture = decode_image(&original_bytes, file_name).map_err(|_| FAULT)?;
+    let mask = decode_image(&form.bytes, &form.file_name).map_err(|_| FAULT)?;
     if (picture.width, picture.height) != (mask.width, mask.height) {
-        return Err(answer::fault());
+        return Err(FAULT);
     }
     let rgba = picture
         .rgba
@@ -198,5 +203,5 @@ fn write_masked(host: &Host, form: &Form, path: &Path) -> Result<(), Response> {
         .collect();
     let joined = DecodedImage { rgba, ..picture };
     let texts = png_texts(&original_bytes);
-    write_png(path, &joined, &texts).map_err(|_| answer::fault())
+    write_png(path, &joined, &texts).map_err(|_| FAULT)
 }

@@ -25,6 +25,12 @@ const CATEGORY: &str = "image/animation";
 const MAXIMUM_WEBP_FRAME_MS: u32 = 0xFF_FFFF;
 /// The widest and highest WebP.
 const MAXIMUM_WEBP_SIDE_PIXELS: usize = 16_383;
+/// Flags of the `VP8X` chunk.
+const ANIMATION: u8 = 0x02;
+const EXIF: u8 = 0x08;
+const ALPHA: u8 = 0x10;
+/// Flag of a frame: it replaces what was there.
+const DO_NOT_BLEND: u8 = 0x02;
 
 pub fn classes() -> Vec<NodeClass> {
     let rate = || json!({ "default": 6.0, "min": 0.01, "max": 1000.0, "step": 0.01 });
@@ -164,8 +170,8 @@ fn still_chunk(batch: &ImageBatch, frame: usize) -> Result<Vec<u8>, NodeFailure>
     ))
 }
 
-fn chunk(out: &mut Vec<u8>, name: &[u8; 4], data: &[u8]) {
-    out.extend_from_slice(name);
+fn chunk(out: &mut Vec<u8>, name: [u8; 4], data: &[u8]) {
+    out.extend_from_slice(&name);
     out.extend_from_slice(&(data.len() as u32).to_le_bytes());
     out.extend_from_slice(data);
     if data.len() % 2 == 1 {
@@ -188,18 +194,14 @@ fn animated_webp(
         three(batch.width as u32 - 1),
         three(batch.height as u32 - 1),
     );
-    const ANIMATION: u8 = 0x02;
-    const EXIF: u8 = 0x08;
-    const ALPHA: u8 = 0x10;
     let flags = ANIMATION | EXIF | if batch.channels == 4 { ALPHA } else { 0 };
     let mut body = b"WEBP".to_vec();
     let header = [[flags, 0, 0, 0].as_slice(), &width, &height].concat();
-    chunk(&mut body, b"VP8X", &header);
+    chunk(&mut body, *b"VP8X", &header);
     // A transparent background; 0 repetitions mean endless.
-    chunk(&mut body, b"ANIM", &[0; 6]);
+    chunk(&mut body, *b"ANIM", &[0; 6]);
     for frame in 0..batch.frames {
         // At 0, 0; shown for the time; replaces what was there.
-        const DO_NOT_BLEND: u8 = 0x02;
         let mut data = [
             [0; 6].as_slice(),
             &width,
@@ -209,9 +211,9 @@ fn animated_webp(
         ]
         .concat();
         data.extend(still_chunk(batch, frame)?);
-        chunk(&mut body, b"ANMF", &data);
+        chunk(&mut body, *b"ANMF", &data);
     }
-    chunk(&mut body, b"EXIF", &exif(texts));
+    chunk(&mut body, *b"EXIF", &exif(texts));
     let mut file = b"RIFF".to_vec();
     file.extend_from_slice(&(body.len() as u32).to_le_bytes());
     file.extend(body);
