@@ -156,11 +156,11 @@ impl fmt::Display for Exclusion {
 
 /// One backend as placement sees it for one item.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Candidate {
+pub struct Candidate<'a> {
     /// The backend.
     pub backend_id: BackendId,
     /// Its name.
-    pub name: String,
+    pub name: &'a str,
     /// Why not, or what it would cost.
     pub verdict: Result<Cost, Exclusion>,
 }
@@ -188,7 +188,7 @@ impl Cost {
 
 /// The candidate with the least expected finish; ties by id, so that the same facts give the same choice.
 #[must_use]
-pub fn best(candidates: &[Candidate]) -> Option<(&Candidate, Cost)> {
+pub fn best<'c, 'a>(candidates: &'c [Candidate<'a>]) -> Option<(&'c Candidate<'a>, Cost)> {
     candidates
         .iter()
         .filter_map(|candidate| {
@@ -203,8 +203,8 @@ pub fn best(candidates: &[Candidate]) -> Option<(&Candidate, Cost)> {
 
 /// The record of a choice: the chosen backend, then the other possible ones by expected finish, then the excluded.
 #[must_use]
-pub fn decision(candidates: &[Candidate], chosen: BackendId) -> PlacementDecision {
-    let mut sorted: Vec<&Candidate> = candidates.iter().collect();
+pub fn decision(candidates: &[Candidate<'_>], chosen: BackendId) -> PlacementDecision {
+    let mut sorted: Vec<&Candidate<'_>> = candidates.iter().collect();
     sorted.sort_by_key(|candidate| {
         let finish_ms = candidate
             .verdict
@@ -221,7 +221,7 @@ pub fn decision(candidates: &[Candidate], chosen: BackendId) -> PlacementDecisio
             .into_iter()
             .map(|candidate| PlacementCandidate {
                 backend_id: candidate.backend_id,
-                backend_name: candidate.name.clone(),
+                backend_name: candidate.name.to_owned(),
                 verdict: match &candidate.verdict {
                     Ok(cost) => PlacementVerdict::Possible {
                         wait_ms: cost.wait_ms,

@@ -11,7 +11,7 @@ use super::{
     ATTEMPTS_AHEAD_PER_BACKEND, BackendFacts, Effect, LOCAL_TASKS_AT_ONCE, LocalTask, LocalWork,
     Machine, ServerCache, Submission,
 };
-use crate::engine::event::{ItemState, RunEventBody, RunState};
+use crate::engine::event::{ItemState, PlacementDecision, RunEventBody, RunState};
 use crate::engine::failure::{Failure, FailureClass};
 use crate::engine::id::{AttemptId, ItemId, RunId};
 use crate::engine::placement::{self, Candidate, Cost, Exclusion};
@@ -22,7 +22,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Ready items looked at in one step: bounds the work of a step when many items wait for a busy backend.
-const LOOK_AHEAD: usize = 512;
+const LOOK_AHEAD: usize = 64;
 
 /// A backend while work is given out.
 struct Desk {
@@ -202,7 +202,8 @@ impl Machine {
             desk.wait_ms = cost.finish_ms();
             if desk.free > 0 {
                 desk.free -= 1;
-                self.submit(now_ms, run_id, index, backend_id, &candidates);
+                let decision = placement::decision(&candidates, backend_id);
+                self.submit(now_ms, run_id, index, backend_id, decision);
                 if desks.values().all(|desk| desk.free == 0) {
                     break;
                 }
@@ -224,7 +225,7 @@ impl Machine {
         run_id: RunId,
         index: ItemIndex,
         backend_id: BackendId,
-        candidates: &[Candidate],
+        decision: PlacementDecision,
     ) {
         let Some(run) = self.runs.get_mut(&run_id) else {
             return;
@@ -238,7 +239,7 @@ impl Machine {
             item_id,
             number,
             backend_id,
-            decision: placement::decision(candidates, backend_id),
+            decision,
         });
         self.attempt_placed(run_id, index, attempt_id, number, backend_id);
         self.flush(now_ms, run_id);
@@ -372,7 +373,7 @@ impl Machine {
         run: &Run,
         index: ItemIndex,
         desks: &BTreeMap<BackendId, Desk>,
-    ) -> Vec<Candidate> {
+    ) -> Vec<Candidate<'_>> {
         let exclusions: Vec<(&BackendFacts, Option<Exclusion>)> = self
             .backends
             .values()
@@ -404,7 +405,7 @@ impl Machine {
                 };
                 Candidate {
                     backend_id: facts.backend_id,
-                    name: facts.name.clone(),
+                    name: &facts.name,
                     verdict: match exclusion {
                         Some(exclusion) => Err(exclusion),
                         None => Ok(self.cost(now_ms, run, index, facts.backend_id, desks)),
@@ -447,7 +448,8 @@ impl Machine {
         Cost {
             wait_ms: desks.get(&backend_id).map_or(0, |desk| desk.wait_ms),
             transfer_ms: placement::transfer_ms(bytes),
-            run_ms,
+            // Never nothing: what is held for a full backend has to count there.
+            run_ms: run_ms.max(1),
         }
     }
 
@@ -521,7 +523,7 @@ impl Machine {
         now_ms: u64,
         run: &Run,
         index: ItemIndex,
-        candidates: &[Candidate],
+        candidates: &[Candidate<'_>],
     ) -> Option<u64> {
         let own = run.items[index as usize]
             .trouble
