@@ -2,7 +2,9 @@
 
 mod address;
 mod convert;
+mod diff;
 mod inspect;
+mod layout;
 mod object_info;
 mod patch;
 mod preflight;
@@ -14,7 +16,9 @@ mod value_type;
 
 pub use address::{NodeAddress, ParameterAddress};
 pub use convert::{ConvertError, MAX_SUBGRAPH_DEPTH, to_prompt};
+pub use diff::{Change, diff};
 pub use inspect::{Control, Field, Inspection, OutputPort, inspect};
+pub use layout::to_editor;
 pub use object_info::{
     Autogrow, DynamicOption, InputKind, InputNeed, InputSpec, MAX_OBJECT_INFO_BYTES, NodeSpec,
     ObjectInfo, ObjectInfoError, OutputSpec, Upload,

@@ -7,19 +7,24 @@
 
 mod graph;
 mod match_types;
+mod promote;
 mod resolve;
+mod slots;
 mod text;
 mod widgets;
 
 use super::object_info::ObjectInfo;
 use super::prompt::{Prompt, PromptNode};
 use super::ui::UiWorkflow;
+pub(super) use graph::default_title;
 use graph::{Graphs, Kind, Mode};
 use indexmap::IndexMap;
 use resolve::{Frames, Source};
 use serde_json::{Map, Value, json};
+pub(super) use slots::saved_inputs_of;
 use std::collections::BTreeMap;
 use widgets::Sending;
+pub(super) use widgets::saved_values;
 
 /// Deepest nesting of subgraphs within subgraphs.
 pub const MAX_SUBGRAPH_DEPTH: usize = 100;

@@ -32,6 +32,11 @@ impl UiWorkflow {
         Ok(workflow)
     }
 
+    /// Takes a file that was made here.
+    pub(super) fn from_checked(raw: Map<String, Value>) -> Self {
+        Self { raw }
+    }
+
     /// The JSON of the file.
     #[must_use]
     pub fn raw(&self) -> &Map<String, Value> {

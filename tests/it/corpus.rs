@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-use comfyui_orchestrator::workflow::{ObjectInfo, WorkflowDocument, read, to_prompt};
+use comfyui_orchestrator::workflow::{
+    ObjectInfo, Prompt, WorkflowDocument, diff, read, to_editor, to_prompt,
+};
 use serde_json::Value;
 use std::path::Path;
 
@@ -77,4 +79,35 @@ fn every_corpus_workflow_becomes_the_editors_own_prompt() {
     println!("{equal} of {} equal", files.len());
     assert!(unequal.is_empty(), "{}", unequal.join("\n"));
     assert_eq!(equal, 142);
+}
+
+#[test]
+fn every_corpus_prompt_survives_the_way_through_the_editor_format() {
+    let shared = Path::new(SHARED);
+    let Ok(object_info) = std::fs::read(shared.join("comfyui/object_info-0.8.0.json")) else {
+        println!("skipped: no {SHARED}");
+        return;
+    };
+    let object_info = ObjectInfo::parse(&object_info).unwrap();
+    let mut changed = Vec::new();
+    let mut count = 0;
+    for entry in std::fs::read_dir(shared.join("corpus/expected")).unwrap() {
+        let file = entry.unwrap().path();
+        let prompt: Prompt = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        let laid_out = to_editor(&prompt, &object_info).unwrap();
+        let saved = serde_json::to_vec(&laid_out).unwrap();
+        let Ok(WorkflowDocument::Ui(reopened)) = read(&saved) else {
+            panic!("{} is not an editor file", file.display());
+        };
+        assert_eq!(reopened, laid_out);
+        let back = to_prompt(&reopened, &object_info, &mut |_| 0).unwrap();
+        let changes = diff(&prompt, &back);
+        if !changes.is_empty() {
+            let lines: Vec<String> = changes.iter().map(ToString::to_string).collect();
+            changed.push(format!("{}:\n  {}", file.display(), lines.join("\n  ")));
+        }
+        count += 1;
+    }
+    assert!(changed.is_empty(), "{}", changed.join("\n"));
+    assert_eq!(count, 142);
 }

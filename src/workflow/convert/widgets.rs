@@ -1,6 +1,8 @@
 //! The widgets of a node: which there are, in which order, and which saved value belongs to which.
 
 use super::super::object_info::{InputKind, InputNeed, InputSpec, NodeSpec, Upload};
+use super::super::patch::link_source;
+use super::super::prompt::PromptNode;
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -368,4 +370,82 @@ fn has_file_name(class_type: &str) -> bool {
             | "LoraSave"
             | "SaveLatent"
     )
+}
+
+/// The `widgets_values` that the editor would save for a node of a prompt.
+pub(in super::super) fn saved_values(spec: &NodeSpec, node: &PromptNode) -> Vec<Value> {
+    let mut values = Vec::new();
+    for input in visible(spec) {
+        save(input, "", node, &mut values);
+    }
+    let has_button = visible(spec).any(|input| {
+        input.need == InputNeed::Required
+            && matches!(
+                input.upload,
+                Some(Upload::Image | Upload::Video | Upload::Audio)
+            )
+    });
+    if has_viewer(spec) {
+        values.push(given(node, "image").unwrap_or_else(|| "".into()));
+    }
+    if spec.class_type == "PreviewAny" {
+        values.push(given(node, "previewMode").unwrap_or(Value::Bool(false)));
+    }
+    if has_button {
+        values.push("image".into());
+    }
+    values
+}
+
+fn given(node: &PromptNode, name: &str) -> Option<Value> {
+    let value = node.inputs.get(name)?;
+    if link_source(value).is_some() {
+        return None;
+    }
+    Some(value.get("__value__").unwrap_or(value).clone())
+}
+
+fn save(input: &InputSpec, prefix: &str, node: &PromptNode, values: &mut Vec<Value>) {
+    if !has_widget(input) {
+        return;
+    }
+    let name = format!("{prefix}{}", input.name);
+    let value = given(node, &name)
+        .or_else(|| default_of(input))
+        .unwrap_or_default();
+    let chosen = value.as_str().map(str::to_owned);
+    values.push(match value {
+        // Braces that are in the text were meant: the editor would expand them.
+        Value::String(text) if input.dynamic_prompts => escape(&text).into(),
+        other => other,
+    });
+    match &input.kind {
+        InputKind::DynamicChoice { options } => {
+            let option = options
+                .iter()
+                .find(|option| chosen.as_deref() == Some(option.key.as_str()));
+            for inner in option.into_iter().flat_map(|option| &option.inputs) {
+                save(inner, &format!("{name}."), node, values);
+            }
+        }
+        InputKind::Choice { .. } => {
+            if input.refresh_button {
+                values.push(false.into());
+                values.push("refresh".into());
+            }
+            if input.control_after_generate {
+                values.push("fixed".into());
+                values.push("".into());
+            }
+        }
+        InputKind::Integer { .. } if input.control_after_generate => values.push("fixed".into()),
+        InputKind::Number { .. } if input.control_declared => values.push("fixed".into()),
+        _ => {}
+    }
+}
+
+fn escape(text: &str) -> String {
+    text.replace('{', "\\{")
+        .replace('}', "\\}")
+        .replace('|', "\\|")
 }
