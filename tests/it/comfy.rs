@@ -286,6 +286,16 @@ async fn each_kind_of_failure_says_what_happened_and_what_to_do() {
     assert!(matches!(error, ComfyError::Unreachable { .. }), "{error}");
 
     let server = ScriptedServer::start().await;
+    // TLS where there is none.
+    for tls in [TlsPolicy::Verify, TlsPolicy::AcceptAny] {
+        let url = server.url.replace("http:", "https:").parse().unwrap();
+        let client = Client::new(Endpoint::new(&url, HeaderMap::new(), tls).unwrap()).unwrap();
+        let error = client.queue().await.unwrap_err();
+        assert!(
+            matches!(error, ComfyError::Unreachable { .. }) && !error.may_have_acted(),
+            "{error}"
+        );
+    }
     let client = server.client();
     let page = "<!doctype html><html><title>My router</title></html>";
     server.answer(
