@@ -11,7 +11,7 @@ use crate::engine::failure::{Failure, FailureClass};
 use crate::engine::id::{AttemptId, ItemId};
 use crate::engine::plan::{MAX_ITEMS_PER_RUN, NodeIndex};
 use crate::engine::value::Value;
-use crate::project::{FanOutNode, NodeKind, OnFailure, PortBinding, PortId};
+use crate::project::{NodeKind, OnFailure, PortBinding, PortId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -83,9 +83,9 @@ impl Run {
         let stage_index = input - 1;
         let stage = &plan.nodes[node].stages[stage_index];
         let key = path::project(&path, &stage.right_key);
-        let state = &mut self.nodes[node].joins[stage_index];
-        let lefts = state.left.get(&key).cloned().unwrap_or_default();
-        state.right.entry(key).or_default().push(token);
+        let seen = &mut self.nodes[node].joins[stage_index];
+        let lefts = seen.left.get(&key).cloned().unwrap_or_default();
+        seen.right.entry(key).or_default().push(token);
         for left in lefts {
             let joined = Partial {
                 path: path::join(stage, &left.path, &path),
@@ -103,9 +103,9 @@ impl Run {
             return;
         };
         let key = path::project(&partial.path, &stage.left_key);
-        let state = &mut self.nodes[node].joins[stage_index];
-        let rights = state.right.get(&key).cloned().unwrap_or_default();
-        state.left.entry(key).or_default().push(partial.clone());
+        let seen = &mut self.nodes[node].joins[stage_index];
+        let rights = seen.right.get(&key).cloned().unwrap_or_default();
+        seen.left.entry(key).or_default().push(partial.clone());
         for right in rights {
             let joined = Partial {
                 path: path::join(stage, &partial.path, &self.tokens[right as usize].path),
@@ -405,61 +405,58 @@ impl Run {
         let path = self.items[index as usize].path.clone();
         let mut given = Vec::new();
         let mut extent = None;
-        match &planned.node.kind {
-            NodeKind::FanOut(FanOutNode { .. }) => {
-                let fan_out = planned.opens.unwrap_or_default();
-                let count = plan.fan_outs[fan_out].count.unwrap_or(0);
-                let through = self.input_value(index, 0).cloned();
-                for value_index in 0..count {
-                    let at = path::extended(&path, value_index);
-                    for (output, port) in planned.node.outputs.iter().enumerate() {
-                        if planned.outputs[output].consumers.is_empty() {
-                            continue;
-                        }
-                        let value = match &port.binding {
-                            PortBinding::Axis(axis) => plan
-                                .fan_out_value(fan_out, axis, value_index)
-                                .map(Value::Literal),
-                            _ => Some(through.clone().unwrap_or(Value::Trigger)),
-                        };
-                        let content = self.content_of(index, output, value);
-                        given.push((output as u32, at.clone(), content));
-                    }
-                }
-                extent = Some(Extent::Values(count));
-            }
-            _ => {
-                let mut fanned: Vec<Vec<Value>> = Vec::new();
-                let mut count = 0;
-                for (output, port) in planned.node.outputs.iter().enumerate() {
-                    let values = if planned.outputs[output].is_fanned {
-                        outputs.get(&port.id).map(expanded).unwrap_or_default()
-                    } else {
-                        Vec::new()
-                    };
-                    count = count.max(values.len());
-                    fanned.push(values);
-                }
+        if let NodeKind::FanOut(_) = &planned.node.kind {
+            let fan_out = planned.opens.unwrap_or_default();
+            let count = plan.fan_outs[fan_out].count.unwrap_or(0);
+            let through = self.input_value(index, 0).cloned();
+            for value_index in 0..count {
+                let at = path::extended(&path, value_index);
                 for (output, port) in planned.node.outputs.iter().enumerate() {
                     if planned.outputs[output].consumers.is_empty() {
                         continue;
                     }
-                    if planned.outputs[output].is_fanned {
-                        for value_index in 0..count {
-                            let at = path::extended(&path, value_index as u32);
-                            let value = fanned[output].get(value_index).cloned();
-                            let content = self.content_of(index, output, value);
-                            given.push((output as u32, at, content));
-                        }
-                    } else {
-                        let value = outputs.get(&port.id).cloned();
+                    let value = match &port.binding {
+                        PortBinding::Axis(axis) => plan
+                            .fan_out_value(fan_out, axis, value_index)
+                            .map(Value::Literal),
+                        _ => Some(through.clone().unwrap_or(Value::Trigger)),
+                    };
+                    let content = self.content_of(index, output, value);
+                    given.push((output as u32, at.clone(), content));
+                }
+            }
+            extent = Some(Extent::Values(count));
+        } else {
+            let mut fanned: Vec<Vec<Value>> = Vec::new();
+            let mut count = 0;
+            for (output, port) in planned.node.outputs.iter().enumerate() {
+                let values = if planned.outputs[output].is_fanned {
+                    outputs.get(&port.id).map(expanded).unwrap_or_default()
+                } else {
+                    Vec::new()
+                };
+                count = count.max(values.len());
+                fanned.push(values);
+            }
+            for (output, port) in planned.node.outputs.iter().enumerate() {
+                if planned.outputs[output].consumers.is_empty() {
+                    continue;
+                }
+                if planned.outputs[output].is_fanned {
+                    for value_index in 0..count {
+                        let at = path::extended(&path, value_index as u32);
+                        let value = fanned[output].get(value_index).cloned();
                         let content = self.content_of(index, output, value);
-                        given.push((output as u32, path.clone(), content));
+                        given.push((output as u32, at, content));
                     }
+                } else {
+                    let value = outputs.get(&port.id).cloned();
+                    let content = self.content_of(index, output, value);
+                    given.push((output as u32, path.clone(), content));
                 }
-                if planned.opens.is_some() {
-                    extent = Some(Extent::Values(count as u32));
-                }
+            }
+            if planned.opens.is_some() {
+                extent = Some(Extent::Values(count as u32));
             }
         }
         self.give(index, given, extent);

@@ -18,6 +18,10 @@ pub(super) type TokenIndex = u32;
 
 /// One run.
 #[derive(Debug)]
+#[allow(
+    clippy::struct_field_names,
+    reason = "ids are named in full everywhere"
+)]
 pub(super) struct Run {
     pub run_id: RunId,
     pub plan: Arc<Plan>,
@@ -151,6 +155,10 @@ pub(super) enum HoleKind {
 
 /// One execution of one node at one path.
 #[derive(Debug)]
+#[allow(
+    clippy::struct_field_names,
+    reason = "ids are named in full everywhere"
+)]
 pub(super) struct Item {
     pub item_id: ItemId,
     pub node: NodeIndex,

@@ -178,7 +178,7 @@ impl Machine {
             };
             let next = head_of(run, order, node, Some((&path, index)));
             let candidates = self.candidates(now_ms, run, index, &desks);
-            wake_at_ms = earlier(wake_at_ms, self.retry_time(now_ms, run, index, &candidates));
+            wake_at_ms = earlier(wake_at_ms, retry_time(now_ms, run, index, &candidates));
             let rests = run.items[index as usize]
                 .trouble
                 .as_ref()
@@ -517,30 +517,6 @@ impl Machine {
         })
     }
 
-    /// When an item that cannot be placed now is worth another look for reasons of time alone.
-    fn retry_time(
-        &self,
-        now_ms: u64,
-        run: &Run,
-        index: ItemIndex,
-        candidates: &[Candidate<'_>],
-    ) -> Option<u64> {
-        let own = run.items[index as usize]
-            .trouble
-            .as_ref()
-            .map(|trouble| trouble.not_before_ms)
-            .filter(|at_ms| *at_ms > now_ms);
-        candidates
-            .iter()
-            .filter_map(|candidate| match candidate.verdict {
-                Err(Exclusion::PairBlocked { left_ms } | Exclusion::Resting { left_ms }) => {
-                    Some(now_ms.saturating_add(left_ms))
-                }
-                _ => None,
-            })
-            .fold(own, |first, at_ms| earlier(first, Some(at_ms)))
-    }
-
     /// Why a Ready item is not on its way, as a sentence; none when it does not wait for a backend.
     #[must_use]
     pub fn waiting_reason(&self, now_ms: u64, run_id: RunId, item_id: ItemId) -> Option<String> {
@@ -581,6 +557,29 @@ impl Machine {
             .collect();
         Some(reasons.join("; "))
     }
+}
+
+/// When an item that cannot be placed now is worth another look for reasons of time alone.
+fn retry_time(
+    now_ms: u64,
+    run: &Run,
+    index: ItemIndex,
+    candidates: &[Candidate<'_>],
+) -> Option<u64> {
+    let own = run.items[index as usize]
+        .trouble
+        .as_ref()
+        .map(|trouble| trouble.not_before_ms)
+        .filter(|at_ms| *at_ms > now_ms);
+    candidates
+        .iter()
+        .filter_map(|candidate| match candidate.verdict {
+            Err(Exclusion::PairBlocked { left_ms } | Exclusion::Resting { left_ms }) => {
+                Some(now_ms.saturating_add(left_ms))
+            }
+            _ => None,
+        })
+        .fold(own, |first, at_ms| earlier(first, Some(at_ms)))
 }
 
 fn earlier(one: Option<u64>, other: Option<u64>) -> Option<u64> {
