@@ -1,0 +1,47 @@
+# Two commands matter: `make demo` shows the app at work, `make test` checks everything.
+# Both install what is missing on Debian and Ubuntu and share one build (the dev profile).
+
+CARGO ?= cargo
+BIN := comfyui-orchestrator
+DEMO_OUT ?= out/demo
+
+.PHONY: help deps demo run test fmt lint check-headless unit bench
+
+help:
+	@echo "make demo    start three built-in servers and run the sample project (headless without a display)"
+	@echo "make run     open the desktop app"
+	@echo "make test    everything CI checks: rustfmt, clippy, the headless build, all tests"
+	@echo "make bench   measure the budgets and print them"
+	@echo "make deps    install the system packages that are missing (Debian, Ubuntu)"
+
+deps:
+	@scripts/install-deps.sh
+
+demo: deps
+	$(CARGO) run --quiet -- demo --out $(DEMO_OUT)
+
+run: deps
+	$(CARGO) run --quiet
+
+test: deps fmt check-headless lint unit
+
+fmt:
+	$(CARGO) fmt --check
+
+# The compiler proves that the core knows no window.
+check-headless:
+	$(CARGO) clippy --no-default-features --all-targets -- -D warnings
+
+lint:
+	$(CARGO) clippy --all-targets -- -D warnings
+
+# nextest where it is installed, cargo's own runner elsewhere. A software Vulkan driver draws the picture tests.
+unit:
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
+		$(CARGO) nextest run; \
+	else \
+		$(CARGO) test; \
+	fi
+
+bench:
+	$(CARGO) bench
