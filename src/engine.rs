@@ -1,7 +1,9 @@
 //! Runs: plan, items, pure state machine, placement, executor, failure classes and events.
 
+mod check;
 mod command;
 mod event;
+mod executor;
 mod failure;
 pub mod fold;
 mod handle;
@@ -13,12 +15,17 @@ pub mod placement;
 mod plan;
 mod value;
 
+pub use check::problems;
 pub use command::{RunCommand, RunFolders};
 pub use event::{
     ItemState, PlacementCandidate, PlacementDecision, PlacementVerdict, RunEvent, RunEventBody,
     RunState,
 };
+pub use executor::{
+    Engine, EngineError, EngineOptions, RegistryUse, ResumePolicy, database_path, start,
+};
 pub use failure::{Failure, FailureClass};
+pub use fold::RunView;
 pub use handle::{CommandError, EngineHandle};
 pub use id::{AttemptId, IndexPath, ItemId, RunId};
 pub use live::{EngineEvent, Preview, Progress};

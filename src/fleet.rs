@@ -2,6 +2,7 @@
 
 mod auth;
 mod backend;
+mod check;
 mod health;
 mod monitor;
 mod roster;
@@ -9,6 +10,7 @@ mod status;
 
 pub use auth::{AuthError, auth_headers};
 pub use backend::{Auth, BackendConfig, Secret, TlsPolicy};
+pub use check::{BackendReport, check};
 pub use health::{Health, HttpHealth, LinkHealth};
 pub use roster::{Fleet, FleetError, FleetEvent, endpoint_of};
 pub use status::{BackendState, BackendStatus, DeviceStatus};

@@ -1,8 +1,16 @@
 //! The one door to the engine: commands in, events out, and questions about the past.
 
 use super::command::RunCommand;
+use super::event::RunEvent;
+use super::id::RunId;
 use super::live::EngineEvent;
-use std::sync::{Arc, Mutex, PoisonError};
+use crate::artifacts::{Artifact, ArtifactStore};
+use crate::fleet::{BackendConfig, Fleet};
+use crate::project::BackendId;
+use crate::store::{RunSummary, Store, StoreError};
+use crate::workflow::ObjectInfo;
+use std::path::PathBuf;
+use std::sync::Arc;
 use thiserror::Error;
 use tokio::sync::mpsc;
 
@@ -10,10 +18,21 @@ use tokio::sync::mpsc;
 const SUBSCRIBER_CAPACITY: usize = 4096;
 
 /// A cheap, cloneable handle to a running engine.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct EngineHandle {
-    commands: mpsc::Sender<RunCommand>,
-    subscribers: Arc<Mutex<Vec<mpsc::Sender<EngineEvent>>>>,
+    requests: mpsc::Sender<Request>,
+    store: Store,
+    artifacts: ArtifactStore,
+    fleet: Fleet,
+}
+
+/// What reaches the engine's task, in the order of sending.
+#[derive(Debug)]
+pub(super) enum Request {
+    /// A wish.
+    Command(RunCommand),
+    /// Somebody wants to hear everything from now on.
+    Subscribe(mpsc::Sender<EngineEvent>),
 }
 
 /// Why a command was not taken.
@@ -28,15 +47,17 @@ pub enum CommandError {
 }
 
 impl EngineHandle {
-    /// A handle for an engine that reads `commands` and publishes to `subscribers`.
-    #[must_use]
-    pub fn new(
-        commands: mpsc::Sender<RunCommand>,
-        subscribers: Arc<Mutex<Vec<mpsc::Sender<EngineEvent>>>>,
+    pub(super) fn new(
+        requests: mpsc::Sender<Request>,
+        store: Store,
+        artifacts: ArtifactStore,
+        fleet: Fleet,
     ) -> Self {
         Self {
-            commands,
-            subscribers,
+            requests,
+            store,
+            artifacts,
+            fleet,
         }
     }
 
@@ -45,24 +66,84 @@ impl EngineHandle {
     /// # Errors
     /// [`CommandError`] when the queue is full or the engine has ended.
     pub fn send(&self, command: RunCommand) -> Result<(), CommandError> {
-        self.commands
-            .try_send(command)
+        self.request(Request::Command(command))
+    }
+
+    /// Everything the engine tells from now on, beginning with the state of every backend and the whole log of every
+    /// run it has in hand. The subscriber must keep reading: run events are never dropped, so one that stops reading stops
+    /// the engine. Dropping the receiver ends the subscription.
+    ///
+    /// # Errors
+    /// [`CommandError`] when the queue is full or the engine has ended.
+    pub fn subscribe(&self) -> Result<mpsc::Receiver<EngineEvent>, CommandError> {
+        let (sender, receiver) = mpsc::channel(SUBSCRIBER_CAPACITY);
+        self.request(Request::Subscribe(sender))?;
+        Ok(receiver)
+    }
+
+    fn request(&self, request: Request) -> Result<(), CommandError> {
+        self.requests
+            .try_send(request)
             .map_err(|refused| match refused {
                 mpsc::error::TrySendError::Full(_) => CommandError::Busy,
                 mpsc::error::TrySendError::Closed(_) => CommandError::Ended,
             })
     }
 
-    /// Everything the engine tells from now on, beginning with the state of every backend. The subscriber must keep
-    /// reading: run events are never dropped, so one that stops reading stops the engine. Dropping the receiver ends the
-    /// subscription.
+    /// Where the file of an artifact lies. It may be absent after the store was pruned.
     #[must_use]
-    pub fn subscribe(&self) -> mpsc::Receiver<EngineEvent> {
-        let (sender, receiver) = mpsc::channel(SUBSCRIBER_CAPACITY);
-        self.subscribers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(sender);
-        receiver
+    pub fn artifact_path(&self, artifact: &Artifact) -> PathBuf {
+        self.artifacts.path(artifact)
+    }
+
+    /// Every run there was, newest first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn runs(&self) -> Result<Vec<RunSummary>, StoreError> {
+        self.store.runs().await
+    }
+
+    /// At most `limit` events of a run in their order, from number `from_seq`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn events(
+        &self,
+        run_id: RunId,
+        from_seq: u64,
+        limit: usize,
+    ) -> Result<Vec<RunEvent>, StoreError> {
+        self.store.events(run_id, from_seq, limit).await
+    }
+
+    /// The registered backends.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn backends(&self) -> Result<Vec<BackendConfig>, StoreError> {
+        self.store.backends().await
+    }
+
+    /// What a backend says about its node classes; none until it said so.
+    #[must_use]
+    pub fn object_info(&self, backend_id: BackendId) -> Option<Arc<ObjectInfo>> {
+        self.fleet.object_info(backend_id)
+    }
+
+    /// A setting of the program, as text.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn setting(&self, key: &str) -> Result<Option<String>, StoreError> {
+        self.store.setting(key).await
+    }
+
+    /// Keeps a setting; none forgets it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn put_setting(&self, key: &str, value: Option<&str>) -> Result<(), StoreError> {
+        self.store.put_setting(key, value).await
     }
 }

@@ -4,7 +4,7 @@ use super::event::RunEvent;
 use super::failure::Failure;
 use super::id::{AttemptId, ItemId, RunId};
 use crate::fleet::BackendStatus;
-use crate::project::NodeId;
+use crate::project::{BackendId, NodeId};
 use bytes::Bytes;
 
 /// Everything the engine tells the world.
@@ -18,6 +18,8 @@ pub enum EngineEvent {
     Preview(Preview),
     /// A backend's state. May be coalesced.
     Backend(BackendStatus),
+    /// A backend was removed.
+    BackendRemoved(BackendId),
     /// A run was refused before it began; nothing was stored.
     RunRefused {
         /// The id given in [`super::RunCommand::Start`].

@@ -28,6 +28,26 @@ pub struct BackendConfig {
     pub enabled: bool,
 }
 
+impl BackendConfig {
+    /// A server at an address, enabled, without tags or authentication. Its id follows from the address, so that one that is
+    /// only named on a command line is the same one next time.
+    #[must_use]
+    pub fn new(name: &str, url: Url) -> Self {
+        let hash = blake3::hash(url.as_str().as_bytes());
+        let mut bytes = [0_u8; 16];
+        bytes.copy_from_slice(&hash.as_bytes()[..16]);
+        Self {
+            id: BackendId::from_uuid(uuid::Builder::from_custom_bytes(bytes).into_uuid()),
+            name: name.to_owned(),
+            url,
+            tags: BTreeSet::new(),
+            auth: Auth::None,
+            tls: TlsPolicy::Verify,
+            enabled: true,
+        }
+    }
+}
+
 /// How we say who we are. Secrets are references ([`Secret`]), so this can be stored and logged.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -1,0 +1,441 @@
+//! One attempt at one backend: prepare, POST, follow, fetch. Ends with exactly one `AttemptEnded`.
+
+use super::inputs::{self, FilePlacing};
+use super::outputs;
+use super::progress::ProgressTracker;
+use super::shared::Shared;
+use super::starting::RunContext;
+use crate::comfy::{
+    Client, ComfyError, ExtraData, HistoryEntry, InputErrorKind, Outcome, PreviewMethod,
+    PromptRejection, QueuePosition, RejectionKind, SocketEvent, SubmitRequest,
+    watch::{self, PromptState},
+};
+use crate::engine::failure::{Failure, FailureClass};
+use crate::engine::id::AttemptId;
+use crate::engine::live::{EngineEvent, Preview, Progress};
+use crate::engine::machine::{AttemptOutputs, Input, ServerCache, Submission};
+use crate::workflow::Prompt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// How often the watchdog asks after a prompt while the socket is up.
+const WATCHDOG_PERIOD: Duration = Duration::from_secs(5);
+/// How often it asks while the server is silent.
+const SILENT_PERIOD: Duration = Duration::from_secs(1);
+/// How long a server may be out of reach before its attempts are given up. A restart of `ComfyUI` takes 8 to 14 seconds.
+const OFFLINE_GRACE: Duration = Duration::from_secs(20);
+/// How long a server may take to call an attempt off. Nodes that report no progress run to their end.
+const CALL_OFF_GRACE: Duration = Duration::from_secs(30);
+/// Most of a server's own words that a failure keeps.
+const DETAIL_BYTES: usize = 16 * 1024;
+
+/// Signals an attempt's worker may lag behind.
+pub(super) const SIGNAL_CAPACITY: usize = 256;
+
+/// What a worker hears from its backend.
+#[derive(Debug)]
+pub(super) enum Signal {
+    /// An event of its prompt.
+    Event(SocketEvent),
+    /// The socket came or went: ask what became of the prompt.
+    Look,
+}
+
+/// Where a worker begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Beginning {
+    /// With the POST.
+    Post,
+    /// By finding out what became of a POST of an earlier process.
+    Find,
+}
+
+/// Starts the worker of an attempt.
+pub(super) fn start(
+    shared: Arc<Shared>,
+    context: Arc<RunContext>,
+    submission: Submission,
+    beginning: Beginning,
+    signals: mpsc::Receiver<Signal>,
+    cancel: CancellationToken,
+) {
+    tokio::spawn(async move {
+        let attempt_id = submission.attempt_id;
+        let facts = shared.facts.clone();
+        let mut worker = Worker {
+            prompt_id: attempt_id.to_string(),
+            shared,
+            context,
+            submission,
+            cancel,
+            is_started: false,
+        };
+        let outcome = worker.live(beginning, signals).await;
+        // The engine has ended when nobody listens; the next start finds the attempt by its id.
+        facts
+            .send(Input::AttemptEnded {
+                attempt_id,
+                outcome,
+            })
+            .await
+            .ok();
+    });
+}
+
+/// Takes an attempt out of a server's queue, or interrupts it there. Does nothing to an attempt the server does not have.
+pub(super) async fn call_off(client: &Client, attempt_id: AttemptId) -> Result<(), ComfyError> {
+    let prompt_id = attempt_id.to_string();
+    // In this order: what leaves the queue between the two requests has begun to run, and is then interrupted.
+    client.delete_from_queue(&[&prompt_id]).await?;
+    client.interrupt(&prompt_id).await
+}
+
+struct Worker {
+    prompt_id: String,
+    shared: Arc<Shared>,
+    context: Arc<RunContext>,
+    submission: Submission,
+    cancel: CancellationToken,
+    is_started: bool,
+}
+
+impl Worker {
+    async fn live(
+        &mut self,
+        beginning: Beginning,
+        signals: mpsc::Receiver<Signal>,
+    ) -> Result<AttemptOutputs, Failure> {
+        let Some(client) = self.shared.fleet.client(self.submission.backend_id) else {
+            return Err(Failure::new(
+                FailureClass::Offline,
+                "the backend was removed",
+            ));
+        };
+        let prompt = match beginning {
+            Beginning::Post => {
+                let cancel = self.cancel.clone();
+                tokio::select! {
+                    biased;
+                    () = cancel.cancelled() => return Err(interrupted()),
+                    prompt = self.prepare(&client, FilePlacing::InPlace) => {
+                        self.post(&client, prompt?).await?
+                    }
+                }
+            }
+            Beginning::Find => match self.context.workflows.get(&self.submission.workflow) {
+                Some(workflow) => workflow.prompt.as_ref().clone(),
+                None => Prompt::default(),
+            },
+        };
+        let entry = self.follow(&client, signals, &prompt).await?;
+        match &entry.outcome {
+            Outcome::Success => {
+                outputs::collect(
+                    &self.shared,
+                    &self.context,
+                    &client,
+                    &self.submission,
+                    &entry,
+                )
+                .await
+            }
+            Outcome::Interrupted { .. } => Err(interrupted()),
+            Outcome::Failed(error) => {
+                let class = if error.is_out_of_memory() {
+                    FailureClass::OutOfMemory
+                } else {
+                    FailureClass::NodeError
+                };
+                let message = error.exception_message.trim_end();
+                let mut failure = Failure::new(
+                    class,
+                    format!(
+                        "{} ({}): {message}",
+                        name_of(&prompt, &error.node_id),
+                        error.exception_type
+                    ),
+                );
+                failure.comfy_node = Some(error.node_id.clone());
+                failure.detail = Some(shorten(error.traceback.concat()));
+                Err(failure)
+            }
+        }
+    }
+
+    async fn prepare(
+        &self,
+        client: &Client,
+        placing: FilePlacing,
+    ) -> Result<inputs::ReadyPrompt, Failure> {
+        let mut ready = inputs::ready_prompt(
+            &self.shared,
+            &self.context,
+            client,
+            &self.submission,
+            placing,
+        )
+        .await?;
+        if self.submission.server_cache == ServerCache::Bypass {
+            bypass_cache(&mut ready.prompt, &self.prompt_id);
+        }
+        Ok(ready)
+    }
+
+    /// POSTs the prompt. On return the server has it, or may have it and the watchdog will find out.
+    async fn post(
+        &mut self,
+        client: &Client,
+        ready: inputs::ReadyPrompt,
+    ) -> Result<Prompt, Failure> {
+        let first = self.submit(client, &ready.prompt).await;
+        let (prompt, outcome) = match first {
+            // A refusal queues nothing, so sending the same id again cannot double anything.
+            Err(ComfyError::Rejected { rejection, .. })
+                if ready.trusts_server_files && blames_a_file(&rejection) =>
+            {
+                let again = self.prepare(client, FilePlacing::Afresh).await?;
+                let outcome = self.submit(client, &again.prompt).await;
+                (again.prompt, outcome)
+            }
+            outcome => (ready.prompt, outcome),
+        };
+        match outcome {
+            Ok(()) => {
+                let attempt_id = self.submission.attempt_id;
+                self.shared
+                    .facts
+                    .send(Input::AttemptAccepted { attempt_id })
+                    .await
+                    .ok();
+                Ok(prompt)
+            }
+            Err(ComfyError::Rejected { rejection, .. }) => Err(refused(&rejection)),
+            Err(ComfyError::PartlyRejected { node_errors, .. }) => {
+                // Half of what was asked for is worse than none: it would look finished.
+                if let Err(error) = call_off(client, self.submission.attempt_id).await {
+                    tracing::warn!(%error, "a partly refused prompt could not be called off");
+                }
+                Err(Failure::new(FailureClass::Invalid, node_errors.to_string()))
+            }
+            Err(error) if error.may_have_acted() => {
+                tracing::warn!(%error, "no clear answer to the prompt; asking what became of it");
+                Ok(prompt)
+            }
+            Err(error) if error.is_offline() => {
+                Err(Failure::new(FailureClass::Offline, error.to_string()))
+            }
+            Err(error) => Err(Failure::new(FailureClass::Transfer, error.to_string())),
+        }
+    }
+
+    async fn submit(&self, client: &Client, prompt: &Prompt) -> Result<(), ComfyError> {
+        let client_id = self.shared.fleet.client_id(self.submission.backend_id);
+        let workflow = self.context.workflows.get(&self.submission.workflow);
+        client
+            .submit_prompt(&SubmitRequest {
+                prompt,
+                client_id: client_id.as_deref().unwrap_or_default(),
+                prompt_id: &self.prompt_id,
+                extra_data: ExtraData {
+                    workflow: workflow.and_then(|workflow| workflow.ui.clone()),
+                    preview_method: Some(PreviewMethod::Auto),
+                },
+                partial_execution_targets: Vec::new(),
+                position: QueuePosition::Back,
+            })
+            .await
+            .map(|_submitted| ())
+    }
+
+    /// Watches the prompt until the server has written its history: by the socket, and by asking where the socket is silent.
+    async fn follow(
+        &mut self,
+        client: &Client,
+        mut signals: mpsc::Receiver<Signal>,
+        prompt: &Prompt,
+    ) -> Result<HistoryEntry, Failure> {
+        let mut tracker = ProgressTracker::new(prompt);
+        let mut next_look = Instant::now() + SILENT_PERIOD;
+        let mut out_of_reach_since: Option<Instant> = None;
+        let mut called_off_at: Option<Instant> = None;
+        loop {
+            let cancel = self.cancel.clone();
+            tokio::select! {
+                biased;
+                () = cancel.cancelled(), if called_off_at.is_none() => {
+                    called_off_at = Some(Instant::now());
+                    if let Err(error) = call_off(client, self.submission.attempt_id).await {
+                        tracing::warn!(%error, "an attempt could not be called off yet");
+                    }
+                    next_look = Instant::now();
+                }
+                Some(signal) = signals.recv() => match signal {
+                    Signal::Look => next_look = Instant::now(),
+                    Signal::Event(event) => {
+                        if matches!(event, SocketEvent::Finished { .. }) {
+                            next_look = Instant::now();
+                        }
+                        self.show(&mut tracker, event).await;
+                    }
+                },
+                () = tokio::time::sleep_until(next_look.into()) => {
+                    match watch::reconcile(client, &self.prompt_id).await {
+                        Ok(PromptState::Finished(entry)) => return Ok(*entry),
+                        Ok(PromptState::Unknown) => return Err(self.vanished(called_off_at)),
+                        Ok(PromptState::Running) => {
+                            out_of_reach_since = None;
+                            self.mark_started().await;
+                        }
+                        Ok(PromptState::Pending { .. }) => out_of_reach_since = None,
+                        Err(error) => {
+                            let since = *out_of_reach_since.get_or_insert_with(Instant::now);
+                            if since.elapsed() > OFFLINE_GRACE {
+                                return Err(Failure::new(FailureClass::Offline, error.to_string()));
+                            }
+                        }
+                    }
+                    if called_off_at.is_some_and(|at| at.elapsed() > CALL_OFF_GRACE) {
+                        return Err(interrupted());
+                    }
+                    let is_watchful = out_of_reach_since.is_some() || called_off_at.is_some();
+                    next_look = Instant::now() + if is_watchful { SILENT_PERIOD } else { WATCHDOG_PERIOD };
+                }
+            }
+        }
+    }
+
+    /// What it means that the server does not know the prompt.
+    fn vanished(&self, called_off_at: Option<Instant>) -> Failure {
+        if called_off_at.is_some() {
+            interrupted()
+        } else {
+            Failure::new(
+                FailureClass::Lost,
+                "the server does not know the prompt any more; it was restarted, or somebody cleared its queue",
+            )
+        }
+    }
+
+    async fn mark_started(&mut self) {
+        if !self.is_started {
+            self.is_started = true;
+            let attempt_id = self.submission.attempt_id;
+            self.shared
+                .facts
+                .send(Input::AttemptStarted { attempt_id })
+                .await
+                .ok();
+        }
+    }
+
+    async fn show(&mut self, tracker: &mut ProgressTracker, event: SocketEvent) {
+        if matches!(
+            event,
+            SocketEvent::ExecutionStart { .. } | SocketEvent::Executing { .. }
+        ) {
+            self.mark_started().await;
+        }
+        let live = if let SocketEvent::Preview(preview) = event {
+            EngineEvent::Preview(Preview {
+                run_id: self.submission.run_id,
+                node_id: self.submission.node_id,
+                item_id: self.submission.item_id,
+                picture: preview.picture,
+            })
+        } else if tracker.take(&event) {
+            EngineEvent::Progress(Progress {
+                run_id: self.submission.run_id,
+                node_id: self.submission.node_id,
+                item_id: self.submission.item_id,
+                attempt_id: self.submission.attempt_id,
+                fraction: tracker.fraction(),
+                activity: tracker.activity().to_owned(),
+            })
+        } else {
+            return;
+        };
+        // Only true now: when the engine lags, the next one makes up for it.
+        self.shared.live.try_send(live).ok();
+    }
+}
+
+fn interrupted() -> Failure {
+    Failure::new(FailureClass::Interrupted, "called off")
+}
+
+/// Whether a refusal is about a file that a loader names.
+fn blames_a_file(rejection: &PromptRejection) -> bool {
+    rejection
+        .node_errors
+        .0
+        .iter()
+        .flat_map(|node| &node.errors)
+        .any(|error| {
+            matches!(
+                error.kind,
+                InputErrorKind::CustomValidation | InputErrorKind::NotInList
+            )
+        })
+}
+
+/// The class of a refusal.
+fn refused(rejection: &PromptRejection) -> Failure {
+    let errors = || rejection.node_errors.0.iter().flat_map(|node| &node.errors);
+    let class = if rejection.missing_class.is_some() {
+        FailureClass::MissingNode
+    } else if rejection.kind == RejectionKind::OutputsFailedValidation
+        && errors().next().is_some()
+        && errors().all(|error| error.kind == InputErrorKind::NotInList)
+    {
+        FailureClass::MissingModel
+    } else {
+        FailureClass::Invalid
+    };
+    let mut failure = Failure::new(class, rejection.to_string());
+    failure.comfy_node = rejection
+        .node_errors
+        .0
+        .first()
+        .map(|node| node.node_id.clone());
+    failure
+}
+
+/// Makes every output node of a prompt differ from all earlier ones, so that the server executes it again and writes new
+/// files, without changing any other node: an unknown input counts for the cache but is ignored by the node.
+fn bypass_cache(prompt: &mut Prompt, nonce: &str) {
+    for node in prompt.nodes.values_mut() {
+        if let Some(prefix) = node.inputs.get_mut("filename_prefix")
+            && let Some(text) = prefix.as_str()
+        {
+            *prefix = format!("{text}_{}", nonce.get(..8).unwrap_or(nonce)).into();
+        }
+    }
+}
+
+/// The name of a node in a message: its title, class and id.
+fn name_of(prompt: &Prompt, node_id: &str) -> String {
+    let outer = node_id.split('.').next().unwrap_or(node_id);
+    match prompt
+        .nodes
+        .get(node_id)
+        .or_else(|| prompt.nodes.get(outer))
+    {
+        Some(node) if node.title().is_empty() => format!("{} #{node_id}", node.class_type),
+        Some(node) => format!("\"{}\" #{node_id}", node.title()),
+        None => format!("node #{node_id}"),
+    }
+}
+
+fn shorten(mut text: String) -> String {
+    if text.len() > DETAIL_BYTES {
+        let mut end = DETAIL_BYTES;
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}

@@ -1,0 +1,204 @@
+//! What a finished prompt made, brought into the artifact store.
+
+use super::inputs::transfer_failure;
+use super::shared::Shared;
+use super::starting::RunContext;
+use crate::artifacts::{Artifact, Origin, StreamError};
+use crate::comfy::{Client, ComfyError, HistoryEntry, NodeOutput, OutputFile};
+use crate::engine::failure::{Failure, FailureClass};
+use crate::engine::machine::{AttemptOutputs, Submission};
+use crate::engine::value::Value;
+use crate::project::{DataType, Literal, Port, PortBinding};
+use crate::workflow;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Largest file that is fetched: 16 GiB.
+const FILE_LIMIT_BYTES: u64 = 16 << 30;
+/// Files one output of one item may have. Above it something is wrong with the workflow.
+const FILES_PER_OUTPUT: usize = 10_000;
+/// How often one file is fetched before the attempt counts as failed.
+const FETCH_TRIES: u32 = 4;
+/// Pause before the second try; doubles with each.
+const FETCH_PAUSE: Duration = Duration::from_millis(400);
+
+/// Fetches what the node's output ports stand for.
+pub(super) async fn collect(
+    shared: &Shared,
+    context: &RunContext,
+    client: &Client,
+    submission: &Submission,
+    entry: &HistoryEntry,
+) -> Result<AttemptOutputs, Failure> {
+    let mut collected = AttemptOutputs::default();
+    let (Some(node), Some(workflow)) = (
+        context.project.nodes.get(&submission.node_id),
+        context.workflows.get(&submission.workflow),
+    ) else {
+        return Err(Failure::new(
+            FailureClass::Invalid,
+            "the run has lost its node",
+        ));
+    };
+    for port in &node.outputs {
+        let PortBinding::WorkflowOutput { address, .. } = &port.binding else {
+            continue;
+        };
+        let node_id = workflow::resolve_node(&workflow.prompt, address)
+            .map_err(|error| Failure::new(FailureClass::Invalid, error.to_string()))?;
+        let Some(output) = output_of(entry, &node_id) else {
+            return Err(Failure::new(
+                FailureClass::NodeError,
+                format!("{address} gave nothing for \"{}\"", port.name),
+            ));
+        };
+        let values = values_of(shared, client, submission, entry, port, output).await?;
+        collected.ports.insert(port.id, values);
+    }
+    Ok(collected)
+}
+
+/// What a node gave. A node that expands into others answers under an id below its own (`5.0.0.1`).
+fn output_of<'a>(entry: &'a HistoryEntry, node_id: &str) -> Option<&'a NodeOutput> {
+    entry.outputs.get(node_id).or_else(|| {
+        entry
+            .outputs
+            .iter()
+            .find(|(id, _)| {
+                id.strip_prefix(node_id)
+                    .is_some_and(|rest| rest.starts_with('.'))
+            })
+            .map(|(_, output)| output)
+    })
+}
+
+async fn values_of(
+    shared: &Shared,
+    client: &Client,
+    submission: &Submission,
+    entry: &HistoryEntry,
+    port: &Port,
+    output: &NodeOutput,
+) -> Result<Vec<Value>, Failure> {
+    if !port.data_type.is_media() && (!output.text.is_empty() || output.files.is_empty()) {
+        return Ok(output
+            .text
+            .iter()
+            .map(|text| Value::Literal(literal(text, port.data_type)))
+            .collect());
+    }
+    if output.files.len() > FILES_PER_OUTPUT {
+        return Err(Failure::new(
+            FailureClass::NodeError,
+            format!(
+                "\"{}\" gave {} files, more than the {FILES_PER_OUTPUT} allowed for one item",
+                port.name,
+                output.files.len()
+            ),
+        ));
+    }
+    let mut values = Vec::with_capacity(output.files.len());
+    for file in &output.files {
+        let artifact = fetch(shared, client, submission, entry, port, file).await?;
+        values.push(Value::Artifact(Arc::new(artifact)));
+    }
+    Ok(values)
+}
+
+/// Text that a node shows, as the type its port promises.
+fn literal(text: &str, data_type: DataType) -> Literal {
+    match data_type {
+        DataType::Integer | DataType::Number | DataType::Boolean | DataType::Json => {
+            serde_json::from_str(&text.to_ascii_lowercase())
+                .or_else(|_| serde_json::from_str(text))
+                .map_or_else(
+                    |_| Literal::Text(text.to_owned()),
+                    |json| Literal::from_json(&json),
+                )
+        }
+        _ => Literal::Text(text.to_owned()),
+    }
+}
+
+async fn fetch(
+    shared: &Shared,
+    client: &Client,
+    submission: &Submission,
+    entry: &HistoryEntry,
+    port: &Port,
+    file: &OutputFile,
+) -> Result<Artifact, Failure> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let error = match fetch_once(shared, client, port, file).await {
+            Ok(mut artifact) => {
+                artifact.origin = Some(Origin {
+                    backend_id: submission.backend_id,
+                    filename: file.file.filename.clone(),
+                    subfolder: file.file.subfolder.clone(),
+                    folder_type: file.file.folder.as_str().to_owned(),
+                });
+                note(shared, &artifact).await?;
+                return Ok(artifact);
+            }
+            Err(error) => error,
+        };
+        match error {
+            StreamError::Artifact(error) => {
+                return Err(Failure::new(
+                    FailureClass::Local,
+                    format!("{} could not be kept: {error}", file.file),
+                ));
+            }
+            StreamError::Source(ComfyError::Missing { .. }) => {
+                let why = if entry.cached_nodes.is_empty() {
+                    ""
+                } else {
+                    "; the server took it from its cache"
+                };
+                return Err(Failure::new(
+                    FailureClass::OutputGone,
+                    format!("{} is gone from the server{why}", file.file),
+                ));
+            }
+            StreamError::Source(error) if tries >= FETCH_TRIES => {
+                return Err(transfer_failure(&error));
+            }
+            StreamError::Source(error) => {
+                tracing::debug!(%error, file = %file.file, tries, "fetching again");
+                tokio::time::sleep(FETCH_PAUSE * 2_u32.pow(tries - 1)).await;
+            }
+        }
+    }
+}
+
+async fn fetch_once(
+    shared: &Shared,
+    client: &Client,
+    port: &Port,
+    file: &OutputFile,
+) -> Result<Artifact, StreamError<ComfyError>> {
+    let download = client
+        .view(&file.file, 0, None, FILE_LIMIT_BYTES)
+        .await
+        .map_err(StreamError::Source)?;
+    shared
+        .artifacts
+        .store_stream(
+            download.into_stream(),
+            port.data_type,
+            &file.file.filename,
+            FILE_LIMIT_BYTES,
+        )
+        .await
+}
+
+/// Enters a stored file in the database.
+pub(super) async fn note(shared: &Shared, artifact: &Artifact) -> Result<(), Failure> {
+    shared
+        .store
+        .put_artifact(artifact.clone(), super::now_ms())
+        .await
+        .map_err(|error| Failure::new(FailureClass::Local, error.to_string()))
+}

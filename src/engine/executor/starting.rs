@@ -1,0 +1,300 @@
+//! From a snapshot to a run: validation, prompts, plan, what each backend cannot run; and back from the database.
+
+use super::StartError;
+use super::shared::Shared;
+use crate::engine::command::RunFolders;
+use crate::engine::id::RunId;
+use crate::engine::machine::{Availability, BackendFacts};
+use crate::engine::plan::Plan;
+use crate::fleet::{BackendState, BackendStatus, Fleet};
+use crate::project::{self, BackendId, NodeId, NodeKind, Project, WorkflowName};
+use crate::store::{NewRun, Store, StoreError, StoredRun};
+use crate::workflow::{self, Prompt, WorkflowDocument};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+
+/// How long the start of a run waits for backends that are just being connected.
+const CONNECTING_GRACE: Duration = Duration::from_secs(10);
+/// How often it looks whether they are.
+const CONNECTING_POLL: Duration = Duration::from_millis(50);
+
+/// What workers need of a run; never changes while it runs.
+#[derive(Debug)]
+pub(super) struct RunContext {
+    pub(super) run_id: RunId,
+    /// Unix time in milliseconds.
+    pub(super) created_ms: u64,
+    pub(super) project: Arc<Project>,
+    /// The project in its portable form, as it is stored.
+    pub(super) snapshot: String,
+    pub(super) plan: Arc<Plan>,
+    pub(super) folders: RunFolders,
+    pub(super) workflows: HashMap<WorkflowName, RunWorkflow>,
+}
+
+/// A workflow as it is run.
+#[derive(Debug)]
+pub(super) struct RunWorkflow {
+    /// Its prompt before patching.
+    pub(super) prompt: Arc<Prompt>,
+    /// Its editor form, which goes into the metadata of saved pictures.
+    pub(super) ui: Option<serde_json::Value>,
+}
+
+/// A problem, with its node where it has one.
+pub(super) type StartProblem = (Option<NodeId>, String);
+
+/// A run that is ready to start, or the reasons why it is not.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) run_id: RunId,
+    pub(super) outcome: Result<Arc<RunContext>, Vec<StartProblem>>,
+}
+
+/// Validates and plans on the side; the outcome comes back through `prepared`.
+pub(super) fn prepare(
+    shared: Arc<Shared>,
+    prepared: mpsc::Sender<Prepared>,
+    run_id: RunId,
+    project: Arc<Project>,
+    folders: RunFolders,
+) {
+    tokio::spawn(async move {
+        wait_for_backends(&shared.fleet).await;
+        let outcome = match context_of(run_id, super::now_ms(), project, folders) {
+            Ok(context) => {
+                let problems = backend_problems(&shared.fleet, &context);
+                if problems.is_empty() {
+                    Ok(Arc::new(context))
+                } else {
+                    Err(problems)
+                }
+            }
+            Err(problems) => Err(problems),
+        };
+        // The engine has ended when nobody listens.
+        prepared.send(Prepared { run_id, outcome }).await.ok();
+    });
+}
+
+async fn wait_for_backends(fleet: &Fleet) {
+    let began = Instant::now();
+    while began.elapsed() < CONNECTING_GRACE
+        && fleet
+            .statuses()
+            .iter()
+            .any(|status| status.state == BackendState::Connecting)
+    {
+        tokio::time::sleep(CONNECTING_POLL).await;
+    }
+}
+
+fn context_of(
+    run_id: RunId,
+    created_ms: u64,
+    project: Arc<Project>,
+    folders: RunFolders,
+) -> Result<RunContext, Vec<StartProblem>> {
+    let mut problems = crate::engine::problems(&project);
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let mut workflows = HashMap::new();
+    for (name, file) in &project.workflows {
+        match run_workflow(file.text.as_bytes()) {
+            Ok(workflow) => {
+                workflows.insert(name.clone(), workflow);
+            }
+            Err(message) => problems.push((None, format!("workflow \"{name}\": {message}"))),
+        }
+    }
+    let plan = match Plan::compile(project.clone()) {
+        Ok(plan) => plan,
+        Err(found) => {
+            problems.extend(
+                found
+                    .into_iter()
+                    .map(|problem| (problem.node_id, problem.message)),
+            );
+            return Err(problems);
+        }
+    };
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let snapshot =
+        project::write_portable_form(&project).map_err(|error| vec![(None, error.to_string())])?;
+    Ok(RunContext {
+        run_id,
+        created_ms,
+        project,
+        snapshot,
+        plan: Arc::new(plan),
+        folders,
+        workflows,
+    })
+}
+
+fn run_workflow(bytes: &[u8]) -> Result<RunWorkflow, String> {
+    match workflow::read(bytes).map_err(|error| error.to_string())? {
+        WorkflowDocument::Api(prompt) => Ok(RunWorkflow { prompt: Arc::new(prompt), ui: None }),
+        WorkflowDocument::Ui(_) => Err(
+            "it is in ComfyUI's editor format, which cannot be run yet; in ComfyUI choose Workflow → Export (API) and \
+             import that file"
+                .to_owned(),
+        ),
+    }
+}
+
+/// Workflow nodes that no backend can run, and the lack of any backend at all.
+fn backend_problems(fleet: &Fleet, context: &RunContext) -> Vec<StartProblem> {
+    let needed: BTreeMap<NodeId, &WorkflowName> = context
+        .project
+        .nodes
+        .values()
+        .filter_map(|node| match &node.kind {
+            NodeKind::Workflow(workflow) => Some((node.id, &workflow.workflow)),
+            _ => None,
+        })
+        .collect();
+    if needed.is_empty() {
+        return Vec::new();
+    }
+    let statuses = fleet.statuses();
+    if statuses.is_empty() {
+        return vec![(
+            None,
+            "there is no backend to run it; register one, name one with --backend URL, or start the built-in one"
+                .to_owned(),
+        )];
+    }
+    let reachable: Vec<&BackendStatus> = statuses
+        .iter()
+        .filter(|status| is_reachable(status))
+        .collect();
+    if reachable.is_empty() {
+        let reasons: Vec<String> = statuses
+            .iter()
+            .map(|status| format!("{}: {}", status.name, status.reason))
+            .collect();
+        return vec![(
+            None,
+            format!("no backend can be reached ({})", reasons.join("; ")),
+        )];
+    }
+    let mut problems = Vec::new();
+    for (node_id, name) in needed {
+        let reasons: Vec<String> = reachable
+            .iter()
+            .filter_map(|status| {
+                let workflow = context.workflows.get(name)?;
+                lack(fleet, status.backend_id, &workflow.prompt)
+                    .map(|reason| format!("{} {reason}", status.name))
+            })
+            .collect();
+        if reasons.len() == reachable.len() {
+            let title = context
+                .project
+                .nodes
+                .get(&node_id)
+                .map_or("?", |node| node.title.as_str());
+            problems.push((
+                Some(node_id),
+                format!(
+                    "\"{title}\" can run on no backend that is online: {}",
+                    reasons.join("; ")
+                ),
+            ));
+        }
+    }
+    problems
+}
+
+/// Whether prompts can be sent to a backend.
+pub(super) fn is_reachable(status: &BackendStatus) -> bool {
+    matches!(
+        status.state,
+        BackendState::Online | BackendState::Busy | BackendState::Degraded
+    )
+}
+
+/// Why a backend cannot run a prompt at all; none when it can, or when nothing is known of it.
+fn lack(fleet: &Fleet, backend_id: BackendId, prompt: &Prompt) -> Option<String> {
+    let object_info = fleet.object_info(backend_id)?;
+    let reasons: Vec<String> = workflow::preflight(prompt, &object_info)
+        .into_iter()
+        .filter(workflow::Reason::is_about_backend)
+        .map(|reason| reason.to_string())
+        .collect();
+    (!reasons.is_empty()).then(|| reasons.join(", "))
+}
+
+/// Workflows of a run that a backend cannot run, each with the reason.
+pub(super) type Lacks = BTreeMap<WorkflowName, String>;
+
+/// What a backend lacks for the workflows of a run.
+pub(super) fn lacks_of(fleet: &Fleet, backend_id: BackendId, context: &RunContext) -> Lacks {
+    context
+        .workflows
+        .iter()
+        .filter_map(|(name, workflow)| {
+            lack(fleet, backend_id, &workflow.prompt).map(|reason| (name.clone(), reason))
+        })
+        .collect()
+}
+
+/// What the machine should know of a backend.
+pub(super) fn backend_facts(
+    fleet: &Fleet,
+    status: &BackendStatus,
+    unable: Lacks,
+) -> Option<BackendFacts> {
+    let config = fleet.config(status.backend_id)?;
+    let availability = match status.state {
+        BackendState::Online | BackendState::Busy | BackendState::Degraded => Availability::Online,
+        BackendState::Disabled => Availability::Disabled,
+        BackendState::Connecting | BackendState::Offline => Availability::Offline {
+            reason: status.reason.clone(),
+        },
+    };
+    Some(BackendFacts {
+        backend_id: status.backend_id,
+        name: config.name,
+        tags: config.tags,
+        availability,
+        unable,
+    })
+}
+
+/// Writes the run's row: snapshot and folders.
+pub(super) async fn store_run(store: &Store, context: &RunContext) -> Result<(), StoreError> {
+    store
+        .create_run(NewRun {
+            run_id: context.run_id,
+            project_id: context.project.id,
+            name: context.project.name.clone(),
+            created_ms: context.created_ms,
+            snapshot: context.snapshot.clone(),
+            folders: context.folders.clone(),
+        })
+        .await
+}
+
+/// A run of the past, as workers need it.
+pub(super) fn restore(run_id: RunId, stored: StoredRun) -> Result<Arc<RunContext>, StartError> {
+    let project = project::read_portable_form(stored.snapshot.as_bytes())
+        .map_err(|error| StartError::Snapshot(error.to_string()))?;
+    context_of(
+        run_id,
+        stored.summary.created_ms,
+        Arc::new(project),
+        stored.folders,
+    )
+    .map(Arc::new)
+    .map_err(|problems| {
+        let list: Vec<String> = problems.into_iter().map(|problem| problem.1).collect();
+        StartError::Snapshot(list.join("; "))
+    })
+}
