@@ -11,6 +11,7 @@
 pub mod app;
 pub mod artifacts;
 pub mod builtin;
+pub mod cli;
 pub mod comfy;
 pub mod engine;
 pub mod fleet;

@@ -6,6 +6,7 @@ mod comfy_traps;
 mod corpus;
 mod engine_driver;
 mod fleet;
+mod house;
 mod local_work;
 mod media;
 mod project;

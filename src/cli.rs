@@ -1,0 +1,84 @@
+//! The command line: one file per subcommand.
+
+mod backend;
+mod builtin;
+mod data_dir;
+mod demo;
+mod desktop;
+mod project;
+mod run;
+mod runs;
+mod watch;
+
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// Runs graphs of ComfyUI workflows over several GPU machines. Without a subcommand it opens the desktop app.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+pub struct Arguments {
+    /// Folder for history, results and settings; each running instance needs its own.
+    #[arg(long, global = true, env = "ORCHESTRATOR_DATA_DIR", value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Print more of what happens (-v: what the engine does, -vv: every request).
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+    /// Project to open in the desktop app: its folder or a portable file.
+    project: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+impl Arguments {
+    /// What is logged when `ORCHESTRATOR_LOG` says nothing.
+    #[must_use]
+    pub fn default_log_filter(&self) -> &'static str {
+        match self.verbose {
+            0 => "warn,wgpu_core=error,wgpu_hal=error,naga=error,bevy_winit=error",
+            1 => "info,wgpu_core=warn,wgpu_hal=warn,naga=warn,comfyui_orchestrator=debug",
+            _ => "info,comfyui_orchestrator=trace",
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a project and wait for its outputs.
+    Run(run::RunArguments),
+    /// Run the sample project on three built-in servers.
+    Demo(demo::DemoArguments),
+    /// Start a built-in ComfyUI-protocol server with real image nodes on the CPU.
+    Builtin(builtin::BuiltinArguments),
+    /// Look at a ComfyUI server.
+    #[command(subcommand)]
+    Backend(backend::BackendCommand),
+    /// Make, check, pack and unpack projects.
+    #[command(subcommand)]
+    Project(project::ProjectCommand),
+    /// Look at earlier runs.
+    #[command(subcommand)]
+    Runs(runs::RunsCommand),
+}
+
+/// Does what the arguments ask. Exit code 0 means that all that was asked for was made.
+pub fn dispatch(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let runtime = Arc::new(
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("orchestrator")
+            .enable_all()
+            .build()?,
+    );
+    let data_dir = arguments.data_dir;
+    match arguments.command {
+        None => desktop::open(&runtime, data_dir, arguments.project),
+        Some(Command::Run(arguments)) => runtime.block_on(run::run(data_dir, arguments)),
+        Some(Command::Demo(arguments)) => demo::demo(&runtime, data_dir, &arguments),
+        Some(Command::Builtin(arguments)) => runtime.block_on(builtin::serve(data_dir, arguments)),
+        Some(Command::Backend(command)) => runtime.block_on(backend::backend(command)),
+        Some(Command::Project(command)) => project::project(command),
+        Some(Command::Runs(command)) => runtime.block_on(runs::runs(data_dir, command)),
+    }
+}

@@ -1,0 +1,171 @@
+//! `runs list|show`: earlier runs.
+
+use super::data_dir::data_dir;
+use crate::engine::{RunEvent, RunEventBody, RunId, RunState, RunView};
+use crate::store::{RunSummary, Store};
+use anyhow::{Context as _, bail};
+use clap::Subcommand;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Events of one page.
+const PAGE: usize = 4096;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum RunsCommand {
+    /// List the runs, newest first.
+    List {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what happened in a run.
+    Show {
+        /// The run's id, or the beginning of it; `last` is the newest one.
+        run: String,
+        /// Print every event as one line of JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Does what the subcommand asks.
+pub(super) async fn runs(
+    asked_dir: Option<PathBuf>,
+    command: RunsCommand,
+) -> anyhow::Result<ExitCode> {
+    let store = Store::open(&crate::engine::database_path(&data_dir(asked_dir)?))?;
+    match command {
+        RunsCommand::List { json } => list(&store, json).await,
+        RunsCommand::Show { run, json } => show(&store, &run, json).await,
+    }
+}
+
+async fn list(store: &Store, json: bool) -> anyhow::Result<ExitCode> {
+    let runs = store.runs().await?;
+    if json {
+        for run in &runs {
+            let line = serde_json::json!({
+                "run_id": run.run_id, "project_id": run.project_id, "name": run.name,
+                "created_ms": run.created_ms, "state": run.state, "events": run.event_count,
+            });
+            println!("{line}");
+        }
+    } else if runs.is_empty() {
+        println!("No runs yet. `comfyui-orchestrator demo` makes one.");
+    } else {
+        println!("{:<10} {:<24} {:>8}  PROJECT", "RUN", "STATE", "EVENTS");
+        for run in &runs {
+            let id = run.run_id.to_string();
+            // Ids of one minute begin alike; their ends differ.
+            let short = id.get(id.len() - 8..).unwrap_or(&id);
+            println!(
+                "{short:<10} {:<24} {:>8}  {}",
+                state_words(run.state),
+                run.event_count,
+                run.name
+            );
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn show(store: &Store, wanted: &str, json: bool) -> anyhow::Result<ExitCode> {
+    let run = find(&store.runs().await?, wanted)?;
+    let mut view = RunView::default();
+    let mut seq = 0;
+    let mut lines = Vec::new();
+    loop {
+        let page = store.events(run.run_id, seq, PAGE).await?;
+        for event in &page {
+            view.apply(event);
+            if json {
+                println!("{}", serde_json::to_string(event)?);
+            } else if let Some(line) = line_of(event) {
+                lines.push(line);
+            }
+        }
+        seq += page.len() as u64;
+        if page.len() < PAGE {
+            break;
+        }
+    }
+    if !json {
+        let project =
+            crate::project::read_portable_form(store.run(run.run_id).await?.snapshot.as_bytes())
+                .context("the run's snapshot cannot be read")?;
+        println!("{}: {}", run.name, state_words(run.state));
+        println!("run {}", run.run_id);
+        for node in project.nodes.values() {
+            if let Some(counts) = view.nodes.get(&node.id).map(|node| node.counts) {
+                println!(
+                    "  {:<28} {:>5} of {:<5}",
+                    node.title,
+                    counts.ended(),
+                    counts.total()
+                );
+            }
+        }
+        for line in lines {
+            println!("  {line}");
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The run a person means.
+fn find(runs: &[RunSummary], wanted: &str) -> anyhow::Result<RunSummary> {
+    if wanted == "last" {
+        return runs.first().cloned().context("there are no runs yet");
+    }
+    if let Ok(run_id) = wanted.parse::<RunId>() {
+        return runs
+            .iter()
+            .find(|run| run.run_id == run_id)
+            .cloned()
+            .with_context(|| format!("there is no run {run_id}; `runs list` shows them"));
+    }
+    let matching: Vec<&RunSummary> = runs
+        .iter()
+        .filter(|run| {
+            let id = run.run_id.to_string();
+            id.starts_with(wanted) || id.ends_with(wanted)
+        })
+        .collect();
+    match matching.as_slice() {
+        [run] => Ok((*run).clone()),
+        [] => bail!("there is no run {wanted}; `runs list` shows them"),
+        several => bail!("{} runs match {wanted}; give more of the id", several.len()),
+    }
+}
+
+/// What a person wants to read of an event.
+fn line_of(event: &RunEvent) -> Option<String> {
+    match &event.body {
+        RunEventBody::AttemptFailed {
+            attempt_id,
+            failure,
+        } => Some(format!(
+            "attempt {attempt_id} failed ({:?}): {}",
+            failure.class, failure.message
+        )),
+        RunEventBody::ItemFailed { item_id, failure } => {
+            Some(format!("item {item_id} failed: {}", failure.message))
+        }
+        RunEventBody::FilesWritten { paths, .. } => Some(format!("wrote {}", paths.join(", "))),
+        _ => None,
+    }
+}
+
+fn state_words(state: RunState) -> &'static str {
+    match state {
+        RunState::Running => "running",
+        RunState::Paused => "paused",
+        RunState::Cancelling => "cancelling",
+        RunState::Stopping => "stopping",
+        RunState::Completed => "completed",
+        RunState::CompletedWithFailures => "completed with failures",
+        RunState::Failed => "failed",
+        RunState::Cancelled => "cancelled",
+    }
+}

@@ -1,0 +1,233 @@
+//! A run as it is told on a terminal: progress bars for people, one JSON event per line for programs.
+
+use crate::engine::{EngineEvent, EngineHandle, ItemState, RunEventBody, RunId, RunState, RunView};
+use crate::project::{NodeId, Project};
+use anyhow::bail;
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::collections::BTreeMap;
+use std::io::IsTerminal as _;
+use tokio::sync::mpsc;
+
+/// How a run is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Telling {
+    /// Bars on a terminal, plain lines elsewhere.
+    Person,
+    /// One JSON document per line on standard output.
+    Json,
+}
+
+/// What a run came to.
+#[derive(Debug)]
+pub(super) struct RunEnd {
+    /// Where it ended.
+    pub(super) state: RunState,
+    /// Every file it wrote, in the order of writing.
+    pub(super) files: Vec<String>,
+    /// All that happened, folded.
+    pub(super) view: RunView,
+}
+
+/// Follows a run until it ends. Ctrl-C cancels the run and waits for its end.
+///
+/// # Errors
+/// When the run was refused or the engine cannot go on.
+pub(super) async fn follow(
+    engine: &EngineHandle,
+    mut events: mpsc::Receiver<EngineEvent>,
+    run_id: RunId,
+    project: &Project,
+    telling: Telling,
+) -> anyhow::Result<RunEnd> {
+    let mut view = RunView::default();
+    let mut files = Vec::new();
+    let mut teller = Teller::new(project, telling);
+    loop {
+        let event = tokio::select! {
+            event = events.recv() => event,
+            Ok(()) = tokio::signal::ctrl_c() => {
+                teller.say("Cancelling: what runs is interrupted, what is finished stays.");
+                engine.send(crate::engine::RunCommand::Cancel { run_id })?;
+                continue;
+            }
+        };
+        match event {
+            None => bail!("the engine ended before the run did; start again to go on with it"),
+            Some(EngineEvent::Run(event)) if event.run_id == run_id => {
+                if telling == Telling::Json {
+                    println!("{}", serde_json::to_string(&event)?);
+                }
+                view.apply(&event);
+                teller.tell(&event.body, &view);
+                match event.body {
+                    RunEventBody::FilesWritten { paths, .. } => files.extend(paths),
+                    RunEventBody::RunStateChanged { state } if state.is_ended() => {
+                        teller.finish();
+                        return Ok(RunEnd { state, files, view });
+                    }
+                    _ => {}
+                }
+            }
+            Some(EngineEvent::RunRefused {
+                run_id: refused,
+                problems,
+            }) if refused == run_id => {
+                let list: Vec<String> = problems
+                    .into_iter()
+                    .map(|problem| format!("  - {}", problem.1))
+                    .collect();
+                bail!("the project cannot run:\n{}", list.join("\n"));
+            }
+            Some(EngineEvent::Progress(progress)) if progress.run_id == run_id => {
+                teller.activity(progress.node_id, &progress.activity);
+            }
+            Some(EngineEvent::Trouble(failure)) => {
+                bail!(
+                    "the run stopped safely and continues when this is mended: {}",
+                    failure.message
+                );
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+/// Bars or lines, one per node.
+struct Teller {
+    telling: Telling,
+    bars: MultiProgress,
+    bar_of: BTreeMap<NodeId, ProgressBar>,
+    titles: BTreeMap<NodeId, String>,
+    interactive: bool,
+}
+
+impl Teller {
+    fn new(project: &Project, telling: Telling) -> Self {
+        let interactive = telling == Telling::Person && std::io::stderr().is_terminal();
+        let bars = MultiProgress::with_draw_target(if interactive {
+            ProgressDrawTarget::stderr()
+        } else {
+            ProgressDrawTarget::hidden()
+        });
+        let titles = project
+            .nodes
+            .values()
+            .map(|node| (node.id, node.title.clone()))
+            .collect();
+        Self {
+            telling,
+            bars,
+            bar_of: BTreeMap::new(),
+            titles,
+            interactive,
+        }
+    }
+
+    fn say(&self, line: &str) {
+        if self.interactive {
+            // Fails only when standard error is gone, and then nobody reads.
+            self.bars.println(line).ok();
+        } else if self.telling == Telling::Person {
+            eprintln!("{line}");
+        }
+    }
+
+    fn title(&self, node_id: NodeId) -> &str {
+        self.titles.get(&node_id).map_or("?", String::as_str)
+    }
+
+    fn bar(&mut self, node_id: NodeId) -> &ProgressBar {
+        let title = self.titles.get(&node_id).cloned().unwrap_or_default();
+        let bars = &self.bars;
+        self.bar_of.entry(node_id).or_insert_with(|| {
+            let bar = bars.add(ProgressBar::new(0));
+            let style = ProgressStyle::with_template(
+                "{prefix:24!} {bar:24.blue} {pos:>4}/{len:<4} {wide_msg:.dim}",
+            )
+            .unwrap_or_else(|_| ProgressStyle::default_bar());
+            bar.set_style(style.progress_chars("━━╌"));
+            bar.set_prefix(title);
+            bar
+        })
+    }
+
+    fn activity(&mut self, node_id: NodeId, activity: &str) {
+        if self.interactive {
+            self.bar(node_id).set_message(activity.to_owned());
+        }
+    }
+
+    fn tell(&mut self, body: &RunEventBody, view: &RunView) {
+        if self.telling == Telling::Json {
+            return;
+        }
+        let item_id = match body {
+            RunEventBody::ItemCreated { item_id, .. }
+            | RunEventBody::ItemStateChanged { item_id, .. }
+            | RunEventBody::ItemDone { item_id, .. }
+            | RunEventBody::ItemFailed { item_id, .. }
+            | RunEventBody::FilesWritten { item_id, .. } => *item_id,
+            RunEventBody::RunStateChanged { state } => {
+                self.say(state_line(*state));
+                return;
+            }
+            RunEventBody::AttemptFailed { failure, .. } => {
+                self.say(&format!(
+                    "An attempt failed ({:?}): {}",
+                    failure.class, failure.message
+                ));
+                return;
+            }
+            _ => return,
+        };
+        let Some(node_id) = view.items.get(&item_id).map(|item| item.node_id) else {
+            return;
+        };
+        if let RunEventBody::ItemFailed { failure, .. } = body {
+            let line = format!("{}: failed: {}", self.title(node_id), failure.message);
+            self.say(&line);
+        }
+        let (ended, total) = view
+            .nodes
+            .get(&node_id)
+            .map_or((0, 0), |node| (node.counts.ended(), node.counts.total()));
+        if self.interactive {
+            let bar = self.bar(node_id);
+            bar.set_length(u64::from(total));
+            bar.set_position(u64::from(ended));
+        } else if matches!(body, RunEventBody::ItemDone { .. }) {
+            let line = format!("{:<24} {ended}/{total}", self.title(node_id));
+            self.say(&line);
+        }
+        if let RunEventBody::ItemStateChanged {
+            state,
+            reason: Some(reason),
+            ..
+        } = body
+            && matches!(state, ItemState::Blocked | ItemState::Cancelled)
+        {
+            let line = format!("{}: {reason}", self.title(node_id));
+            self.say(&line);
+        }
+    }
+
+    fn finish(&self) {
+        for bar in self.bar_of.values() {
+            bar.abandon_with_message("");
+        }
+    }
+}
+
+/// One line for a run's new state.
+pub(super) fn state_line(state: RunState) -> &'static str {
+    match state {
+        RunState::Running => "Running.",
+        RunState::Paused => "Paused.",
+        RunState::Cancelling => "Cancelling.",
+        RunState::Stopping => "Stopping: an item failed and its node says to stop the run.",
+        RunState::Completed => "Completed: every output was made.",
+        RunState::CompletedWithFailures => "Completed with failures: some outputs are missing.",
+        RunState::Failed => "Failed: no output was made.",
+        RunState::Cancelled => "Cancelled: finished items keep their outputs.",
+    }
+}
