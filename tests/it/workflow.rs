@@ -3,8 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use comfyui_orchestrator::workflow::{
-    Broken, Control, NodeAddress, ObjectInfo, ParameterAddress, PatchError, Prompt, Reason, Role,
-    ValueType, WorkflowDocument, WorkflowError, inspect, patch, preflight, read, resolve, respell,
+    Broken, Control, ConvertError, NodeAddress, ObjectInfo, ParameterAddress, PatchError, Prompt,
+    Reason, Role, UiWorkflow, ValueType, WorkflowDocument, WorkflowError, diff, inspect, patch,
+    preflight, read, resolve, respell, to_prompt,
 };
 use serde_json::{Value, json};
 
@@ -342,4 +343,180 @@ fn the_whole_node_list_of_a_real_backend_is_understood() {
         .map(|input| input.name.as_str())
         .collect();
     assert_eq!(names, ["model", "seed", "steps", "cfg"]);
+}
+
+fn editor_file(value: &Value) -> UiWorkflow {
+    match read(value.to_string().as_bytes()).unwrap() {
+        WorkflowDocument::Ui(workflow) => workflow,
+        WorkflowDocument::Api(_) => panic!("read as a prompt"),
+    }
+}
+
+#[test]
+fn an_old_editor_file_with_everything_in_it_becomes_a_prompt() {
+    let file = json!({
+        "version": 0.4,
+        "nodes": [
+            {"id": 1, "type": "CheckpointLoaderSimple", "widgets_values": ["other.ckpt"], "outputs": [{"name": "MODEL", "type": "MODEL", "links": [1]}]},
+            {"id": 2, "type": "Reroute", "inputs": [{"name": "", "type": "*", "link": 1}], "outputs": [{"name": "", "type": "MODEL", "links": [2]}]},
+            {"id": 3, "type": "CLIPTextEncode", "title": "Looks", "inputs": [{"name": "clip", "type": "CLIP", "link": 3}],
+             "widgets_values": ["a {red|green} /* not blue */ \\{door\\}"]},
+            {"id": 4, "type": "CLIPTextEncode", "mode": 2, "inputs": [{"name": "clip", "type": "CLIP", "link": 4}], "widgets_values": ["muted"]},
+            {"id": 5, "type": "PrimitiveNode", "outputs": [{"name": "INT", "type": "INT", "links": [8]}], "widgets_values": [33, "fixed"]},
+            {"id": 6, "type": "EmptyLatentImage", "widgets_values": [512]},
+            // Bypassed: what came in as LATENT goes on as LATENT.
+            {"id": 7, "type": "KSampler", "mode": 4, "inputs": [{"name": "latent_image", "type": "LATENT", "link": 9}],
+             "widgets_values": [1, "fixed", 1, 1, "euler", "normal", 1], "outputs": [{"name": "LATENT", "type": "LATENT", "links": [10]}]},
+            {"id": 8, "type": "KSampler", "inputs": [
+                {"name": "model", "type": "MODEL", "link": 2}, {"name": "positive", "type": "CONDITIONING", "link": 6},
+                {"name": "negative", "type": "CONDITIONING", "link": 7}, {"name": "latent_image", "type": "LATENT", "link": 10},
+                {"name": "steps", "type": "INT", "link": 8, "widget": {"name": "steps"}}],
+             "widgets_values": [18_446_744_073_709_551_615_u64, "randomize", 20, 7.5, "sample_heun", "karras", 1]},
+            {"id": 9, "type": "VAEDecode", "inputs": [{"name": "samples", "type": "LATENT", "link": 11}, {"name": "vae", "type": "VAE", "link": 999}]},
+            {"id": 10, "type": "SaveImage", "inputs": [{"name": "images", "type": "IMAGE", "link": 12}], "widgets_values": ["%Looks.text%_%KSampler.steps%_%nobody.there%"]},
+            {"id": 11, "type": "LoadImage", "widgets_values": ["a.png", "image"]},
+            {"id": 12, "type": "Note", "widgets_values": ["remember"]},
+        ],
+        "links": [
+            [1, 1, 0, 2, 0, "MODEL"], [2, 2, 0, 8, 0, "MODEL"], [3, 1, 1, 3, 0, "CLIP"], [4, 1, 1, 4, 0, "CLIP"],
+            [6, 3, 0, 8, 1, "CONDITIONING"], [7, 4, 0, 8, 2, "CONDITIONING"], [8, 5, 0, 8, 4, "INT"], [9, 6, 0, 7, 3, "LATENT"],
+            [10, 7, 0, 8, 3, "LATENT"], [11, 8, 0, 9, 0, "LATENT"], [12, 9, 0, 10, 0, "IMAGE"],
+        ],
+    });
+    let mut info = object_info();
+    for input in &mut info.classes["CLIPTextEncode"].inputs {
+        input.dynamic_prompts = input.name == "text";
+    }
+    let prompt = to_prompt(&editor_file(&file), &info, &mut |count| count - 1).unwrap();
+    let expected = json!({
+        "1": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "other.ckpt"}, "_meta": {"title": "CheckpointLoaderSimple"}},
+        "3": {"class_type": "CLIPTextEncode", "inputs": {"text": "a green  {door}", "clip": ["1", 1]}, "_meta": {"title": "Looks"}},
+        "6": {"class_type": "EmptyLatentImage", "inputs": {"width": 512, "height": 512, "batch_size": 1}, "_meta": {"title": "EmptyLatentImage"}},
+        "8": {"class_type": "KSampler", "inputs": {"seed": 18_446_744_073_709_551_615_u64, "steps": 33, "cfg": 7.5, "sampler_name": "heun",
+              "scheduler": "karras", "denoise": 1, "model": ["1", 0], "positive": ["3", 0], "latent_image": ["6", 0]}, "_meta": {"title": "KSampler"}},
+        "9": {"class_type": "VAEDecode", "inputs": {"samples": ["8", 0]}, "_meta": {"title": "VAEDecode"}},
+        "10": {"class_type": "SaveImage", "inputs": {"filename_prefix": "a {red_green} __ not blue __ _{door_}_1_%nobody.there%", "images": ["9", 0]}, "_meta": {"title": "SaveImage"}},
+        "11": {"class_type": "LoadImage", "inputs": {"image": "a.png"}, "_meta": {"title": "LoadImage"}},
+    });
+    let changes: Vec<String> = diff(&prompt, &prompt_of(&expected))
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(changes, [""; 0]);
+}
+
+/// A file whose root has one instance of the first definition.
+fn with_subgraphs(definitions: &Value) -> UiWorkflow {
+    editor_file(&json!({
+        "version": 0.4,
+        "nodes": [{"id": 1, "type": "s0", "inputs": [], "outputs": []}],
+        "links": [],
+        "definitions": {"subgraphs": definitions},
+    }))
+}
+
+#[test]
+fn a_hostile_editor_file_is_refused_in_bounded_time() {
+    let info = object_info();
+    let convert = |workflow: &UiWorkflow| to_prompt(workflow, &info, &mut |_| 0);
+
+    let cyclic = with_subgraphs(&json!([
+        {"id": "s0", "name": "Outer", "nodes": [{"id": 1, "type": "s1"}], "links": []},
+        {"id": "s1", "name": "Inner", "nodes": [{"id": 1, "type": "s0"}], "links": []},
+    ]));
+    assert!(matches!(
+        convert(&cyclic),
+        Err(ConvertError::CyclicSubgraph { .. })
+    ));
+
+    let chain = |count: usize, instances: usize| {
+        let definitions: Vec<Value> = (0..count)
+            .map(|at| {
+                let nodes: Vec<Value> = (0..instances)
+                    .map(|id| json!({"id": id, "type": format!("s{}", at + 1)}))
+                    .collect();
+                json!({"id": format!("s{at}"), "nodes": nodes, "links": []})
+            })
+            .chain([json!({"id": format!("s{count}"), "nodes": [], "links": []})])
+            .collect();
+        with_subgraphs(&Value::Array(definitions))
+    };
+    assert!(matches!(
+        convert(&chain(60, 2)),
+        Err(ConvertError::TooManyNodes { .. })
+    ));
+    assert!(matches!(
+        convert(&chain(5_000, 1)),
+        Err(ConvertError::TooDeep)
+    ));
+
+    let reroute = |id: u32, link: u32| json!({"id": id, "type": "Reroute", "inputs": [{"name": "", "type": "*", "link": link}], "outputs": [{"name": "", "type": "*"}]});
+    let circle = editor_file(&json!({
+        "version": 0.4,
+        "nodes": [reroute(1, 2), reroute(2, 1), {"id": 3, "type": "VAEDecode", "inputs": [{"name": "samples", "type": "LATENT", "link": 3}]}],
+        "links": [[1, 1, 0, 2, 0, "*"], [2, 2, 0, 1, 0, "*"], [3, 1, 0, 3, 0, "LATENT"]],
+    }));
+    assert_eq!(
+        convert(&circle),
+        Err(ConvertError::LinkLoop {
+            node_id: "3".to_owned()
+        })
+    );
+
+    let strange = editor_file(&json!({
+        "version": 1, "links": {"x": 3},
+        "nodes": [{"id": 9_007_199_254_740_993_u64, "type": "SaveImage", "pos": null, "inputs": "none", "outputs": 4, "widgets_values": {"filename_prefix": "named"}, "mode": "?"},
+                  {"id": 2, "type": "Custom Thing"}],
+    }));
+    assert_eq!(
+        convert(&strange).unwrap_err().to_string(),
+        "the backend does not know Custom Thing (#2); install the custom nodes there or choose another backend"
+    );
+}
+
+#[test]
+fn a_million_nodes_are_read_and_converted_in_one_pass() {
+    let mut file = String::from(r#"{"version": 0.4, "links": [], "nodes": ["#);
+    for id in 0..1_000_000 {
+        if id > 0 {
+            file.push(',');
+        }
+        file.push_str(&format!(r#"{{"id":{id},"type":"Note"}}"#));
+    }
+    let too_many = format!(r#"{file},{{"id":-1,"type":"Note"}}]}}"#);
+    assert_eq!(
+        read(too_many.as_bytes()),
+        Err(WorkflowError::TooManyNodes { nodes: 1_000_001 })
+    );
+    file.push_str("]}");
+    let Ok(WorkflowDocument::Ui(workflow)) = read(file.as_bytes()) else {
+        panic!("a million nodes are the limit");
+    };
+    let prompt = to_prompt(&workflow, &object_info(), &mut |_| 0).unwrap();
+    assert!(prompt.nodes.is_empty());
+}
+
+#[test]
+fn a_diff_speaks_of_nodes_and_fields() {
+    let before = prompt_of(&text_to_image());
+    let mut value = text_to_image();
+    let renumbered = value.as_object_mut().unwrap().remove("6").unwrap();
+    value["60"] = renumbered;
+    value["11"]["inputs"]["positive"] = json!(["60", 0]);
+    assert_eq!(diff(&before, &prompt_of(&value)), []);
+    value["3"]["inputs"]["steps"] = json!(25);
+    value["7"]["_meta"]["title"] = json!("Bad");
+    value.as_object_mut().unwrap().remove("5");
+    let changes: Vec<String> = diff(&before, &prompt_of(&value))
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(
+        changes,
+        [
+            "#5 EmptyLatentImage was removed",
+            "#7 \"Avoid\" (CLIPTextEncode) is now called \"Bad\"",
+            "steps of #3 KSampler: 20 → 25",
+        ]
+    );
 }

@@ -7,6 +7,7 @@ use super::widgets::{Saved, Widget, lay_out};
 use super::{ConvertError, MAX_SUBGRAPH_DEPTH, match_types};
 use serde_json::Value;
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::collections::HashMap;
 
 /// Id of the node that stands for a subgraph's inputs.
@@ -16,6 +17,8 @@ const SUBGRAPH_INPUTS: &str = "-10";
 pub(super) struct Graphs<'a> {
     /// The root first.
     pub graphs: Vec<Graph<'a>>,
+    /// Search names and titles → (graph, position), made when the first text asks.
+    names: OnceCell<HashMap<String, (usize, usize)>>,
 }
 
 /// One graph.
@@ -158,7 +161,10 @@ impl<'a> Graphs<'a> {
                 &known,
             ));
         }
-        let mut graphs = Self { graphs };
+        let mut graphs = Self {
+            graphs,
+            names: OnceCell::new(),
+        };
         graphs.refuse_cycles()?;
         // The editor configures definitions in the order of the file, and the root last.
         let count = graphs.graphs.len();
@@ -179,9 +185,35 @@ impl<'a> Graphs<'a> {
         self.graphs.get(index)
     }
 
-    /// Every node of every graph, the root's first.
-    pub fn all_nodes(&self) -> impl Iterator<Item = &Node<'a>> {
-        self.graphs.iter().flat_map(|graph| &graph.nodes)
+    /// The node that a text means by `%NAME.…%`: the first with that search name, else the first with that title.
+    pub fn named(&self, name: &str) -> Option<&Node<'a>> {
+        let names = self.names.get_or_init(|| {
+            let nodes = || {
+                self.graphs.iter().enumerate().flat_map(|(at, graph)| {
+                    graph
+                        .nodes
+                        .iter()
+                        .enumerate()
+                        .map(move |(position, node)| (at, position, node))
+                })
+            };
+            let mut names = HashMap::new();
+            for (at, position, node) in nodes() {
+                if let Some(name) = node.property("Node name for S&R").and_then(Value::as_str) {
+                    names.entry(name.to_owned()).or_insert((at, position));
+                }
+            }
+            for (at, position, node) in nodes() {
+                let title = match node.title {
+                    "" => node.default_title(),
+                    title => title,
+                };
+                names.entry(title.to_owned()).or_insert((at, position));
+            }
+            names
+        });
+        let (at, position) = names.get(name)?;
+        self.graphs.get(*at)?.nodes.get(*position)
     }
 
     /// Refuses subgraphs that contain themselves, or that are nested too deep.

@@ -5,7 +5,7 @@ use super::slots::{saved_inputs, slots, type_text};
 use super::widgets::{Sending, Widget};
 use serde_json::Value;
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 impl<'a> Graphs<'a> {
     /// Gives the subgraph instances of a graph their slots, and a widget for each input that ends at a widget inside.
@@ -62,7 +62,7 @@ impl<'a> Graphs<'a> {
         let Some(inner) = self.graphs.get(index) else {
             return;
         };
-        let mut promoted: Vec<Widget<'a>> = Vec::new();
+        let mut promoted: HashMap<Cow<'a, str>, Widget<'a>> = HashMap::new();
         for slot in slots(definition, "inputs") {
             let found = (|| {
                 let name = slot.get("name")?.as_str()?;
@@ -73,7 +73,7 @@ impl<'a> Graphs<'a> {
             if let Some(widget) = found {
                 let mut widget = widget.clone();
                 widget.sending = Sending::AsIs;
-                promoted.push(widget);
+                promoted.insert(widget.name.clone(), widget);
             }
         }
         for graph in self.graphs.iter_mut().take(index).skip(1) {
@@ -81,13 +81,9 @@ impl<'a> Graphs<'a> {
                 if !matches!(node.kind, Kind::Subgraph(inner) if inner == index) {
                     continue;
                 }
-                for widget in &promoted {
-                    if let Some(input) = node
-                        .inputs
-                        .iter_mut()
-                        .find(|input| input.name == widget.name)
-                    {
-                        input.widget = Some(widget.name.clone());
+                for input in &mut node.inputs {
+                    if let Some(widget) = promoted.get(input.name.as_ref()) {
+                        input.widget = Some(input.name.clone());
                         node.widgets.push(widget.clone());
                     }
                 }
@@ -126,11 +122,12 @@ fn instance_slots<'a>(
             widgets.push(widget);
         }
     }
-    for input in saved {
-        if !inputs.iter().any(|defined| defined.name == input.name) {
-            inputs.push(input);
-        }
-    }
+    let defined: HashSet<Cow<'a, str>> = inputs.iter().map(|input| input.name.clone()).collect();
+    inputs.extend(
+        saved
+            .into_iter()
+            .filter(|input| !defined.contains(&input.name)),
+    );
     give_saved_values(node, &mut widgets);
     drop_shadowed(node, &mut widgets);
     let outputs = slots(definition, "outputs").iter().map(type_text).collect();
@@ -183,14 +180,12 @@ fn proxies(node: &Node<'_>) -> Vec<(String, String)> {
 
 /// A promoted widget disappears behind a proxy of the same name for a widget inside; the value inside counts then.
 fn drop_shadowed(node: &Node<'_>, widgets: &mut Vec<Widget<'_>>) {
-    let proxies = proxies(node);
-    widgets.retain(|widget| {
-        let mut same_name = proxies
-            .iter()
-            .filter(|(_, name)| *name == widget.name)
-            .peekable();
-        same_name.peek().is_none() || same_name.any(|(owner, _)| owner == "-1")
-    });
+    // name → whether one of its entries is the instance's own widget
+    let mut is_own: HashMap<String, bool> = HashMap::new();
+    for (owner, name) in proxies(node) {
+        *is_own.entry(name).or_default() |= owner == "-1";
+    }
+    widgets.retain(|widget| is_own.get(widget.name.as_ref()).copied().unwrap_or(true));
 }
 
 /// Deals the instance's saved values onto its promoted widgets: in order, and those of a `proxyWidgets` list that the
@@ -204,12 +199,15 @@ fn give_saved_values<'a>(node: &Node<'a>, widgets: &mut [Widget<'a>]) {
             for (widget, value) in widgets.iter_mut().zip(values) {
                 widget.value = Some(value.clone());
             }
-            for ((owner, name), value) in proxies(node).iter().zip(values) {
-                if owner == "-1"
-                    && !value.is_null()
-                    && let Some(widget) = widgets.iter_mut().find(|widget| widget.name == *name)
-                {
-                    widget.value = Some(value.clone());
+            let mut own: HashMap<String, &Value> = HashMap::new();
+            for ((owner, name), value) in proxies(node).into_iter().zip(values) {
+                if owner == "-1" && !value.is_null() {
+                    own.insert(name, value);
+                }
+            }
+            for widget in widgets {
+                if let Some(value) = own.get(widget.name.as_ref()) {
+                    widget.value = Some((*value).clone());
                 }
             }
         }

@@ -4,16 +4,24 @@ use super::super::read::MAX_WORKFLOW_NODES;
 use super::graph::{Graph, Graphs, Kind, Mode, Node, Origin};
 use super::{ConvertError, MAX_SUBGRAPH_DEPTH};
 use serde_json::Value;
+use std::cell::Cell;
 use std::collections::HashMap;
 
 /// Most links that are followed for one input. Real chains of reroutes have some dozens.
-const MAX_HOPS: usize = 100_000;
+const MAX_HOPS: usize = 10_000;
+
+/// Most steps that following all links of a workflow may take, so that a hostile file ends soon.
+const MAX_TOTAL_STEPS: usize = 50_000_000;
+
+/// Most subgraph instances, nested ones counted as often as they appear.
+const MAX_SUBGRAPH_INSTANCES: usize = 100_000;
 
 /// The root graph and each subgraph instance.
 pub(super) struct Frames {
     frames: Vec<Frame>,
     /// (frame, position of the instance in it) → frame of its inside.
     inside: HashMap<(usize, usize), usize>,
+    steps_left: Cell<usize>,
 }
 
 /// One graph at one place.
@@ -80,7 +88,7 @@ impl Frames {
                 .map(|graph| graph.nodes.as_slice())
                 .unwrap_or_default();
             node_count += nodes.len();
-            if node_count > MAX_WORKFLOW_NODES {
+            if node_count > MAX_WORKFLOW_NODES || frames.len() > MAX_SUBGRAPH_INSTANCES {
                 return Err(ConvertError::TooManyNodes {
                     limit: MAX_WORKFLOW_NODES,
                 });
@@ -103,7 +111,11 @@ impl Frames {
             }
             at += 1;
         }
-        Ok(Self { frames, inside })
+        Ok(Self {
+            frames,
+            inside,
+            steps_left: Cell::new(MAX_TOTAL_STEPS),
+        })
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (usize, &Frame)> {
@@ -144,6 +156,9 @@ impl Frames {
             type_name: None,
         };
         for _ in 0..MAX_HOPS {
+            if !self.spend(1) {
+                break;
+            }
             step = match self.follow(graphs, step) {
                 Followed::On(next) => next,
                 Followed::Ends(source) => return Ok(source),
@@ -152,6 +167,13 @@ impl Frames {
         Err(ConvertError::LinkLoop {
             node_id: self.id_of(graphs, frame, node),
         })
+    }
+
+    /// Takes steps from what following all links may take; false when none are left.
+    fn spend(&self, steps: usize) -> bool {
+        let left = self.steps_left.get();
+        self.steps_left.set(left.saturating_sub(steps));
+        left >= steps
     }
 
     fn follow(&self, graphs: &Graphs<'_>, step: Step) -> Followed {
@@ -200,6 +222,9 @@ impl Frames {
                     }));
                 }
                 let name = outer.widget.as_ref()?;
+                if !self.spend(instance_node.widgets.len()) {
+                    return None;
+                }
                 let widget = instance_node
                     .widgets
                     .iter()
@@ -264,6 +289,9 @@ impl Frames {
             }
             Kind::Getter => {
                 let name = first_value(node)?;
+                if !self.spend(graph.nodes.len()) {
+                    return None;
+                }
                 let setter = graph.nodes.iter().position(|other| {
                     other.class_type == "SetNode" && first_value(other) == Some(name)
                 })?;

@@ -173,9 +173,12 @@ fn is_of_chosen_option(spec: &InputSpec, inner: &str, widgets: &[Widget<'_>]) ->
         .is_some_and(|option| option.inputs.iter().any(|input| input.name == inner))
 }
 
+/// Most inputs of a node whose rows are moved up; autogrow inputs have at most some tens.
+const MAX_ROWS: usize = 1000;
+
 /// Rows of an autogrow input move up where one that may be empty is.
 fn close_gaps(group: &str, autogrow: &Autogrow, inputs: &mut [Input<'_>]) {
-    if autogrow.inputs.len() != 1 {
+    if autogrow.inputs.len() != 1 || inputs.len() > MAX_ROWS {
         return;
     }
     let mut rows: Vec<(usize, &mut Input<'_>)> = inputs

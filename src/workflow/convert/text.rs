@@ -1,6 +1,6 @@
 //! What the editor does to texts before it sends them.
 
-use super::graph::{Graphs, Node};
+use super::graph::Graphs;
 use serde_json::Value;
 
 /// Strips `/* … */` and `// …` comments and replaces each `{a|b}` by one of its options, within options too.
@@ -144,16 +144,7 @@ fn widget_value(name: &str, graphs: &Graphs<'_>) -> Option<String> {
     if widget.contains('.') {
         return None;
     }
-    let by_search_name = |node: &&Node<'_>| {
-        node.property("Node name for S&R").and_then(Value::as_str) == Some(node_name)
-    };
-    let by_title = |node: &&Node<'_>| {
-        node.title == node_name || (node.title.is_empty() && node.default_title() == node_name)
-    };
-    let node = graphs
-        .all_nodes()
-        .find(by_search_name)
-        .or_else(|| graphs.all_nodes().find(by_title))?;
+    let node = graphs.named(node_name)?;
     let widget = node.widgets.iter().find(|each| each.name == widget)?;
     let value = match &widget.value {
         Some(Value::String(text)) => text.clone(),
