@@ -18,7 +18,7 @@ const MAX_SUBGRAPH_INSTANCES: usize = 100_000;
 
 /// The root graph and each subgraph instance.
 pub(super) struct Frames {
-    frames: Vec<Frame>,
+    list: Vec<Frame>,
     /// (frame, position of the instance in it) → frame of its inside.
     inside: HashMap<(usize, usize), usize>,
     steps_left: Cell<usize>,
@@ -112,14 +112,14 @@ impl Frames {
             at += 1;
         }
         Ok(Self {
-            frames,
+            list: frames,
             inside,
             steps_left: Cell::new(MAX_TOTAL_STEPS),
         })
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (usize, &Frame)> {
-        self.frames.iter().enumerate()
+        self.list.iter().enumerate()
     }
 
     /// The id in the prompt of a node.
@@ -136,7 +136,7 @@ impl Frames {
         frame: usize,
         node: usize,
     ) -> Option<(&'g Graph<'a>, &Frame, &'g Node<'a>)> {
-        let frame = self.frames.get(frame)?;
+        let frame = self.list.get(frame)?;
         let graph = graphs.graph(frame.graph)?;
         Some((graph, frame, graph.nodes.get(node)?))
     }
