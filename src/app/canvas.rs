@@ -12,6 +12,7 @@ pub mod layout;
 pub mod minimap;
 pub mod paint;
 pub mod palette;
+pub mod snapshot;
 pub mod spatial;
 pub mod text;
 
@@ -50,7 +51,7 @@ impl Plugin for CanvasDrawPlugin {
             .init_resource::<interact::Hover>()
             .init_resource::<interact::Gesturing>()
             .init_resource::<paint::CanvasMotion>()
-            .insert_resource(palette::Palette::of(&Theme::default()))
+            .init_resource::<palette::Palette>()
             .add_systems(Startup, camera::spawn_camera)
             .add_systems(
                 Update,

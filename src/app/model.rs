@@ -7,11 +7,14 @@
 mod cards;
 mod places;
 mod projection;
+mod runs;
 
 pub use cards::{NodeCard, ParameterLine, card_of};
 pub use places::{Places, update_places};
 pub use projection::project_document;
+pub use runs::{BackendStanding, ItemCard, ItemIndex, ItemKey, ItemOf, NodeItems, PortCounts};
 
+use super::bridge::{Backends, RunViews};
 use super::canvas::instance::Area;
 use super::canvas::layout::NodeLayout;
 use super::document::Document;
@@ -232,6 +235,8 @@ impl Plugin for ModelPlugin {
         app.init_resource::<EntityIndex>()
             .init_resource::<CanvasDirty>()
             .init_resource::<Places>()
+            .init_resource::<ItemIndex>()
+            .init_resource::<PortCounts>()
             .add_observer(
                 |event: On<Insert, NodeKey>,
                  keys: Query<&NodeKey>,
@@ -324,6 +329,16 @@ impl Plugin for ModelPlugin {
                     project_document
                         .in_set(CanvasSystems::Project)
                         .run_if(resource_exists::<Document>),
+                    (
+                        (runs::count_ports, runs::project_run).chain(),
+                        runs::project_items,
+                    )
+                        .run_if(resource_exists::<RunViews>)
+                        .after(project_document)
+                        .in_set(CanvasSystems::Project),
+                    runs::project_backends
+                        .run_if(resource_exists::<Backends>)
+                        .in_set(CanvasSystems::Project),
                     update_places.in_set(CanvasSystems::Place),
                 ),
             );

@@ -8,7 +8,7 @@ mod decode;
 
 pub use decode::{DecodeError, DecodedPicture, decode_picture};
 
-use crate::artifacts::ContentHash;
+use crate::artifacts::{Artifact, ContentHash};
 use crate::project::NodeId;
 use bevy::platform::collections::HashMap;
 use bevy::prelude::Resource;
@@ -29,6 +29,10 @@ pub const UPLOADS_PER_FRAME: usize = 6;
 const QUEUE: usize = 64;
 /// Worker threads.
 const WORKERS: usize = 2;
+
+/// Finds the file of an artifact. Inserted by whoever knows the store.
+#[derive(Resource, Clone)]
+pub struct ArtifactFiles(pub Arc<dyn Fn(&Artifact) -> PathBuf + Send + Sync>);
 
 /// What identifies a picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -78,6 +82,12 @@ struct Resident {
     used: u64,
 }
 
+#[derive(Clone, Copy, Default)]
+struct LiveSlot {
+    shown: Option<PictureKey>,
+    is_loading: bool,
+}
+
 struct Finished {
     key: PictureKey,
     result: Result<DecodedPicture, DecodeError>,
@@ -91,6 +101,8 @@ pub struct Pictures {
     clock: u64,
     jobs: Option<SyncSender<(PictureKey, PictureSource)>>,
     finished: Mutex<Receiver<Finished>>,
+    /// Per node the live preview that can be drawn, and whether a newer one is being decoded.
+    live: HashMap<NodeId, LiveSlot>,
     /// Grows when a picture became ready or unreadable.
     pub revision: u64,
     loading: usize,
@@ -129,6 +141,7 @@ impl Pictures {
             clock: 0,
             jobs: (running > 0).then_some(jobs),
             finished: Mutex::new(finished),
+            live: HashMap::default(),
             revision: 0,
             loading: 0,
         }
@@ -147,20 +160,30 @@ impl Pictures {
     }
 
     /// The picture as it can be drawn now. Marks it as seen; begins to decode it when it is not there. `source` is only
-    /// called then.
+    /// called then. While a live preview is decoded, the one before is drawn, and no third one is begun.
     pub fn request(
         &mut self,
         key: PictureKey,
         source: impl FnOnce() -> Option<PictureSource>,
     ) -> PictureState {
+        let key = match key {
+            PictureKey::Live(node, _) if !self.states.contains_key(&key) => {
+                let slot = self.live.entry(node).or_default();
+                match slot.shown {
+                    Some(shown) if slot.is_loading => shown,
+                    _ if slot.is_loading => return PictureState::Loading,
+                    _ => key,
+                }
+            }
+            _ => key,
+        };
         match self.states.get(&key).copied() {
             Some(PictureState::Ready { layer, aspect }) => {
-                if let Some(Some(resident)) = self.layers.get_mut(layer as usize) {
-                    resident.used = self.clock;
-                }
+                self.see(layer);
                 PictureState::Ready { layer, aspect }
             }
-            Some(state) => state,
+            Some(PictureState::Loading) => self.shown_before(key),
+            Some(PictureState::Unreadable) => PictureState::Unreadable,
             None => {
                 let Some(source) = source() else {
                     return PictureState::Loading;
@@ -172,34 +195,53 @@ impl Pictures {
                     Ok(()) => {
                         self.states.insert(key, PictureState::Loading);
                         self.loading += 1;
+                        if let PictureKey::Live(node, _) = key {
+                            self.live.entry(node).or_default().is_loading = true;
+                        }
                     }
                     // Full: asked for again at the next paint.
                     Err(TrySendError::Full(_)) => {}
                     Err(TrySendError::Disconnected(_)) => self.jobs = None,
                 }
-                PictureState::Loading
+                self.shown_before(key)
             }
         }
     }
 
-    /// Forgets live previews of a node other than `key`.
-    pub fn forget_live(&mut self, node: NodeId, keep: Option<PictureKey>) {
-        let gone: Vec<PictureKey> = self
-            .states
-            .iter()
-            .filter(|(key, state)| {
-                matches!(key, PictureKey::Live(owner, _) if *owner == node)
-                    && Some(**key) != keep
-                    && **state != PictureState::Loading
-            })
-            .map(|(key, _)| *key)
-            .collect();
-        for key in gone {
-            if let Some(PictureState::Ready { layer, .. }) = self.states.remove(&key)
-                && let Some(slot) = self.layers.get_mut(layer as usize)
-            {
-                *slot = None;
+    fn see(&mut self, layer: u32) {
+        if let Some(Some(resident)) = self.layers.get_mut(layer as usize) {
+            resident.used = self.clock;
+        }
+    }
+
+    /// What stands for a picture that is being decoded: the live preview before it.
+    fn shown_before(&mut self, key: PictureKey) -> PictureState {
+        let PictureKey::Live(node, _) = key else {
+            return PictureState::Loading;
+        };
+        let shown = self.live.get(&node).and_then(|slot| slot.shown);
+        match shown.and_then(|shown| self.states.get(&shown).copied()) {
+            Some(PictureState::Ready { layer, aspect }) => {
+                self.see(layer);
+                PictureState::Ready { layer, aspect }
             }
+            _ => PictureState::Loading,
+        }
+    }
+
+    /// A live preview is there: the one before gives its layer back.
+    fn settle_live(&mut self, node: NodeId, ready: Option<PictureKey>) {
+        let slot = self.live.entry(node).or_default();
+        slot.is_loading = false;
+        let Some(ready) = ready else {
+            return;
+        };
+        let before = slot.shown.replace(ready);
+        if let Some(before) = before.filter(|before| *before != ready)
+            && let Some(PictureState::Ready { layer, .. }) = self.states.remove(&before)
+            && let Some(slot) = self.layers.get_mut(layer as usize)
+        {
+            *slot = None;
         }
     }
 
@@ -215,6 +257,10 @@ impl Pictures {
             };
             self.loading = self.loading.saturating_sub(1);
             self.revision += 1;
+            if let PictureKey::Live(node, _) = finished.key {
+                let ready = finished.result.is_ok().then_some(finished.key);
+                self.settle_live(node, ready);
+            }
             match finished.result {
                 Ok(picture) => {
                     let layer = self.free_layer();

@@ -389,7 +389,7 @@ pub fn read_camera(
         .or_else(|| camera.physical_target_size())
         .unwrap_or(UVec2::ONE)
         .as_vec2();
-    let scale_factor = window.map_or(1.0, Window::scale_factor);
+    let scale_factor = window.map_or(view.scale_factor, Window::scale_factor);
     let next = ViewTransform {
         camera_world: Vec2::new(transform.translation.x, -transform.translation.y),
         zoom: 1.0 / orthographic.scale,

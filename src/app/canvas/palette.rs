@@ -45,6 +45,12 @@ pub struct Palette {
     theme: Theme,
 }
 
+impl Default for Palette {
+    fn default() -> Self {
+        Self::of(&Theme::default())
+    }
+}
+
 fn rgba(color: Color32) -> Rgba {
     let [red, green, blue, alpha] = color.to_srgba_unmultiplied();
     Rgba::new(red, green, blue, alpha)

@@ -21,24 +21,31 @@ pub struct Places {
     next_order: u64,
 }
 
-type ChangedNode = Or<(Changed<NodeSource>, Changed<NodeCard>, Changed<NodeRun>)>;
-
 /// Lays out what changed and moves its links along.
 pub fn update_places(
     mut places: ResMut<Places>,
     mut dirty: ResMut<CanvasDirty>,
     pictures: Option<Res<Pictures>>,
-    mut changed: Query<(Entity, &NodeSource, &NodeCard, &NodeRun, &mut NodeBox), ChangedNode>,
+    mut nodes: Query<(Entity, Ref<NodeSource>, Ref<NodeCard>, Ref<NodeRun>, &mut NodeBox)>,
     touched: Query<(Option<&OutgoingLinks>, Option<&IncomingLinks>)>,
-    boxes: Query<&NodeBox>,
     changed_links: Query<Entity, Changed<LinkEnds>>,
     mut links: Query<(&LinkEnds, &LinkFrom, &LinkTo, Option<&mut LinkCurve>)>,
     mut commands: Commands,
     mut stale: Local<Vec<Entity>>,
+    mut pictures_seen: Local<u64>,
 ) {
     stale.clear();
     stale.extend(&changed_links);
-    for (entity, source, card, run, mut node_box) in &mut changed {
+    let revision = pictures.as_ref().map_or(0, |pictures| pictures.revision);
+    let has_new_pictures = *pictures_seen != revision;
+    *pictures_seen = revision;
+    for (entity, source, card, run, mut node_box) in &mut nodes {
+        // A picture whose proportions were unknown may have them now.
+        let may_have_aspect =
+            has_new_pictures && run.pictures.iter().any(|picture| picture.aspect.is_none());
+        if !(source.is_changed() || card.is_changed() || run.is_changed() || may_have_aspect) {
+            continue;
+        }
         dirty.0 = true;
         let (aspects, shown) = aspects(&run.pictures, pictures.as_deref());
         let node_layout = layout(&LayoutInput {
@@ -78,7 +85,7 @@ pub fn update_places(
         let Ok((ends, from, to, curve)) = links.get_mut(entity) else {
             continue;
         };
-        let port = |node: Entity, port| boxes.get(node).ok()?.port_world(port);
+        let port = |node: Entity, port| nodes.get(node).ok()?.4.port_world(port);
         let next = port(from.0, ends.from.port).zip(port(to.0, ends.to.port));
         dirty.0 = true;
         match (next, curve) {
