@@ -55,7 +55,9 @@ pub enum SnapshotError {
     )]
     NoAdapter,
     /// The size is nothing or too much.
-    #[error("a picture of {0} × {1} pixels cannot be rendered; sides must be 64 to {SIDE_MAX} pixels")]
+    #[error(
+        "a picture of {0} × {1} pixels cannot be rendered; sides must be 64 to {SIDE_MAX} pixels"
+    )]
     BadSize(u32, u32),
     /// The renderer did not answer in time.
     #[error("the renderer gave no picture within {} seconds", RENDER_TIMEOUT.as_secs())]
@@ -90,9 +92,15 @@ pub fn render(snapshot: Snapshot) -> Result<image::RgbaImage, SnapshotError> {
     );
     let scale_factor = snapshot.scale_factor.clamp(1.0, 4.0);
     let theme = Theme::of(snapshot.theme);
-    let target = app.world_mut().resource_mut::<Assets<Image>>().add(
-        Image::new_target_texture(width, height, TARGET_FORMAT, None),
-    );
+    let target = app
+        .world_mut()
+        .resource_mut::<Assets<Image>>()
+        .add(Image::new_target_texture(
+            width,
+            height,
+            TARGET_FORMAT,
+            None,
+        ));
     app.insert_resource(Palette::of(&theme))
         .insert_resource(theme)
         .add_plugins(CanvasDrawPlugin)

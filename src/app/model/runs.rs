@@ -2,9 +2,7 @@
 
 use super::super::canvas::layout::PICTURES_MAX;
 use super::super::previews::{ArtifactFiles, PictureKey, PictureSource};
-use super::{
-    BackendKey, CanvasDirty, EntityIndex, NodeKey, NodePicture, NodeRun, NodeState,
-};
+use super::{BackendKey, CanvasDirty, EntityIndex, NodeKey, NodePicture, NodeRun, NodeState};
 use crate::app::bridge::{Backends, Live, RunEventMessage, RunViews};
 use crate::artifacts::Artifact;
 use crate::engine::fold::{NodeView, RunView};
@@ -68,10 +66,7 @@ pub struct LiveNumbers(HashMap<NodeId, (u64, Bytes)>);
 
 impl LiveNumbers {
     fn number(&mut self, node: NodeId, picture: &Bytes) -> u64 {
-        let (number, last) = self
-            .0
-            .entry(node)
-            .or_insert_with(|| (0, picture.clone()));
+        let (number, last) = self.0.entry(node).or_insert_with(|| (0, picture.clone()));
         // Shared bytes: the same picture is the same allocation.
         if last.as_ptr() != picture.as_ptr() || last.len() != picture.len() {
             *number += 1;
@@ -214,7 +209,12 @@ fn node_run(
         if pictures.len() == PICTURES_MAX {
             break;
         }
-        let Some(path) = artifact.data_type.is_media().then(|| file(artifact)).flatten() else {
+        let Some(path) = artifact
+            .data_type
+            .is_media()
+            .then(|| file(artifact))
+            .flatten()
+        else {
             continue;
         };
         let aspect = artifact
@@ -250,7 +250,11 @@ fn node_run(
         fraction,
         activity,
         place: now.place.clone(),
-        picture_count: if pictures.is_empty() { 0 } else { picture_count },
+        picture_count: if pictures.is_empty() {
+            0
+        } else {
+            picture_count
+        },
         pictures,
         port_counts: now.port_counts.clone(),
     }
@@ -283,7 +287,10 @@ impl PortCounts {
         if self.run != view.run_id {
             return Vec::new();
         }
-        self.counts.iter().map(|(&port, &count)| (port, count)).collect()
+        self.counts
+            .iter()
+            .map(|(&port, &count)| (port, count))
+            .collect()
     }
 }
 
