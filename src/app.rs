@@ -17,6 +17,7 @@ pub mod keymap;
 pub mod model;
 pub mod panels;
 pub mod previews;
+pub mod run_picture;
 pub mod samples;
 pub mod search;
 pub mod settings;

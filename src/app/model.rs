@@ -12,7 +12,9 @@ mod runs;
 pub use cards::{NodeCard, ParameterLine, card_of};
 pub use places::{Places, update_places};
 pub use projection::project_document;
-pub use runs::{BackendStanding, ItemCard, ItemIndex, ItemKey, ItemOf, NodeItems, PortCounts};
+pub use runs::{
+    BackendStanding, ItemCard, ItemIndex, ItemKey, ItemOf, NodeItems, PortCounts, runs_of,
+};
 
 use super::bridge::{Backends, RunViews};
 use super::canvas::instance::Area;

@@ -12,6 +12,7 @@ use super::document::{Document, Selection};
 use super::files::{self, Autosave, FollowUp};
 use super::keymap::Keymap;
 use super::model::CanvasSystems;
+use super::previews::ArtifactFiles;
 use super::settings::Settings;
 use super::shell::{self, ShellState};
 use super::theme::{Theme, ThemeMode, UI_SCALE_RANGE};
@@ -33,6 +34,7 @@ use bevy_egui::{
     EguiPrimaryContextPass, PrimaryEguiContext, egui,
 };
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
 
@@ -86,6 +88,10 @@ pub fn run(options: AppOptions) -> Result<(), AppError> {
     if let Some(proxy) = app.world().get_resource::<EventLoopProxyWrapper>() {
         let waker = Waker::new(proxy);
         toasts.set_waker(waker.clone());
+        let engine = options.engine.clone();
+        app.insert_resource(ArtifactFiles(Arc::new(move |artifact| {
+            engine.artifact_path(artifact)
+        })));
         app.insert_resource(bridge::connect(options.engine, waker.clone()));
         app.insert_resource(waker);
     }
@@ -246,6 +252,8 @@ fn spawn_ui_camera(mut commands: Commands) {
         PrimaryEguiContext,
         EguiContextSettings::default(),
         Camera2d,
+        // Egui smooths its own edges.
+        Msaa::Off,
         RenderLayers::none(),
         Camera {
             order: 10,

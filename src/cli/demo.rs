@@ -174,7 +174,8 @@ fn in_window(
 #[cfg(feature = "desktop")]
 fn draw_canvas(engine: &Engine, project: &Arc<Project>, view: &crate::engine::RunView, out: &Path) {
     let path = out.join("canvas.png");
-    match crate::app::canvas::render_to_png(project, view, &engine.handle, [1680, 1020], &path) {
+    match crate::app::run_picture::render_to_png(project, view, &engine.handle, [1680, 1020], &path)
+    {
         Ok(()) => println!("Canvas:\n  {}", path.display()),
         Err(error) => println!("The canvas was not drawn: {error}"),
     }

@@ -62,6 +62,14 @@ pub enum SnapshotError {
     /// The renderer did not answer in time.
     #[error("the renderer gave no picture within {} seconds", RENDER_TIMEOUT.as_secs())]
     TimedOut,
+    /// The picture is there but cannot be written.
+    #[error("the picture of the canvas could not be written to {}: {reason}; check the folder and the free space", path.display())]
+    Write {
+        /// Where it was to go.
+        path: std::path::PathBuf,
+        /// The system's words.
+        reason: String,
+    },
     /// What came back is no picture.
     #[error("the rendered picture could not be read back: {0}")]
     ReadBack(String),

@@ -8,10 +8,11 @@ use crate::artifacts::Artifact;
 use crate::engine::fold::{NodeView, RunView};
 use crate::engine::{ItemId, ItemState, RunEvent, RunEventBody, RunId};
 use crate::fleet::BackendStatus;
-use crate::project::{BackendId, NodeId, PortId};
+use crate::project::{BackendId, NodeId, PortId, Project};
 use bevy::platform::collections::HashMap;
 use bevy::prelude::*;
 use bytes::Bytes;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// The item an entity stands for.
@@ -141,7 +142,28 @@ pub fn project_run(
     }
 }
 
+/// How every node stands in a run that is looked at from outside of a window.
+#[must_use]
+pub fn runs_of(
+    project: &Project,
+    view: &RunView,
+    file: &dyn Fn(&Artifact) -> Option<PathBuf>,
+) -> BTreeMap<NodeId, NodeRun> {
+    project
+        .nodes
+        .keys()
+        .filter_map(|node_id| {
+            let node = view.nodes.get(node_id)?;
+            Some((
+                *node_id,
+                node_run(*node_id, node, &NodeNow::default(), file),
+            ))
+        })
+        .collect()
+}
+
 /// What is true of a node only now.
+#[derive(Default)]
 struct NodeNow<'a> {
     progress: f32,
     activity: Option<&'a str>,
