@@ -85,7 +85,7 @@ pub fn project_run(
     files: Option<Res<ArtifactFiles>>,
     ports: Res<PortCounts>,
     mut nodes: Query<(&NodeKey, &mut NodeRun)>,
-    fresh: Query<(), Added<NodeRun>>,
+    fresh: Query<(), Added<NodeKey>>,
     mut seen: Local<Option<(u64, u64, Option<RunId>)>>,
     mut numbers: Local<LiveNumbers>,
 ) {
