@@ -207,6 +207,15 @@ pub struct ShellWorld<'w> {
 pub fn lay_out(mut contexts: EguiContexts, world: ShellWorld) -> Result {
     let ctx = contexts.ctx_mut()?.clone();
     let mut world = world;
+    if !world.state.fonts_installed {
+        // Fonts hold from the next pass on; naming one that is not there yet would end the program.
+        super::theme::install_fonts(&ctx);
+        // One pass per frame: panels write their wishes once. What a second pass would fix is fixed a frame later.
+        ctx.options_mut(|options| options.max_passes = std::num::NonZeroUsize::MIN);
+        world.state.fonts_installed = true;
+        ctx.request_repaint();
+        return Ok(());
+    }
     prepare(
         &ctx,
         &world.theme,
@@ -289,14 +298,8 @@ pub fn lay_out(mut contexts: EguiContexts, world: ShellWorld) -> Result {
     Ok(())
 }
 
-/// Gives egui fonts, style and zoom when they changed.
+/// Gives egui style and zoom when they changed.
 fn prepare(ctx: &egui::Context, theme: &Theme, ui_scale: f32, state: &mut ShellState) {
-    if !state.fonts_installed {
-        super::theme::install_fonts(ctx);
-        // One pass per frame: panels write their wishes once. What a second pass would fix is fixed a frame later.
-        ctx.options_mut(|options| options.max_passes = 1.try_into().unwrap_or(options.max_passes));
-        state.fonts_installed = true;
-    }
     let wanted = (theme.clone(), ui_scale);
     if state.applied.as_ref() != Some(&wanted) {
         theme.apply(ctx);
