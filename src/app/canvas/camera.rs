@@ -310,7 +310,8 @@ pub fn start_flights(
     let Some(document) = document else {
         return;
     };
-    if *shown_generation == Some(document.generation()) || view.rect_px.width() < 32.0 {
+    let has_size = view.rect_px.width() >= 32.0 && view.target_px.min_element() >= 32.0;
+    if *shown_generation == Some(document.generation()) || !has_size {
         return;
     }
     if document.project().nodes.is_empty() {
