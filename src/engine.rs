@@ -16,7 +16,7 @@ mod plan;
 mod value;
 
 pub use check::problems;
-pub use command::{RunCommand, RunFolders};
+pub use command::{BackendKeeping, RunCommand, RunFolders};
 pub use event::{
     ItemState, PlacementCandidate, PlacementDecision, PlacementVerdict, RunEvent, RunEventBody,
     RunState,

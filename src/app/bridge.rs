@@ -8,13 +8,12 @@
 use super::actions::Action;
 use super::document::Document;
 use super::files::run_folders;
-use super::settings::Settings;
 use super::toasts::{Severity, Toasts};
 use super::wake::Waker;
 use crate::engine::fold::RunView;
 use crate::engine::{
-    AttemptId, EngineEvent, EngineHandle, ItemId, ItemState, PlacementDecision, Preview, Progress,
-    RunCommand, RunEvent, RunEventBody, RunId, RunState,
+    AttemptId, BackendKeeping, CommandError, EngineEvent, EngineHandle, ItemId, ItemState,
+    PlacementDecision, Preview, Progress, RunCommand, RunEvent, RunEventBody, RunId, RunState,
 };
 use crate::fleet::{Auth, BackendConfig, BackendState, BackendStatus, TlsPolicy};
 use crate::project::{BackendId, NodeId};
@@ -213,9 +212,11 @@ impl Explanations {
 }
 
 /// Subscribes to the engine. A thread forwards events and wakes the window.
-#[must_use]
-pub fn connect(engine: EngineHandle, waker: Waker) -> Bridge {
-    let mut events = engine.subscribe();
+///
+/// # Errors
+/// [`CommandError`] when the engine has ended.
+pub fn connect(engine: EngineHandle, waker: Waker) -> Result<Bridge, CommandError> {
+    let mut events = engine.subscribe()?;
     let (sender, receiver) = mpsc::sync_channel(QUEUE_CAPACITY);
     let spawned = std::thread::Builder::new()
         .name("engine-events".to_owned())
@@ -231,10 +232,10 @@ pub fn connect(engine: EngineHandle, waker: Waker) -> Bridge {
     if let Err(error) = spawned {
         error!("No thread for the engine's events: {error}. Runs go on, but are not shown.");
     }
-    Bridge {
+    Ok(Bridge {
         engine,
         events: std::sync::Mutex::new(receiver),
-    }
+    })
 }
 
 /// What the bridge writes.
@@ -274,6 +275,9 @@ pub fn drain(bridge: Option<Res<Bridge>>, mut world: BridgeWorld, waker: Option<
                 latest_previews.insert(preview.node_id, preview);
             }
             EngineEvent::Backend(status) => world.take_status(status),
+            EngineEvent::BackendRemoved(backend_id) => {
+                world.backends.cards.remove(&backend_id);
+            }
             EngineEvent::RunRefused { run_id, problems } => {
                 world.runs.views.remove(&run_id);
                 let words: Vec<String> = problems
@@ -451,9 +455,7 @@ pub fn send_commands(
     bridge: Option<Res<Bridge>>,
     document: Res<Document>,
     mut runs: ResMut<RunViews>,
-    mut backends: ResMut<Backends>,
     mut live: ResMut<Live>,
-    mut settings: ResMut<Settings>,
     mut toasts: ResMut<Toasts>,
     builtin: Option<Res<BuiltinStarter>>,
 ) {
@@ -507,39 +509,34 @@ pub fn send_commands(
                 runs.revision += 1;
                 live.revision += 1;
             }
-            Action::PutBackend(config) => put_backend(&bridge, &mut settings, &mut toasts, config),
+            Action::PutBackend(config) => {
+                bridge.send(
+                    RunCommand::PutBackend {
+                        config: config.clone(),
+                        keeping: BackendKeeping::Registered,
+                    },
+                    &mut toasts,
+                );
+            }
             Action::SetBackendEnabled {
                 backend_id,
                 enabled,
             } => {
-                let config = settings
-                    .backends
-                    .iter()
-                    .find(|config| config.id == *backend_id)
-                    .cloned();
-                match config {
-                    Some(mut config) => {
-                        config.enabled = *enabled;
-                        put_backend(&bridge, &mut settings, &mut toasts, &config);
-                    }
-                    None => toasts.push(
-                        Severity::Info,
-                        "This server belongs to the demo",
-                        "It was started with the program and cannot be changed here.",
-                    ),
-                }
+                bridge.send(
+                    RunCommand::SetBackendEnabled {
+                        backend_id: *backend_id,
+                        enabled: *enabled,
+                    },
+                    &mut toasts,
+                );
             }
             Action::RemoveBackend(backend_id) => {
-                settings.backends.retain(|config| config.id != *backend_id);
-                let sent = bridge.send(
+                bridge.send(
                     RunCommand::RemoveBackend {
                         backend_id: *backend_id,
                     },
                     &mut toasts,
                 );
-                if sent {
-                    backends.cards.remove(backend_id);
-                }
             }
             Action::RefreshBackend(backend_id) => {
                 bridge.send(
@@ -565,31 +562,6 @@ pub fn send_commands(
     }
 }
 
-fn put_backend(
-    bridge: &Bridge,
-    settings: &mut Settings,
-    toasts: &mut Toasts,
-    config: &BackendConfig,
-) {
-    let sent = bridge.send(
-        RunCommand::PutBackend {
-            config: config.clone(),
-        },
-        toasts,
-    );
-    if !sent {
-        return;
-    }
-    match settings
-        .backends
-        .iter_mut()
-        .find(|known| known.id == config.id)
-    {
-        Some(known) => *known = config.clone(),
-        None => settings.backends.push(config.clone()),
-    }
-}
-
 /// Starts the built-in server; handed in by `main`, which knows the runtime. Gives the address, or a sentence on why not.
 pub type StartBuiltin = dyn Fn() -> Result<url::Url, String> + Send + Sync;
 
@@ -608,39 +580,18 @@ fn start_builtin(bridge: &Bridge, starter: Option<&BuiltinStarter>, toasts: &mut
     };
     match (starter.0)() {
         Ok(url) => {
-            let config = BackendConfig {
-                id: BackendId::new_now(),
-                name: "built-in".to_owned(),
-                url,
-                tags: std::collections::BTreeSet::new(),
-                auth: Auth::None,
-                tls: TlsPolicy::Verify,
-                enabled: true,
-            };
-            // Not remembered: it ends with the program.
-            bridge.send(RunCommand::PutBackend { config }, toasts);
+            bridge.send(
+                RunCommand::PutBackend {
+                    config: BackendConfig::new("built-in", url),
+                    keeping: BackendKeeping::ThisProcess,
+                },
+                toasts,
+            );
         }
         Err(message) => toasts.push(
             Severity::Error,
             "The built-in server did not start",
             &message,
         ),
-    }
-}
-
-/// Registers the remembered servers at the start.
-pub fn register_backends(
-    bridge: Option<Res<Bridge>>,
-    settings: Res<Settings>,
-    mut toasts: ResMut<Toasts>,
-) {
-    let Some(bridge) = bridge else { return };
-    for config in &settings.backends {
-        bridge.send(
-            RunCommand::PutBackend {
-                config: config.clone(),
-            },
-            &mut toasts,
-        );
     }
 }

@@ -3,7 +3,6 @@
 
 use super::keymap::KeyOverrides;
 use super::theme::ThemeMode;
-use crate::fleet::BackendConfig;
 use bevy::prelude::Resource;
 use serde::{Deserialize, Serialize};
 use std::io::Write;
@@ -29,8 +28,6 @@ pub struct Settings {
     pub keys: KeyOverrides,
     /// Projects opened or saved lately, newest first.
     pub recent: Vec<PathBuf>,
-    /// The registered servers. Secrets are only named here, never stored.
-    pub backends: Vec<BackendConfig>,
     /// The arrangement of the panels as RON (its rectangles may be infinite, which JSON cannot say); none for the default.
     pub layout: Option<String>,
     /// Size of the window in logical pixels.
@@ -49,7 +46,6 @@ impl Default for Settings {
             navigation: Navigation::default(),
             keys: KeyOverrides::default(),
             recent: Vec::new(),
-            backends: Vec::new(),
             layout: None,
             window_px: [1440.0, 900.0],
             last_folder: None,

@@ -77,6 +77,9 @@ pub enum AppError {
         "the window ended with an error (exit code {0}); without a graphics driver use the command line: comfyui-orchestrator run PROJECT"
     )]
     Exit(std::num::NonZero<u8>),
+    /// There is no engine to show.
+    #[error(transparent)]
+    Engine(#[from] CommandError),
 }
 
 /// Opens the window and returns when it is closed. Must be called on the main thread, outside of any tokio runtime.
@@ -92,7 +95,7 @@ pub fn run(options: AppOptions) -> Result<(), AppError> {
         app.insert_resource(ArtifactFiles(Arc::new(move |artifact| {
             engine.artifact_path(artifact)
         })));
-        app.insert_resource(bridge::connect(options.engine, waker.clone()));
+        app.insert_resource(bridge::connect(options.engine, waker.clone())?);
         app.insert_resource(waker);
     }
     if let Some(remark) = remark {
@@ -206,14 +209,7 @@ fn add_resources(
 
 fn add_systems(app: &mut App) {
     app.add_plugins(CanvasPlugin)
-        .add_systems(
-            Startup,
-            (
-                spawn_ui_camera,
-                bridge::register_backends,
-                files::offer_recovered_work,
-            ),
-        )
+        .add_systems(Startup, (spawn_ui_camera, files::offer_recovered_work))
         .add_systems(
             PreUpdate,
             (

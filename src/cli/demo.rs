@@ -142,7 +142,7 @@ fn in_window(
     project: &Arc<Project>,
     out: &Path,
 ) -> anyhow::Result<ExitCode> {
-    use crate::app::{self, AppOptions, AtStart};
+    use crate::app::{self, AppOptions};
     use crate::store::project_folder::{self, Overwrite, ProjectPlace};
 
     let folder = out.join("project");
@@ -150,13 +150,14 @@ fn in_window(
         let place = ProjectPlace::Folder(folder.clone());
         project_folder::save(&place, project, &Overwrite::Nothing)?;
     }
-    app::run(AppOptions {
-        engine: engine.handle.clone(),
-        runtime: runtime.handle().clone(),
-        data_dir: out.join("data"),
-        project: Some(folder),
-        at_start: AtStart::Run,
-    })?;
+    let mut options = AppOptions::new(engine.handle.clone());
+    options.project = Some(folder);
+    options.run_at_start = true;
+    options.start_builtin = Some(super::desktop::builtin_starter(
+        runtime,
+        out.join("servers/builtin"),
+    ));
+    app::run(options)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -12,7 +12,7 @@ pub(super) fn open(
     asked_dir: Option<PathBuf>,
     project: Option<PathBuf>,
 ) -> anyhow::Result<ExitCode> {
-    use crate::app::{self, AppOptions, AtStart};
+    use crate::app::{self, AppOptions};
     use crate::engine::{EngineOptions, RegistryUse, ResumePolicy};
 
     let data_dir = super::data_dir::data_dir(asked_dir)?;
@@ -22,16 +22,39 @@ pub(super) fn open(
         registry: RegistryUse::Registered,
         resume: ResumePolicy::Resume,
     }))?;
-    let outcome = app::run(AppOptions {
-        engine: engine.handle.clone(),
-        runtime: runtime.handle().clone(),
-        data_dir,
-        project,
-        at_start: AtStart::Edit,
-    });
+    let mut options = AppOptions::new(engine.handle.clone());
+    options.project = project;
+    options.start_builtin = Some(builtin_starter(runtime, data_dir.join("builtin")));
+    let outcome = app::run(options);
     runtime.block_on(engine.stop());
     outcome?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Starts a built-in server on a free loopback port; it ends with the program.
+#[cfg(feature = "desktop")]
+pub(super) fn builtin_starter(
+    runtime: &Arc<Runtime>,
+    server_dir: PathBuf,
+) -> Box<crate::app::bridge::StartBuiltin> {
+    use crate::builtin::{Server, ServerOptions};
+
+    let runtime = runtime.clone();
+    Box::new(move || {
+        let options = ServerOptions::new(server_dir.clone());
+        let server = runtime
+            .block_on(Server::bind(options))
+            .map_err(|error| error.to_string())?;
+        let url = format!("http://{}", server.local_addr())
+            .parse()
+            .map_err(|error| format!("its address cannot be used: {error}"))?;
+        runtime.spawn(async move {
+            if let Err(error) = server.serve(std::future::pending()).await {
+                tracing::error!(%error, "the built-in server ended");
+            }
+        });
+        Ok(url)
+    })
 }
 
 /// Says that this build has no window.

@@ -49,6 +49,15 @@ pub enum RunCommand {
     PutBackend {
         /// How it is reached.
         config: BackendConfig,
+        /// Whether it is remembered.
+        keeping: BackendKeeping,
+    },
+    /// Give a backend work, or stop giving it any. What runs there ends there.
+    SetBackendEnabled {
+        /// The backend.
+        backend_id: BackendId,
+        /// Whether it gets work.
+        enabled: bool,
     },
     /// Forget a backend. Attempts there are reconciled first; their items go elsewhere.
     RemoveBackend {
@@ -60,6 +69,15 @@ pub enum RunCommand {
         /// The backend.
         backend_id: BackendId,
     },
+}
+
+/// Whether a backend is remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BackendKeeping {
+    /// In the database, for every later start.
+    Registered,
+    /// Not beyond this process: it ends with it.
+    ThisProcess,
 }
 
 /// Folders of one run.

@@ -11,7 +11,7 @@ mod progress;
 mod shared;
 mod starting;
 
-use super::command::RunCommand;
+use super::command::{BackendKeeping, RunCommand};
 use super::event::{RunEvent, RunState};
 use super::failure::{Failure, FailureClass};
 use super::handle::{EngineHandle, Request};
@@ -469,17 +469,26 @@ impl Executor {
                     self.take(vec![Input::RetryFailed { run_id }]).await;
                 }
             }
-            RunCommand::PutBackend { config } => {
-                let backend_id = config.id;
-                let outcome = match self.shared.store.put_backend(config.clone()).await {
-                    Ok(()) => self.connect(config).await,
-                    Err(error) => Err(error),
+            RunCommand::PutBackend { config, keeping } => {
+                if let Err(error) = self.put_backend(config, keeping).await {
+                    self.trouble(&error.to_string()).await;
+                }
+            }
+            RunCommand::SetBackendEnabled {
+                backend_id,
+                enabled,
+            } => {
+                let Some(mut config) = self.shared.fleet.config(backend_id) else {
+                    return;
                 };
-                match outcome {
-                    Ok(()) => {
-                        self.registered.insert(backend_id);
-                    }
-                    Err(error) => self.trouble(&error.to_string()).await,
+                config.enabled = enabled;
+                let keeping = if self.registered.contains(&backend_id) {
+                    BackendKeeping::Registered
+                } else {
+                    BackendKeeping::ThisProcess
+                };
+                if let Err(error) = self.put_backend(config, keeping).await {
+                    self.trouble(&error.to_string()).await;
                 }
             }
             RunCommand::RemoveBackend { backend_id } => self.disconnect(backend_id).await,
@@ -494,6 +503,18 @@ impl Executor {
             message,
         )))
         .await;
+    }
+
+    async fn put_backend(
+        &mut self,
+        config: BackendConfig,
+        keeping: BackendKeeping,
+    ) -> Result<(), StoreError> {
+        if keeping == BackendKeeping::Registered {
+            self.shared.store.put_backend(config.clone()).await?;
+            self.registered.insert(config.id);
+        }
+        self.connect(config).await
     }
 
     /// Opens the connection to a backend.

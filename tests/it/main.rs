@@ -3,8 +3,10 @@
 mod builtin;
 mod comfy;
 mod comfy_traps;
+mod command_line;
 mod corpus;
 mod engine_driver;
+mod engine_end_to_end;
 mod fleet;
 mod house;
 mod local_work;

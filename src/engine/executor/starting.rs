@@ -2,6 +2,7 @@
 
 use super::StartError;
 use super::shared::Shared;
+use crate::artifacts::ContentHash;
 use crate::engine::command::RunFolders;
 use crate::engine::id::RunId;
 use crate::engine::machine::{Availability, BackendFacts};
@@ -37,6 +38,8 @@ pub(super) struct RunContext {
 /// A workflow as it is run.
 #[derive(Debug)]
 pub(super) struct RunWorkflow {
+    /// Hash of its file.
+    pub(super) hash: ContentHash,
     /// Its prompt before patching.
     pub(super) prompt: Arc<Prompt>,
     /// Its editor form, which goes into the metadata of saved pictures.
@@ -139,7 +142,11 @@ fn context_of(
 
 fn run_workflow(bytes: &[u8]) -> Result<RunWorkflow, String> {
     match workflow::read(bytes).map_err(|error| error.to_string())? {
-        WorkflowDocument::Api(prompt) => Ok(RunWorkflow { prompt: Arc::new(prompt), ui: None }),
+        WorkflowDocument::Api(prompt) => Ok(RunWorkflow {
+            hash: ContentHash::of(bytes),
+            prompt: Arc::new(prompt),
+            ui: None,
+        }),
         WorkflowDocument::Ui(_) => Err(
             "it is in ComfyUI's editor format, which cannot be run yet; in ComfyUI choose Workflow → Export (API) and \
              import that file"
@@ -231,16 +238,16 @@ fn lack(fleet: &Fleet, backend_id: BackendId, prompt: &Prompt) -> Option<String>
     (!reasons.is_empty()).then(|| reasons.join(", "))
 }
 
-/// Workflows of a run that a backend cannot run, each with the reason.
-pub(super) type Lacks = BTreeMap<WorkflowName, String>;
+/// Workflows of a run that a backend cannot run, by the hash of their file, each with the reason.
+pub(super) type Lacks = BTreeMap<ContentHash, String>;
 
 /// What a backend lacks for the workflows of a run.
 pub(super) fn lacks_of(fleet: &Fleet, backend_id: BackendId, context: &RunContext) -> Lacks {
     context
         .workflows
-        .iter()
-        .filter_map(|(name, workflow)| {
-            lack(fleet, backend_id, &workflow.prompt).map(|reason| (name.clone(), reason))
+        .values()
+        .filter_map(|workflow| {
+            lack(fleet, backend_id, &workflow.prompt).map(|reason| (workflow.hash, reason))
         })
         .collect()
 }

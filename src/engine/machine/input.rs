@@ -1,10 +1,11 @@
 //! What the machine is told.
 
+use crate::artifacts::ContentHash;
 use crate::engine::failure::Failure;
 use crate::engine::id::{AttemptId, ItemId, RunId};
 use crate::engine::plan::Plan;
 use crate::engine::value::Value;
-use crate::project::{BackendId, PortId, WorkflowName};
+use crate::project::{BackendId, PortId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -92,8 +93,9 @@ pub struct BackendFacts {
     pub tags: BTreeSet<String>,
     /// Whether prompts can be sent there now.
     pub availability: Availability,
-    /// Workflows it cannot run, each with the reason ("lacks flux1-dev.safetensors"). What is not named is assumed to run.
-    pub unable: BTreeMap<WorkflowName, String>,
+    /// Workflows it cannot run, by the hash of their file, each with the reason ("lacks flux1-dev.safetensors"). What is
+    /// not named is assumed to run.
+    pub unable: BTreeMap<ContentHash, String>,
 }
 
 /// Whether prompts can be sent to a backend.

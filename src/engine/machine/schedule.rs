@@ -124,7 +124,10 @@ impl Machine {
             let learned = planned
                 .workflow_hash
                 .and_then(|hash| self.learned_unable.get(&(hash, facts.backend_id)));
-            if let Some(reason) = facts.unable.get(&workflow.workflow) {
+            let unable = planned
+                .workflow_hash
+                .and_then(|hash| facts.unable.get(&hash));
+            if let Some(reason) = unable {
                 reasons.push(format!("{}: {reason}", facts.name));
             } else if let Some(failure) = learned {
                 class = failure.class;
@@ -469,7 +472,10 @@ impl Machine {
         if let Some(exclusion) = not_wanted(workflow, facts) {
             return Some(exclusion);
         }
-        if let Some(reason) = facts.unable.get(&workflow.workflow) {
+        if let Some(reason) = planned
+            .workflow_hash
+            .and_then(|hash| facts.unable.get(&hash))
+        {
             return Some(Exclusion::Unable {
                 reason: reason.clone(),
             });

@@ -1,0 +1,444 @@
+//! Whole runs over real servers: HTTP and WebSocket over loopback, real pixels, a real database.
+
+use comfyui_orchestrator::builtin::{Server, ServerHandle, ServerOptions};
+use comfyui_orchestrator::engine::{
+    Engine, EngineEvent, EngineOptions, FailureClass, ItemState, RegistryUse, ResumePolicy,
+    RunCommand, RunEvent, RunEventBody, RunFolders, RunId, RunState, RunView,
+};
+use comfyui_orchestrator::fleet::BackendConfig;
+use comfyui_orchestrator::project::{
+    DataType, Edit, InputValue, Link, LinkId, Node, NodeId, NodeKind, OutputNode, PortId, PortRef,
+    Project, ProjectId, WorkflowFile, read_portable_form,
+};
+use comfyui_orchestrator::store::Store;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+/// Longest a test waits for something to happen. Generous: test machines are slow and shared.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The demo's scene with small pictures, so that a run takes seconds.
+fn small_harbour() -> Project {
+    let scene = include_str!("../../scenes/harbour-at-dusk.orchestrator.json");
+    let mut project = read_portable_form(scene.as_bytes()).unwrap();
+    for file in project.workflows.values_mut() {
+        let text = file
+            .text
+            .replace("768", "96")
+            .replace("\"height\": 512", "\"height\": 64");
+        *file = WorkflowFile { text: text.into() };
+    }
+    project
+}
+
+struct BuiltinServer {
+    config: BackendConfig,
+    handle: ServerHandle,
+    address: SocketAddr,
+}
+
+async fn start_server(
+    folder: &Path,
+    name: &str,
+    step_delay_ms: u64,
+    address: Option<SocketAddr>,
+) -> BuiltinServer {
+    let mut options = ServerOptions::new(folder.join(name));
+    options.name = name.to_owned();
+    options.step_delay = Duration::from_millis(step_delay_ms);
+    if let Some(address) = address {
+        options.address = address;
+    }
+    let server = Server::bind(options).await.unwrap();
+    let address = server.local_addr();
+    let handle = server.handle();
+    tokio::spawn(async move { server.serve(std::future::pending()).await });
+    let url = format!("http://{address}").parse().unwrap();
+    BuiltinServer {
+        config: BackendConfig::new(name, url),
+        handle,
+        address,
+    }
+}
+
+async fn start_engine(folder: &Path, servers: &[&BuiltinServer], resume: ResumePolicy) -> Engine {
+    comfyui_orchestrator::engine::start(EngineOptions {
+        data_dir: folder.join("data"),
+        extra_backends: servers.iter().map(|server| server.config.clone()).collect(),
+        registry: RegistryUse::ExtraOnly,
+        resume,
+    })
+    .await
+    .unwrap()
+}
+
+fn folders(folder: &Path) -> RunFolders {
+    RunFolders {
+        output: folder.join("out"),
+        inputs: folder.join("in"),
+    }
+}
+
+async fn next(events: &mut mpsc::Receiver<EngineEvent>) -> EngineEvent {
+    timeout(PATIENCE, events.recv())
+        .await
+        .expect("the engine says something")
+        .expect("the engine lives")
+}
+
+/// Follows a run to its end.
+async fn finish(
+    events: &mut mpsc::Receiver<EngineEvent>,
+    run_id: RunId,
+) -> (RunView, Vec<RunEvent>) {
+    let mut view = RunView::default();
+    let mut log = Vec::new();
+    loop {
+        match next(events).await {
+            EngineEvent::Run(event) if event.run_id == run_id => {
+                assert_eq!(
+                    event.seq,
+                    log.len() as u64,
+                    "the log has no gaps and no repetitions"
+                );
+                view.apply(&event);
+                log.push(event);
+                if view.state.is_some_and(RunState::is_ended) {
+                    return (view, log);
+                }
+            }
+            EngineEvent::RunRefused { problems, .. } => panic!("refused: {problems:?}"),
+            _ => {}
+        }
+    }
+}
+
+fn files_below(folder: &Path) -> BTreeSet<String> {
+    let mut files = BTreeSet::new();
+    let mut open = vec![folder.to_path_buf()];
+    while let Some(next) = open.pop() {
+        for entry in std::fs::read_dir(next).into_iter().flatten().flatten() {
+            if entry.path().is_dir() {
+                open.push(entry.path());
+            } else {
+                files.insert(entry.file_name().to_string_lossy().into_owned());
+            }
+        }
+    }
+    files
+}
+
+/// Every prompt id of the log was POSTed exactly once, to whichever server.
+fn assert_posted_once(log: &[RunEvent], servers: &[&ServerHandle]) {
+    let mut posts: BTreeMap<String, u64> = BTreeMap::new();
+    for server in servers {
+        for (prompt_id, count) in server.posts_by_prompt_id() {
+            *posts.entry(prompt_id).or_default() += count;
+        }
+    }
+    assert!(
+        posts.values().all(|count| *count == 1),
+        "something was POSTed twice: {posts:?}"
+    );
+    let placed: BTreeSet<String> = log
+        .iter()
+        .filter_map(|event| match &event.body {
+            RunEventBody::AttemptPlaced { attempt_id, .. } => Some(attempt_id.to_string()),
+            _ => None,
+        })
+        .collect();
+    let unknown: Vec<&String> = posts
+        .keys()
+        .filter(|prompt_id| !placed.contains(*prompt_id))
+        .collect();
+    assert!(
+        unknown.is_empty(),
+        "POSTed before it was in the log: {unknown:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_sample_scene_runs_on_three_servers_of_different_speed() {
+    let folder = TempDir::new().unwrap();
+    let a = start_server(folder.path(), "a", 0, None).await;
+    let b = start_server(folder.path(), "b", 5, None).await;
+    let c = start_server(folder.path(), "c", 10, None).await;
+    let engine = start_engine(folder.path(), &[&a, &b, &c], ResumePolicy::Leave).await;
+    let mut events = engine.handle.subscribe().unwrap();
+    let run_id = RunId::new_now();
+    engine
+        .handle
+        .send(RunCommand::Start {
+            run_id,
+            project: Arc::new(small_harbour()),
+            folders: folders(folder.path()),
+        })
+        .unwrap();
+    let (view, log) = finish(&mut events, run_id).await;
+    engine.stop().await;
+
+    assert_eq!(view.state, Some(RunState::Completed));
+    let files = files_below(&folder.path().join("out"));
+    assert_eq!(
+        files.len(),
+        13,
+        "twelve pictures and their sheet: {files:?}"
+    );
+    assert!(files.contains("contact sheet.png"), "{files:?}");
+    assert_posted_once(&log, &[&a.handle, &b.handle, &c.handle]);
+    for server in [&a, &b, &c] {
+        assert!(
+            !server.handle.posts_by_prompt_id().is_empty(),
+            "{} got nothing to do",
+            server.config.name
+        );
+    }
+    // What was told is what was stored, word for word.
+    let store = Store::open(&comfyui_orchestrator::engine::database_path(
+        &folder.path().join("data"),
+    ))
+    .unwrap();
+    assert_eq!(store.events(run_id, 0, 100_000).await.unwrap(), log);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_engine_that_ends_in_the_middle_goes_on_at_the_next_start() {
+    let folder = TempDir::new().unwrap();
+    let a = start_server(folder.path(), "a", 20, None).await;
+    let b = start_server(folder.path(), "b", 20, None).await;
+    let run_id = RunId::new_now();
+    let first = start_engine(folder.path(), &[&a, &b], ResumePolicy::Leave).await;
+    let mut events = first.handle.subscribe().unwrap();
+    first
+        .handle
+        .send(RunCommand::Start {
+            run_id,
+            project: Arc::new(small_harbour()),
+            folders: folders(folder.path()),
+        })
+        .unwrap();
+    let mut done = 0;
+    while done < 5 {
+        if let EngineEvent::Run(RunEvent {
+            body: RunEventBody::ItemDone { .. },
+            ..
+        }) = next(&mut events).await
+        {
+            done += 1;
+        }
+    }
+    first.stop().await;
+    drop(events);
+
+    let second = start_engine(folder.path(), &[&a, &b], ResumePolicy::Resume).await;
+    let mut events = second.handle.subscribe().unwrap();
+    let (view, log) = finish(&mut events, run_id).await;
+    second.stop().await;
+    assert_eq!(view.state, Some(RunState::Completed));
+    assert_eq!(files_below(&folder.path().join("out")).len(), 13);
+    assert_posted_once(&log, &[&a.handle, &b.handle]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_killed_and_restarted_costs_only_the_attempts_it_had() {
+    let folder = TempDir::new().unwrap();
+    let a = start_server(folder.path(), "a", 10, None).await;
+    let b = start_server(folder.path(), "b", 30, None).await;
+    let engine = start_engine(folder.path(), &[&a, &b], ResumePolicy::Leave).await;
+    let mut events = engine.handle.subscribe().unwrap();
+    let run_id = RunId::new_now();
+    engine
+        .handle
+        .send(RunCommand::Start {
+            run_id,
+            project: Arc::new(small_harbour()),
+            folders: folders(folder.path()),
+        })
+        .unwrap();
+    // Kill b while it executes something of ours, and start it again on its address, with nothing left in its memory.
+    loop {
+        if let EngineEvent::Run(RunEvent {
+            body: RunEventBody::AttemptStarted { attempt_id },
+            ..
+        }) = next(&mut events).await
+            && b.handle
+                .posts_by_prompt_id()
+                .contains_key(&attempt_id.to_string())
+        {
+            break;
+        }
+    }
+    b.handle.stop_abruptly();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let again = start_server(folder.path(), "b", 10, Some(b.address)).await;
+    let mut failures = Vec::new();
+    let mut view = RunView::default();
+    while !view.state.is_some_and(RunState::is_ended) {
+        if let EngineEvent::Run(event) = next(&mut events).await {
+            view.apply(&event);
+            if let RunEventBody::AttemptFailed { failure, .. } = event.body {
+                failures.push(failure);
+            }
+        }
+    }
+    engine.stop().await;
+    assert_eq!(view.state, Some(RunState::Completed), "{failures:?}");
+    assert!(
+        !failures.is_empty(),
+        "the killed server lost at least one attempt"
+    );
+    assert!(
+        failures.iter().all(|failure| matches!(
+            failure.class,
+            FailureClass::Lost
+                | FailureClass::Offline
+                | FailureClass::Transfer
+                | FailureClass::OutputGone
+        )),
+        "{failures:?}"
+    );
+    assert_eq!(files_below(&folder.path().join("out")).len(), 13);
+    for server in [&a.handle, &b.handle, &again.handle] {
+        assert!(
+            server
+                .posts_by_prompt_id()
+                .values()
+                .all(|count| *count == 1)
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cancelled_run_interrupts_what_executes_and_resumes_with_what_is_missing() {
+    let folder = TempDir::new().unwrap();
+    let a = start_server(folder.path(), "a", 60, None).await;
+    let engine = start_engine(folder.path(), &[&a], ResumePolicy::Leave).await;
+    let mut events = engine.handle.subscribe().unwrap();
+    let run_id = RunId::new_now();
+    engine
+        .handle
+        .send(RunCommand::Start {
+            run_id,
+            project: Arc::new(small_harbour()),
+            folders: folders(folder.path()),
+        })
+        .unwrap();
+    let mut view = RunView::default();
+    let mut is_cancelled = false;
+    let mut is_resumed = false;
+    let mut done_before = 0;
+    loop {
+        let EngineEvent::Run(event) = next(&mut events).await else {
+            continue;
+        };
+        view.apply(&event);
+        let done = view.counts.get(ItemState::Done);
+        if !is_cancelled && done >= 5 {
+            is_cancelled = true;
+            engine.handle.send(RunCommand::Cancel { run_id }).unwrap();
+        }
+        match view.state {
+            Some(RunState::Cancelled) if !is_resumed => {
+                is_resumed = true;
+                done_before = done;
+                assert_eq!(
+                    view.counts.active(),
+                    0,
+                    "nothing goes on after a cancelled run has ended"
+                );
+                engine.handle.send(RunCommand::Resume { run_id }).unwrap();
+            }
+            Some(state) if state.is_ended() && is_resumed => break,
+            _ => {}
+        }
+    }
+    engine.stop().await;
+    assert_eq!(view.state, Some(RunState::Completed));
+    assert!(done_before >= 5, "finished items keep their outputs");
+    assert_eq!(files_below(&folder.path().join("out")).len(), 13);
+}
+
+/// Input file → output, without any server.
+fn copy_project(file: &Path) -> Project {
+    let mut project = Project::new(ProjectId::new_now(), "Copy");
+    let fresh: &mut dyn FnMut() -> PortId = &mut PortId::new_now;
+    let input = Node::input_file(NodeId::new_now(), "", DataType::Image, fresh);
+    let mut input = input;
+    if let NodeKind::Input(settings) = &mut input.kind {
+        settings.value = InputValue::File(file.to_string_lossy().into_owned());
+    }
+    let output = Node::output_to(
+        NodeId::new_now(),
+        OutputNode::default(),
+        DataType::Image,
+        fresh,
+    );
+    let link = Link {
+        id: LinkId::new_now(),
+        from: PortRef {
+            node: input.id,
+            port: input.outputs[0].id,
+        },
+        to: PortRef {
+            node: output.id,
+            port: output.inputs[0].id,
+        },
+    };
+    for edit in [
+        Edit::AddNode(Box::new(input)),
+        Edit::AddNode(Box::new(output)),
+        Edit::AddLink(link),
+    ] {
+        project.apply(edit).unwrap();
+    }
+    project
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_picture_that_declares_sixty_thousand_pixels_a_side_fails_with_a_sentence() {
+    let folder = TempDir::new().unwrap();
+    let bomb = folder.path().join("bomb.png");
+    // A PNG of a few bytes whose header promises 60,000 × 60,000 pixels of 16-bit RGBA.
+    let mut bytes = Vec::new();
+    {
+        let mut encoder = png::Encoder::new(&mut bytes, 60_000, 60_000);
+        encoder.set_color(png::ColorType::Rgba);
+        encoder.set_depth(png::BitDepth::Sixteen);
+        // The data is missing on purpose.
+        let _writer = encoder.write_header().unwrap();
+    }
+    std::fs::write(&bomb, &bytes).unwrap();
+    let engine = start_engine(folder.path(), &[], ResumePolicy::Leave).await;
+    let mut events = engine.handle.subscribe().unwrap();
+    let run_id = RunId::new_now();
+    engine
+        .handle
+        .send(RunCommand::Start {
+            run_id,
+            project: Arc::new(copy_project(&bomb)),
+            folders: folders(folder.path()),
+        })
+        .unwrap();
+    let (view, log) = finish(&mut events, run_id).await;
+    engine.stop().await;
+    assert_eq!(view.state, Some(RunState::Failed));
+    let failure = log
+        .iter()
+        .find_map(|event| match &event.body {
+            RunEventBody::ItemFailed { failure, .. } => Some(failure.clone()),
+            _ => None,
+        })
+        .expect("the input failed");
+    assert!(
+        failure.message.contains("60000") || failure.message.contains("60,000"),
+        "{}",
+        failure.message
+    );
+    assert!(files_below(&folder.path().join("out")).is_empty());
+}
