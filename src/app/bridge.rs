@@ -15,7 +15,7 @@ use crate::engine::{
     AttemptId, BackendKeeping, CommandError, EngineEvent, EngineHandle, ItemId, ItemState,
     PlacementDecision, Preview, Progress, RunCommand, RunEvent, RunEventBody, RunId, RunState,
 };
-use crate::fleet::{Auth, BackendConfig, BackendState, BackendStatus, TlsPolicy};
+use crate::fleet::{BackendConfig, BackendState, BackendStatus};
 use crate::project::{BackendId, NodeId};
 use bevy::ecs::system::SystemParam;
 use bevy::prelude::*;
@@ -41,6 +41,12 @@ pub struct Bridge {
 }
 
 impl Bridge {
+    /// How a backend is reached; none when it is not registered any more.
+    #[must_use]
+    pub fn backend_config(&self, backend_id: BackendId) -> Option<BackendConfig> {
+        self.engine.backend(backend_id)
+    }
+
     /// Hands a command to the engine; what it refuses is shown to the person.
     pub fn send(&self, command: RunCommand, toasts: &mut Toasts) -> bool {
         match self.engine.send(command) {
@@ -455,6 +461,7 @@ pub fn send_commands(
     bridge: Option<Res<Bridge>>,
     document: Res<Document>,
     mut runs: ResMut<RunViews>,
+    backends: Res<Backends>,
     mut live: ResMut<Live>,
     mut toasts: ResMut<Toasts>,
     builtin: Option<Res<BuiltinStarter>>,
@@ -512,7 +519,7 @@ pub fn send_commands(
             Action::PutBackend(config) => {
                 bridge.send(
                     RunCommand::PutBackend {
-                        config: config.clone(),
+                        config: (**config).clone(),
                         keeping: BackendKeeping::Registered,
                     },
                     &mut toasts,

@@ -103,7 +103,7 @@ impl Dialogs {
 pub fn open_dialogs(
     mut actions: MessageReader<Action>,
     mut dialogs: ResMut<Dialogs>,
-    settings: Res<super::settings::Settings>,
+    bridge: Option<Res<super::bridge::Bridge>>,
 ) {
     for action in actions.read() {
         match action {
@@ -116,11 +116,10 @@ pub fn open_dialogs(
             Action::About => dialogs.about = true,
             Action::AddBackend => dialogs.backend = Some(backend::BackendForm::new()),
             Action::EditBackend(id) => {
-                dialogs.backend = settings
-                    .backends
-                    .iter()
-                    .find(|config| config.id == *id)
-                    .map(backend::BackendForm::of);
+                dialogs.backend = bridge
+                    .as_ref()
+                    .and_then(|bridge| bridge.backend_config(*id))
+                    .map(|config| backend::BackendForm::of(&config));
             }
             _ => {}
         }

@@ -19,7 +19,7 @@ use super::theme::{Theme, ThemeMode, UI_SCALE_RANGE};
 use super::toasts::{Severity, Toasts, expire_toasts};
 use super::viewport::{CanvasView, CanvasViewport};
 use super::wake::Waker;
-use crate::engine::EngineHandle;
+use crate::engine::{CommandError, EngineHandle};
 use crate::project::Project;
 use bevy::camera::{CameraOutputMode, visibility::RenderLayers};
 use bevy::log::LogPlugin;

@@ -125,6 +125,12 @@ impl EngineHandle {
         self.store.backends().await
     }
 
+    /// How a backend is reached; none when there is none of that id.
+    #[must_use]
+    pub fn backend(&self, backend_id: BackendId) -> Option<BackendConfig> {
+        self.fleet.config(backend_id)
+    }
+
     /// What a backend says about its node classes; none until it said so.
     #[must_use]
     pub fn object_info(&self, backend_id: BackendId) -> Option<Arc<ObjectInfo>> {
