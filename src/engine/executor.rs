@@ -32,7 +32,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use thiserror::Error;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 /// Requests that may wait for the engine.
@@ -161,6 +161,7 @@ pub async fn start(options: EngineOptions) -> Result<Engine, EngineError> {
         sole_engine: SoleEngine::try_become(&options.data_dir),
         lacks: HashMap::new(),
         begun_last: HashMap::new(),
+        workers: JoinSet::new(),
         wake_at_ms: None,
     };
     let mut backends = options.extra_backends;
@@ -275,6 +276,7 @@ struct Executor {
     lacks: HashMap<(BackendId, RunId), starting::Lacks>,
     /// The attempt that began last on each backend.
     begun_last: HashMap<BackendId, AttemptId>,
+    workers: JoinSet<()>,
     wake_at_ms: Option<u64>,
 }
 
@@ -309,6 +311,7 @@ impl Executor {
             }
         }
         // Attempts go on at their backends; the next start finds them by their ids.
+        self.workers.shutdown().await;
         self.shared.fleet.shutdown().await;
     }
 
@@ -446,13 +449,14 @@ impl Executor {
                 project,
                 folders,
             } => {
-                starting::prepare(
+                let prepare = starting::prepare(
                     self.shared.clone(),
                     self.prepared.clone(),
                     run_id,
                     project,
                     folders,
                 );
+                self.spawn(prepare);
             }
             RunCommand::Cancel { run_id } => self.take(vec![Input::CancelRun { run_id }]).await,
             RunCommand::CancelItem { run_id, item_id } => {
@@ -681,13 +685,19 @@ impl Executor {
         let Some(client) = self.shared.fleet.client(backend_id) else {
             return;
         };
-        tokio::spawn(async move {
+        self.spawn(async move {
             for attempt_id in attempt_ids {
                 if let Err(error) = attempt::call_off(&client, attempt_id).await {
                     tracing::warn!(%error, %attempt_id, "a given-up attempt could not be called off");
                 }
             }
         });
+    }
+
+    /// Starts a worker that ends with the engine.
+    fn spawn(&mut self, work: impl Future<Output = ()> + Send + 'static) {
+        while self.workers.try_join_next().is_some() {}
+        self.workers.spawn(work);
     }
 
     fn carry_out(&mut self, order: Effect) {
@@ -707,7 +717,7 @@ impl Executor {
             },
             Effect::FreeMemory { backend_id } => {
                 if let Some(client) = self.shared.fleet.client(backend_id) {
-                    tokio::spawn(async move {
+                    self.spawn(async move {
                         if let Err(error) = client.free(true, true).await {
                             tracing::warn!(%error, "a backend did not free its memory");
                         }
@@ -716,7 +726,8 @@ impl Executor {
             }
             Effect::Local(work) => {
                 if let Some(context) = self.runs.get(&work.run_id) {
-                    local_work::start(self.shared.clone(), context.clone(), work);
+                    let work = local_work::work(self.shared.clone(), context.clone(), work);
+                    self.spawn(work);
                 }
             }
             Effect::WakeAt { at_ms } => {
@@ -737,7 +748,7 @@ impl Executor {
             signals,
         };
         self.attempts.insert(submission.attempt_id, worker);
-        attempt::start(
+        let work = attempt::work(
             self.shared.clone(),
             context,
             submission,
@@ -745,6 +756,7 @@ impl Executor {
             signal_receiver,
             cancel,
         );
+        self.spawn(work);
     }
 
     /// Starts a run that was validated and planned.

@@ -326,7 +326,7 @@ fn unreadable_projects_are_refused_with_a_sentence_and_left_as_they_are() {
     sparse.set_len(200 << 20).expect("sparse");
     refuses(
         &run(&data, &["run", &huge.to_string_lossy()]),
-        &["huge.orchestrator.json", "large"],
+        &["huge.orchestrator.json", "more than"],
     );
 }
 
@@ -481,7 +481,7 @@ fn a_database_of_the_future_or_of_somebody_else_is_left_alone() {
         .pragma_update(None, "user_version", 99)
         .expect("set");
     drop(connection);
-    refuses(&run(&data, &["runs", "list"]), &["newer"]);
+    refuses(&run(&data, &["runs", "list"]), &["Update the program"]);
 }
 
 #[test]

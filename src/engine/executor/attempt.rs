@@ -52,8 +52,8 @@ pub(super) enum Beginning {
     Find,
 }
 
-/// Starts the worker of an attempt.
-pub(super) fn start(
+/// The worker of an attempt; ends with the fact that the attempt ended.
+pub(super) async fn work(
     shared: Arc<Shared>,
     context: Arc<RunContext>,
     submission: Submission,
@@ -61,27 +61,25 @@ pub(super) fn start(
     signals: mpsc::Receiver<Signal>,
     cancel: CancellationToken,
 ) {
-    tokio::spawn(async move {
-        let attempt_id = submission.attempt_id;
-        let facts = shared.facts.clone();
-        let mut worker = Worker {
-            prompt_id: attempt_id.to_string(),
-            shared,
-            context,
-            submission,
-            cancel,
-            is_started: false,
-        };
-        let outcome = worker.live(beginning, signals).await;
-        // The engine has ended when nobody listens; the next start finds the attempt by its id.
-        facts
-            .send(Input::AttemptEnded {
-                attempt_id,
-                outcome,
-            })
-            .await
-            .ok();
-    });
+    let attempt_id = submission.attempt_id;
+    let facts = shared.facts.clone();
+    let mut worker = Worker {
+        prompt_id: attempt_id.to_string(),
+        shared,
+        context,
+        submission,
+        cancel,
+        is_started: false,
+    };
+    let outcome = worker.live(beginning, signals).await;
+    // The engine has ended when nobody listens; the next start finds the attempt by its id.
+    facts
+        .send(Input::AttemptEnded {
+            attempt_id,
+            outcome,
+        })
+        .await
+        .ok();
 }
 
 /// Takes an attempt out of a server's queue, or interrupts it there. Does nothing to an attempt the server does not have.

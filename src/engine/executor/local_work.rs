@@ -8,39 +8,37 @@ use crate::engine::local::{self, LocalContext};
 use crate::engine::machine::{Input, LocalOutcome, LocalWork};
 use std::sync::Arc;
 
-/// Starts work; its end comes as a fact.
-pub(super) fn start(shared: Arc<Shared>, context: Arc<RunContext>, work: LocalWork) {
-    tokio::spawn(async move {
-        let item_id = work.item_id;
-        let blocking = {
-            let (shared, context) = (shared.clone(), context.clone());
-            tokio::task::spawn_blocking(move || {
-                local::perform(
-                    &work,
-                    LocalContext {
-                        artifacts: &shared.artifacts,
-                        project: &context.project,
-                        folders: &context.folders,
-                        run_created_ms: context.created_ms,
-                    },
-                )
-            })
-        };
-        let outcome = match blocking.await {
-            Ok(Ok(outcome)) => keep(&shared, outcome).await,
-            Ok(Err(failure)) => Err(failure),
-            Err(panicked) => Err(Failure::new(
-                FailureClass::Local,
-                format!("work on this machine broke off: {panicked}; please report this"),
-            )),
-        };
-        // The engine has ended when nobody listens; the next start does the work again.
-        shared
-            .facts
-            .send(Input::LocalEnded { item_id, outcome })
-            .await
-            .ok();
-    });
+/// Does work; ends with the fact that it ended.
+pub(super) async fn work(shared: Arc<Shared>, context: Arc<RunContext>, work: LocalWork) {
+    let item_id = work.item_id;
+    let blocking = {
+        let (shared, context) = (shared.clone(), context.clone());
+        tokio::task::spawn_blocking(move || {
+            local::perform(
+                &work,
+                LocalContext {
+                    artifacts: &shared.artifacts,
+                    project: &context.project,
+                    folders: &context.folders,
+                    run_created_ms: context.created_ms,
+                },
+            )
+        })
+    };
+    let outcome = match blocking.await {
+        Ok(Ok(outcome)) => keep(&shared, outcome).await,
+        Ok(Err(failure)) => Err(failure),
+        Err(panicked) => Err(Failure::new(
+            FailureClass::Local,
+            format!("work on this machine broke off: {panicked}; please report this"),
+        )),
+    };
+    // The engine has ended when nobody listens; the next start does the work again.
+    shared
+        .facts
+        .send(Input::LocalEnded { item_id, outcome })
+        .await
+        .ok();
 }
 
 /// Enters new files in the database before anything refers to them.

@@ -57,29 +57,27 @@ pub(super) struct Prepared {
 }
 
 /// Validates and plans on the side; the outcome comes back through `prepared`.
-pub(super) fn prepare(
+pub(super) async fn prepare(
     shared: Arc<Shared>,
     prepared: mpsc::Sender<Prepared>,
     run_id: RunId,
     project: Arc<Project>,
     folders: RunFolders,
 ) {
-    tokio::spawn(async move {
-        wait_for_backends(&shared.fleet).await;
-        let outcome = match context_of(run_id, super::now_ms(), project, folders) {
-            Ok(context) => {
-                let problems = backend_problems(&shared.fleet, &context);
-                if problems.is_empty() {
-                    Ok(Arc::new(context))
-                } else {
-                    Err(problems)
-                }
+    wait_for_backends(&shared.fleet).await;
+    let outcome = match context_of(run_id, super::now_ms(), project, folders) {
+        Ok(context) => {
+            let problems = backend_problems(&shared.fleet, &context);
+            if problems.is_empty() {
+                Ok(Arc::new(context))
+            } else {
+                Err(problems)
             }
-            Err(problems) => Err(problems),
-        };
-        // The engine has ended when nobody listens.
-        prepared.send(Prepared { run_id, outcome }).await.ok();
-    });
+        }
+        Err(problems) => Err(problems),
+    };
+    // The engine has ended when nobody listens.
+    prepared.send(Prepared { run_id, outcome }).await.ok();
 }
 
 async fn wait_for_backends(fleet: &Fleet) {
