@@ -236,16 +236,13 @@ fn paste(
         );
         return Ok(());
     }
-    let pasted: Clipboard = match serde_json::from_str(text) {
-        Ok(pasted) => pasted,
-        Err(_) => {
-            toasts.push(
-                Severity::Info,
-                "Nothing to paste here",
-                "The clipboard does not hold nodes. Copy nodes on a canvas first, or drop a workflow file on the window.",
-            );
-            return Ok(());
-        }
+    let Ok(pasted) = serde_json::from_str::<Clipboard>(text) else {
+        toasts.push(
+            Severity::Info,
+            "Nothing to paste here",
+            "The clipboard does not hold nodes. Copy nodes on a canvas first, or drop a workflow file on the window.",
+        );
+        return Ok(());
     };
     if pasted.nodes.is_empty() || pasted.nodes.len() > PASTE_LIMIT {
         return Ok(());
@@ -361,7 +358,8 @@ pub fn free_workflow_name(project: &Project, wanted: &str) -> WorkflowName {
     } else {
         format!("workflow {cleaned}").trim().to_owned()
     };
-    (1_u32..)
+    // One more name than there are workflows: one of them is free.
+    (1..=project.workflows.len() + 1)
         .map(|number| {
             if number == 1 {
                 base.clone()
@@ -539,6 +537,10 @@ fn add_link(document: &mut Document, from: PortRef, to: PortRef) -> Result<(), E
     document.edit("Connect", Gesture::new(), edits).map(|_| ())
 }
 
+#[allow(
+    clippy::float_cmp,
+    reason = "a node that was not moved has the very same numbers"
+)]
 fn change_node(document: &mut Document, node: &Node, gesture: Gesture) -> Result<(), EditError> {
     let Some(before) = document.project().nodes.get(&node.id) else {
         return Err(EditError::UnknownNode(node.id));

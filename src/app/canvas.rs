@@ -70,7 +70,7 @@ impl Plugin for CanvasDrawPlugin {
                 app.insert_resource(paint::CanvasGlyphs(glyphs));
             }
             Err(error) => {
-                error!("The embedded fonts cannot be read: {error}. The canvas stays empty.")
+                error!("The embedded fonts cannot be read: {error}. The canvas stays empty.");
             }
         }
     }

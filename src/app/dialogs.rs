@@ -17,6 +17,10 @@ use bevy_egui::egui::{self, Context};
 
 /// Which dialogs are open.
 #[derive(Resource, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each dialog opens and closes by itself"
+)]
 pub struct Dialogs {
     /// A question that must be answered.
     pub prompt: Option<Prompt>,

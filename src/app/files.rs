@@ -301,7 +301,7 @@ impl FileWorld<'_> {
                 .push(Severity::Success, "Exported", &path.display().to_string()),
             Err(error) => {
                 self.toasts
-                    .push(Severity::Error, "Nothing was exported", &error.to_string())
+                    .push(Severity::Error, "Nothing was exported", &error.to_string());
             }
         }
     }

@@ -80,6 +80,7 @@ fn default_layout(size: egui::Vec2) -> DockState<Panel> {
 
 /// What the panels remember between frames and nobody else needs.
 #[derive(Resource, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is switched by itself")]
 pub struct ShellState {
     /// The arrangement; made on the first frame, when the size of the window is known.
     pub dock: Option<DockState<Panel>>,

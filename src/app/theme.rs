@@ -158,6 +158,10 @@ impl Theme {
 
     /// The colour of a data type: ports and links. The hues are those ComfyUI's users know.
     #[must_use]
+    #[expect(
+        clippy::mistyped_literal_suffixes,
+        reason = "red, green and blue: the last pair is blue, not a type"
+    )]
     pub fn data_type_color(&self, data_type: DataType) -> Color32 {
         let (dark, light) = match data_type {
             DataType::Image => (0x64_b5_f6, 0x1c_74_bd),

@@ -84,7 +84,7 @@ impl Toasts {
             Severity::Error => tracing::error!(title, body, "shown to the person"),
             Severity::Warning => tracing::warn!(title, body, "shown to the person"),
             Severity::Info | Severity::Success => {
-                tracing::info!(title, body, "shown to the person")
+                tracing::info!(title, body, "shown to the person");
             }
         }
         if let (Some(waker), Some(lifetime)) = (&self.waker, severity.lifetime()) {

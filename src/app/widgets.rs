@@ -47,7 +47,6 @@ pub fn icon_button(ui: &mut Ui, theme: &Theme, icon: &str, tip: &str) -> Respons
 }
 
 /// The one button of a place that does the main thing.
-#[must_use]
 pub fn primary_button<'a>(theme: &Theme, text: impl Into<String>) -> Button<'a> {
     Button::new(strong(text, 13.0).color(theme.on_accent))
         .fill(theme.accent)
@@ -64,7 +63,6 @@ pub fn link(ui: &mut Ui, theme: &Theme, text: &str) -> Response {
 }
 
 /// A card: a raised surface with a border.
-#[must_use]
 pub fn card(theme: &Theme) -> Frame {
     Frame::new()
         .fill(theme.surface_card)

@@ -172,7 +172,7 @@ fn add_plugins(app: &mut App, settings: &Settings, threads: usize) {
 }
 
 /// An idle window draws nothing; timers of its own wake it when something is due.
-const IDLE: Duration = Duration::from_secs(3_600);
+const IDLE: Duration = Duration::from_hours(1);
 
 fn add_resources(
     app: &mut App,
@@ -263,8 +263,8 @@ fn spawn_ui_camera(mut commands: Commands) {
     ));
 }
 
-/// Takes the modifier event out of egui's input when the modifiers are as they were. bevy_egui 0.42 pushes one every frame,
-/// egui asks for another frame whenever there is an event, and the window would never rest (fixed in bevy_egui 0.43).
+/// Takes the modifier event out of egui's input when the modifiers are as they were. `bevy_egui` 0.42 pushes one every frame,
+/// egui asks for another frame whenever there is an event, and the window would never rest (fixed in `bevy_egui` 0.43).
 fn drop_idle_modifier_events(
     mut inputs: Query<&mut EguiInput>,
     mut last: Local<Option<egui::Modifiers>>,

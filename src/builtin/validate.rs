@@ -28,8 +28,8 @@ pub struct Accepted {
 pub enum Refused {
     /// Answered with 400.
     Invalid {
-        /// The one error.
-        error: Value,
+        /// The one error. Boxed: a JSON value is large for a result that nearly always holds no error.
+        error: Box<Value>,
         /// What is wrong, by node.
         node_errors: Value,
     },
@@ -39,7 +39,7 @@ pub enum Refused {
 
 fn refused(kind: &str, message: &str, details: &str) -> Refused {
     Refused::Invalid {
-        error: error(kind, message, details),
+        error: Box::new(error(kind, message, details)),
         node_errors: json!({}),
     }
 }
@@ -135,11 +135,11 @@ pub fn validate(
         .collect();
     if good.is_empty() {
         return Err(Refused::Invalid {
-            error: error(
+            error: Box::new(error(
                 "prompt_outputs_failed_validation",
                 "Prompt outputs failed validation",
                 &texts.join("\n"),
-            ),
+            )),
             node_errors: Value::Object(node_errors),
         });
     }

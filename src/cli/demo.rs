@@ -120,18 +120,14 @@ fn headless(
 }
 
 /// Why there can be no window here; none when there can.
-#[cfg(feature = "desktop")]
 fn no_window() -> Option<&'static str> {
+    if !cfg!(feature = "desktop") {
+        return Some("This build has no window.");
+    }
     let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     let has_display = !cfg!(target_os = "linux") || is_set("DISPLAY") || is_set("WAYLAND_DISPLAY");
     (!has_display)
         .then_some("There is no display here (neither DISPLAY nor WAYLAND_DISPLAY is set).")
-}
-
-/// Why there can be no window here.
-#[cfg(not(feature = "desktop"))]
-fn no_window() -> Option<&'static str> {
-    Some("This build has no window.")
 }
 
 /// Saves the sample as a project folder and opens the window with it; the run starts by itself.

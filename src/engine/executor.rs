@@ -289,7 +289,7 @@ impl Executor {
                 () = stop.cancelled() => break,
                 Some(request) = inbox.requests.recv() => match request {
                     Request::Subscribe(subscriber) => self.welcome(subscriber).await,
-                    Request::Command(command) => self.obey(command).await,
+                    Request::Command(command) => self.obey(*command).await,
                 },
                 Some(fact) = inbox.facts.recv() => {
                     let mut facts = vec![fact];
@@ -620,7 +620,8 @@ impl Executor {
             self.begun_last.insert(backend_id, attempt_id);
         }
         // A worker that lags asks the server itself; only what the next event makes up for can be missed.
-        worker.signals.try_send(attempt::Signal::Event(event)).ok();
+        let signal = attempt::Signal::Event(Box::new(event));
+        worker.signals.try_send(signal).ok();
     }
 
     /// What the machine should know of a backend now.
@@ -706,15 +707,18 @@ impl Executor {
             Effect::Record(_) => {}
             Effect::Submit(submission) => self.start_attempt(submission, attempt::Beginning::Post),
             Effect::Reconcile(submission) => {
-                self.start_attempt(submission, attempt::Beginning::Find)
+                self.start_attempt(submission, attempt::Beginning::Find);
             }
             Effect::CancelAttempt {
                 attempt_id,
                 backend_id,
-            } => match self.attempts.get(&attempt_id) {
-                Some(worker) => worker.cancel.cancel(),
-                None => tracing::debug!(%attempt_id, %backend_id, "nothing to call off"),
-            },
+            } => {
+                if let Some(worker) = self.attempts.get(&attempt_id) {
+                    worker.cancel.cancel();
+                } else {
+                    tracing::debug!(%attempt_id, %backend_id, "nothing to call off");
+                }
+            }
             Effect::FreeMemory { backend_id } => {
                 if let Some(client) = self.shared.fleet.client(backend_id) {
                     self.spawn(async move {

@@ -30,7 +30,7 @@ pub struct EngineHandle {
 #[derive(Debug)]
 pub(super) enum Request {
     /// A wish.
-    Command(RunCommand),
+    Command(Box<RunCommand>),
     /// Somebody wants to hear everything from now on.
     Subscribe(mpsc::Sender<EngineEvent>),
 }
@@ -66,7 +66,7 @@ impl EngineHandle {
     /// # Errors
     /// [`CommandError`] when the queue is full or the engine has ended.
     pub fn send(&self, command: RunCommand) -> Result<(), CommandError> {
-        self.request(Request::Command(command))
+        self.request(Request::Command(Box::new(command)))
     }
 
     /// Everything the engine tells from now on, beginning with the state of every backend and the whole log of every

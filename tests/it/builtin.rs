@@ -4,6 +4,7 @@ use std::{collections::HashMap, path::Path, time::Duration};
 
 use comfyui_orchestrator::builtin::{Server, ServerError, ServerHandle, ServerOptions};
 use futures_util::{SinkExt, StreamExt};
+use image::AnimationDecoder;
 use serde_json::{Value, json};
 use tokio::{net::TcpStream, task::JoinHandle, time::timeout};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, tungstenite::Message};
@@ -1150,7 +1151,6 @@ async fn a_batch_becomes_one_animated_file() {
     let read = |name: &str| {
         std::io::Cursor::new(std::fs::read(server.folder.path().join("output").join(name)).unwrap())
     };
-    use image::AnimationDecoder;
     let webp = image::codecs::webp::WebPDecoder::new(read("w_00001_.webp")).unwrap();
     let png = image::codecs::png::PngDecoder::new(read("p_00001_.png"))
         .unwrap()

@@ -1,6 +1,5 @@
 //! The ComfyUI client against recordings of a real server, and against a scripted one.
 
-#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 #![allow(
     clippy::float_cmp,
     reason = "small whole numbers pass through unchanged"

@@ -1,6 +1,5 @@
 //! The eighteen traps of the ComfyUI protocol, one test each. What the server says in them was recorded from ComfyUI 0.8.0.
 
-#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 #![allow(clippy::float_cmp, reason = "queue numbers pass through unchanged")]
 
 use crate::scripted_server::{

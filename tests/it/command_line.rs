@@ -97,7 +97,10 @@ fn answering(status: &'static str, body: &'static str) -> String {
         for stream in listener.incoming().take(64) {
             let Ok(mut stream) = stream else { return };
             let mut request = [0_u8; 4096];
-            stream.read(&mut request).ok();
+            let length = stream.read(&mut request).unwrap_or(0);
+            if length == 0 {
+                continue;
+            }
             let answer = format!(
                 "HTTP/1.1 {status}\r\nContent-Type: text/html\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
                 body.len()

@@ -1,7 +1,5 @@
 //! Editor files become exactly the prompts that ComfyUI's own editor makes of them.
 
-#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
 use comfyui_orchestrator::workflow::{
     ObjectInfo, Prompt, WorkflowDocument, diff, read, to_editor, to_prompt,
 };

@@ -458,7 +458,6 @@ impl World {
 
     fn take_in(&mut self, body: &RunEventBody) {
         match body {
-            RunEventBody::RunCreated { .. } => {}
             RunEventBody::RunStateChanged { state } => {
                 self.run_state = *state;
                 if state.is_ended() {
@@ -545,16 +544,16 @@ impl World {
                 seen.live = None;
                 seen.state = ItemState::Done;
                 seen.outputs = outputs.clone();
-                seen.notices = notices.clone();
+                seen.notices.clone_from(notices);
             }
             RunEventBody::ItemFailed { item_id, failure } => {
                 let seen = self.seen.get_mut(item_id).unwrap();
                 assert!(!seen.state.is_ended(), "ended twice: {seen:?}");
                 assert_eq!(seen.live, None);
                 seen.state = ItemState::Failed;
-                seen.reason = failure.message.clone();
+                seen.reason.clone_from(&failure.message);
             }
-            RunEventBody::FilesWritten { .. } => {}
+            RunEventBody::RunCreated { .. } | RunEventBody::FilesWritten { .. } => {}
         }
     }
 

@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 /// Longest a test waits for something to happen. Generous: test machines are slow and shared.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// The demo's scene with small pictures, so that a run takes seconds.
 fn small_harbour() -> Project {

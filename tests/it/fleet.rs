@@ -1,7 +1,5 @@
 //! Backends under watch: states, capabilities, authentication, changes while running.
 
-#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
 use crate::scripted_server::{Answer, PATIENCE, ScriptedServer, ServerSocket};
 use comfyui_orchestrator::comfy::SocketEvent;
 use comfyui_orchestrator::fleet::{

@@ -437,7 +437,7 @@ fn outputs_are_written_once_and_never_over_anything() {
         assert_eq!(again.unwrap(), written);
     }
     let path = workplace.folders.output.join(&written[0]);
-    assert_eq!(workplace.output_files(), [path.clone()]);
+    assert_eq!(workplace.output_files(), std::slice::from_ref(&path));
 
     // Our provenance is in it, and the pixels are the stored ones.
     let bytes = fs::read(&path).unwrap();

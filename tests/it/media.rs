@@ -259,7 +259,7 @@ fn lengths_of_sounds_and_videos_come_from_their_headers() {
 
     let mut flac = b"fLaC\0\0\0\x22".to_vec();
     flac.extend([0; 10]);
-    flac.extend(((44_100_u64 << 44) | 88_200).to_be_bytes());
+    flac.extend(((44_100_u64 << 44) + 88_200).to_be_bytes());
     assert_eq!(duration(&flac), Some(2.0));
 
     let mut webm =

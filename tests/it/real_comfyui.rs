@@ -1,7 +1,5 @@
 //! Against real ComfyUI servers: `COMFYUI_URLS=http://127.0.0.1:8188,… cargo test real_comfyui`. Skipped without it.
 
-#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
 use crate::scripted_server::client_of;
 use comfyui_orchestrator::comfy::events::{self, EventReceiver, LinkEvent, SocketOptions};
 use comfyui_orchestrator::comfy::watch::{PromptState, reconcile};

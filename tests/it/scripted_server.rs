@@ -1,7 +1,5 @@
 //! A real HTTP and WebSocket server that says what a test tells it to.
 
-#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::ws::{Message, WebSocket};

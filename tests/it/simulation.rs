@@ -710,9 +710,8 @@ impl Life {
                 self.world.submitted.is_empty(),
             ) {
                 (false, true) => self.local(),
-                (true, false) => self.backend_acts(),
                 (false, false) if self.random.bool() => self.local(),
-                (false, false) => self.backend_acts(),
+                (_, false) => self.backend_acts(),
                 (true, true) => {
                     if let Some(at_ms) = self.world.wakes.pop_first() {
                         self.world.now_ms = self.world.now_ms.max(at_ms);

@@ -1,13 +1,12 @@
 //! Workflow files: read, inspect, patch, check against a backend.
 
-#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
 use comfyui_orchestrator::workflow::{
     Broken, Control, ConvertError, NodeAddress, ObjectInfo, ParameterAddress, PatchError, Prompt,
     Reason, Role, UiWorkflow, ValueType, WorkflowDocument, WorkflowError, diff, inspect, patch,
     preflight, read, resolve, respell, to_prompt,
 };
 use serde_json::{Value, json};
+use std::fmt::Write as _;
 
 fn text_to_image() -> Value {
     json!({
@@ -481,7 +480,7 @@ fn a_million_nodes_are_read_and_converted_in_one_pass() {
         if id > 0 {
             file.push(',');
         }
-        file.push_str(&format!(r#"{{"id":{id},"type":"Note"}}"#));
+        write!(file, r#"{{"id":{id},"type":"Note"}}"#).unwrap();
     }
     let too_many = format!(r#"{file},{{"id":-1,"type":"Note"}}]}}"#);
     assert_eq!(

@@ -1,4 +1,4 @@
-//! The camera over the canvas: bevy_pancam moves it, the actions of the view animate it.
+//! The camera over the canvas: `bevy_pancam` moves it, the actions of the view animate it.
 //!
 //! The camera covers the whole window; the canvas is seen in the part of it that the panels leave free.
 

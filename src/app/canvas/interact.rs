@@ -71,6 +71,10 @@ pub struct LastPress {
 
 /// Modifier keys that mean something here.
 #[derive(Clone, Copy, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "keys are held or not, each by itself"
+)]
 struct Modifiers {
     add: bool,
     toggle: bool,

@@ -134,7 +134,10 @@ pub fn port_shape(data_type: DataType) -> Shape {
 /// Lays a node out.
 #[must_use]
 pub fn layout(input: &LayoutInput<'_>) -> NodeLayout {
-    // Widths come from files; NaN becomes the narrowest.
+    #[expect(
+        clippy::manual_clamp,
+        reason = "widths come from files; NaN becomes the narrowest, and `clamp` would keep it"
+    )]
     let width = input.width.max(WIDTH_MIN).min(WIDTH_MAX);
     let mut out = NodeLayout::default();
     let mut top = HEADER + PROGRESS;

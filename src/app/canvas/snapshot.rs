@@ -26,9 +26,9 @@ use std::time::{Duration, Instant};
 /// Longest side of a snapshot in pixels.
 pub const SIDE_MAX: u32 = 8192;
 /// How long a GPU may take to present itself.
-const ADAPTER_TIMEOUT: Duration = Duration::from_secs(60);
+const ADAPTER_TIMEOUT: Duration = Duration::from_mins(1);
 /// How long the whole picture may take; software renderers are slow.
-const RENDER_TIMEOUT: Duration = Duration::from_secs(120);
+const RENDER_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// What is rendered.
 #[derive(Clone, Debug)]
@@ -198,7 +198,7 @@ pub fn render(snapshot: Snapshot) -> Result<image::RgbaImage, SnapshotError> {
         if let Some(image) = image {
             return image
                 .try_into_dynamic()
-                .map(|image| image.into_rgba8())
+                .map(image::DynamicImage::into_rgba8)
                 .map_err(|error| SnapshotError::ReadBack(error.to_string()));
         }
     }

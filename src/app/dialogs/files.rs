@@ -86,14 +86,21 @@ impl FileAsker {
                 .default_file_name(&file_name(name, ".orchestrator.json")),
             FilePurpose::ImportWorkflow => dialog
                 .title("Import a ComfyUI workflow")
-                .add_file_filter("Workflows", by_name(|name| name.ends_with(".json")))
+                .add_file_filter(
+                    "Workflows",
+                    by_name(|name| {
+                        Path::new(name)
+                            .extension()
+                            .is_some_and(|extension| extension == "json")
+                    }),
+                )
                 .default_file_filter("Workflows"),
             FilePurpose::InputFile(_) => dialog.title("Choose a file"),
         };
         match purpose {
             FilePurpose::SaveAs | FilePurpose::Export => dialog.save_file(),
             FilePurpose::OpenProject | FilePurpose::ImportWorkflow | FilePurpose::InputFile(_) => {
-                dialog.pick_file()
+                dialog.pick_file();
             }
         }
         self.open = Some((dialog, purpose));

@@ -15,7 +15,7 @@ pub fn show(ctx: &Context, panel: &mut PanelContext<'_>) {
     if panel.dialogs.preferences {
         let mut settings = panel.settings.clone();
         let closed = modal(ctx, panel, "preferences", 520.0, |ui| {
-            let done = title(ui, panel, icons::GEAR_SIX, "Preferences");
+            title(ui, panel, icons::GEAR_SIX, "Preferences");
             appearance(ui, panel, &mut settings);
             caption(ui, panel.theme, "Canvas navigation");
             for navigation in Navigation::ALL {
@@ -34,16 +34,14 @@ pub fn show(ctx: &Context, panel: &mut PanelContext<'_>) {
             ScrollArea::vertical()
                 .max_height(220.0)
                 .show(ui, |ui| rebind(ui, panel, &mut settings));
-            done
         });
         *panel.settings = settings;
         panel.dialogs.preferences = !closed;
     }
     if panel.dialogs.shortcuts {
         let closed = modal(ctx, panel, "shortcuts", 720.0, |ui| {
-            let done = title(ui, panel, icons::KEYBOARD, "Keyboard shortcuts");
+            title(ui, panel, icons::KEYBOARD, "Keyboard shortcuts");
             shortcuts(ui, panel);
-            done
         });
         panel.dialogs.shortcuts = !closed;
     }

@@ -40,7 +40,7 @@ pub fn show(ctx: &Context, panel: &mut PanelContext<'_>) {
         (Prompt::Recovered(project), Some(Answer::Yes)) => panel.dialogs.recover = Some(project),
         (Prompt::Recovered(_), Some(Answer::No)) => panel.dialogs.discard_recovered = true,
         (Prompt::Overwrite { place, .. }, Some(Answer::Yes)) => {
-            panel.dialogs.overwrite = Some(place)
+            panel.dialogs.overwrite = Some(place);
         }
         (Prompt::Unsaved(_) | Prompt::Recovered(_) | Prompt::Overwrite { .. }, Some(_)) => {}
     }

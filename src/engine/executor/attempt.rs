@@ -38,7 +38,7 @@ pub(super) const SIGNAL_CAPACITY: usize = 256;
 #[derive(Debug)]
 pub(super) enum Signal {
     /// An event of its prompt.
-    Event(SocketEvent),
+    Event(Box<SocketEvent>),
     /// The socket came or went: ask what became of the prompt.
     Look,
 }
@@ -272,16 +272,16 @@ impl Worker {
                 Some(signal) = signals.recv() => match signal {
                     Signal::Look => next_look = Instant::now(),
                     Signal::Event(event) => {
-                        if matches!(event, SocketEvent::Finished { .. }) {
+                        if matches!(*event, SocketEvent::Finished { .. }) {
                             next_look = Instant::now();
                         }
-                        self.show(&mut tracker, event).await;
+                        self.show(&mut tracker, *event).await;
                     }
                 },
                 () = tokio::time::sleep_until(next_look.into()) => {
                     match watch::reconcile(client, &self.prompt_id).await {
                         Ok(PromptState::Finished(entry)) => return Ok(*entry),
-                        Ok(PromptState::Unknown) => return Err(self.vanished(called_off_at)),
+                        Ok(PromptState::Unknown) => return Err(vanished(called_off_at)),
                         Ok(PromptState::Running) => {
                             out_of_reach_since = None;
                             self.mark_started().await;
@@ -301,18 +301,6 @@ impl Worker {
                     next_look = Instant::now() + if is_watchful { SILENT_PERIOD } else { WATCHDOG_PERIOD };
                 }
             }
-        }
-    }
-
-    /// What it means that the server does not know the prompt.
-    fn vanished(&self, called_off_at: Option<Instant>) -> Failure {
-        if called_off_at.is_some() {
-            interrupted()
-        } else {
-            Failure::new(
-                FailureClass::Lost,
-                "the server does not know the prompt any more; it was restarted, or somebody cleared its queue",
-            )
         }
     }
 
@@ -356,6 +344,18 @@ impl Worker {
         };
         // Only true now: when the engine lags, the next one makes up for it.
         self.shared.live.try_send(live).ok();
+    }
+}
+
+/// What it means that the server does not know the prompt.
+fn vanished(called_off_at: Option<Instant>) -> Failure {
+    if called_off_at.is_some() {
+        interrupted()
+    } else {
+        Failure::new(
+            FailureClass::Lost,
+            "the server does not know the prompt any more; it was restarted, or somebody cleared its queue",
+        )
     }
 }
 

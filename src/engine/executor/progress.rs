@@ -68,7 +68,7 @@ impl ProgressTracker {
                             self.done.insert(node.node_id.clone(), 1.0);
                         }
                         NodeProgressState::Running => {
-                            self.step(&node.node_id, node.value, node.max)
+                            self.step(&node.node_id, node.value, node.max);
                         }
                         NodeProgressState::Pending
                         | NodeProgressState::Error

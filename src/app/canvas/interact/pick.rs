@@ -127,6 +127,7 @@ impl Picker<'_, '_> {
     /// The port to which the loose end of a wire snaps: the nearest one in reach, or else, over the body of a node, its
     /// first port that takes the wire. A port that is hit exactly is given back even when it does not fit, so that the
     /// person learns why.
+    #[must_use]
     pub fn wire_target(
         &self,
         wire: &Wire,

@@ -253,7 +253,7 @@ fn parameter_field(
     let mut own = Editor::default();
     let response = ui
         .add_enabled_ui(enabled, |ui| {
-            fields::value(ui, panel, id, &control, &mut value, &mut own)
+            fields::value(ui, panel, id, &control, &mut value, &mut own);
         })
         .response;
     if let Some(tooltip) = field.and_then(|field| field.tooltip.as_deref()) {
