@@ -1,3 +1,0 @@
-//! Benches behind the budgets of DESIGN.
-
-fn main() {}
