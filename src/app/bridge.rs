@@ -8,6 +8,7 @@
 use super::actions::Action;
 use super::document::Document;
 use super::files::run_folders;
+use super::catalog::Catalog;
 use super::toasts::{Severity, Toasts};
 use super::wake::Waker;
 use crate::engine::fold::RunView;
@@ -252,6 +253,7 @@ pub struct BridgeWorld<'w> {
     live: ResMut<'w, Live>,
     log: ResMut<'w, EventLog>,
     toasts: ResMut<'w, Toasts>,
+    catalog: ResMut<'w, Catalog>,
     run_events: MessageWriter<'w, RunEventMessage>,
     previews: MessageWriter<'w, PreviewMessage>,
 }
@@ -281,6 +283,13 @@ pub fn drain(bridge: Option<Res<Bridge>>, mut world: BridgeWorld, waker: Option<
                 latest_previews.insert(preview.node_id, preview);
             }
             EngineEvent::Backend(status) => world.take_status(status),
+            // Fields get their limits and choices from whichever server spoke last: they hardly differ in them, and each
+            // item is checked against its own server before it runs.
+            EngineEvent::Capabilities(backend_id) => {
+                if let Some(object_info) = bridge.engine.object_info(backend_id) {
+                    world.catalog.set_object_info(object_info);
+                }
+            }
             EngineEvent::BackendRemoved(backend_id) => {
                 world.backends.cards.remove(&backend_id);
             }

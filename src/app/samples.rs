@@ -14,4 +14,17 @@ pub struct Sample {
 }
 
 /// All samples, simplest first.
-pub const SAMPLES: &[Sample] = &[];
+pub const SAMPLES: &[Sample] = &[
+    Sample {
+        id: "harbour-at-dusk",
+        title: "Harbour at dusk",
+        about: "Seeds and weather, a condition, two finishes, a contact sheet. Runs on the built-in server.",
+        portable: include_str!("../../scenes/harbour-at-dusk.orchestrator.json"),
+    },
+    Sample {
+        id: "text-to-image-upscaled",
+        title: "Text to image, upscaled",
+        about: "For real ComfyUI: name your checkpoint on the first node, then run.",
+        portable: include_str!("../../scenes/text-to-image-upscaled.orchestrator.json"),
+    },
+];

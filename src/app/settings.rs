@@ -47,7 +47,7 @@ impl Default for Settings {
             keys: KeyOverrides::default(),
             recent: Vec::new(),
             layout: None,
-            window_px: [1440.0, 900.0],
+            window_px: [1600.0, 960.0],
             last_folder: None,
             file: None,
         }

@@ -398,13 +398,15 @@ impl Executor {
 
     /// Brings a new subscriber up to date: backends, then the log of every run in hand.
     async fn welcome(&mut self, subscriber: mpsc::Sender<EngineEvent>) {
-        for status in self.statuses.values() {
-            if subscriber
-                .send(EngineEvent::Backend(status.clone()))
-                .await
-                .is_err()
-            {
-                return;
+        for (backend_id, status) in &self.statuses {
+            let mut news = vec![EngineEvent::Backend(status.clone())];
+            if self.shared.fleet.object_info(*backend_id).is_some() {
+                news.push(EngineEvent::Capabilities(*backend_id));
+            }
+            for event in news {
+                if subscriber.send(event).await.is_err() {
+                    return;
+                }
             }
         }
         let mut run_ids: Vec<RunId> = self.runs.keys().copied().collect();
@@ -588,6 +590,7 @@ impl Executor {
             }
             FleetEvent::Capabilities { backend_id, .. } => {
                 self.lacks.retain(|(backend, _), _| *backend != backend_id);
+                self.tell(&EngineEvent::Capabilities(backend_id)).await;
                 backend_id
             }
         };

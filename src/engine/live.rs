@@ -18,6 +18,8 @@ pub enum EngineEvent {
     Preview(Preview),
     /// A backend's state. May be coalesced.
     Backend(BackendStatus),
+    /// A backend said which node classes it has; [`super::EngineHandle::object_info`] gives them.
+    Capabilities(BackendId),
     /// A backend was removed.
     BackendRemoved(BackendId),
     /// A run was refused before it began; nothing was stored.
