@@ -207,7 +207,7 @@ pub enum Action {
     CommandPalette,
     /// Show all shortcuts.
     Shortcuts,
-    /// Theme, size, navigation, shortcuts.
+    /// Theme, size, shortcuts.
     Preferences,
     /// Version and licences.
     About,

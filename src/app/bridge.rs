@@ -6,9 +6,9 @@
 //! wins), run events are never dropped.
 
 use super::actions::Action;
+use super::catalog::Catalog;
 use super::document::Document;
 use super::files::run_folders;
-use super::catalog::Catalog;
 use super::toasts::{Severity, Toasts};
 use super::wake::Waker;
 use crate::engine::fold::RunView;

@@ -2,6 +2,7 @@
 
 pub mod about;
 pub mod backend;
+pub mod context_menu;
 pub mod files;
 pub mod palette;
 pub mod preferences;
@@ -28,11 +29,13 @@ pub struct Dialogs {
     pub files: files::FileAsker,
     /// A search with a list.
     pub finder: Option<palette::Finder>,
+    /// The menu of what is under the pointer.
+    pub context_menu: Option<context_menu::ContextMenu>,
     /// A server's settings.
     pub backend: Option<backend::BackendForm>,
     /// The list of shortcuts.
     pub shortcuts: bool,
-    /// Theme, size, navigation.
+    /// Theme, size, shortcuts.
     pub preferences: bool,
     /// Version and licences.
     pub about: bool,
@@ -114,6 +117,18 @@ pub fn open_dialogs(
             Action::AddNodeSearch { pos_world, connect } => {
                 dialogs.finder = Some(palette::Finder::nodes(*pos_world, *connect));
             }
+            Action::OpenContextMenu {
+                target,
+                pos_px,
+                pos_world,
+            } => {
+                dialogs.context_menu = Some(context_menu::ContextMenu {
+                    target: *target,
+                    pos_px: *pos_px,
+                    pos_world: *pos_world,
+                    is_fresh: true,
+                });
+            }
             Action::CommandPalette => dialogs.finder = Some(palette::Finder::commands()),
             Action::Shortcuts => dialogs.shortcuts = true,
             Action::Preferences => dialogs.preferences = true,
@@ -134,6 +149,7 @@ pub fn open_dialogs(
 pub fn show(ctx: &Context, panel: &mut PanelContext<'_>) {
     files::show(ctx, panel);
     palette::show(ctx, panel);
+    context_menu::show(ctx, panel);
     backend::show(ctx, panel);
     preferences::show(ctx, panel);
     about::show(ctx, panel);

@@ -3,7 +3,6 @@
 use super::actions::{Action, Gesture};
 use super::apply::free_workflow_name;
 use super::catalog::{WorkflowFacts, look_through, node_for_workflow};
-use super::dialogs::files::FilePurpose;
 use super::dialogs::{Dialogs, Prompt};
 use super::document::{Document, SavedAs, Selection};
 use super::samples::SAMPLES;
@@ -20,6 +19,21 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+/// What a file is chosen for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FilePurpose {
+    /// To open a project.
+    OpenProject,
+    /// To save the project somewhere.
+    SaveAs,
+    /// To write the portable form.
+    Export,
+    /// To add a workflow.
+    ImportWorkflow,
+    /// To name the file of an Input node.
+    InputFile(NodeId),
+}
 
 /// Unsaved work is written beside the project this often, while there is any.
 const AUTOSAVE_EVERY: Duration = Duration::from_secs(30);
@@ -507,7 +521,7 @@ pub fn run_folders(document: &Document) -> Option<crate::engine::RunFolders> {
             .join(document.project().id.to_string()),
     };
     Some(crate::engine::RunFolders {
-        output: base.join("output"),
+        output: base.join("outputs"),
         inputs: base.join("inputs"),
     })
 }

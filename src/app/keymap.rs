@@ -127,6 +127,7 @@ impl Keymap {
                 input.events.retain(|event| {
                     let egui::Event::Key {
                         key,
+                        physical_key,
                         modifiers,
                         pressed: true,
                         repeat,
@@ -135,8 +136,11 @@ impl Keymap {
                     else {
                         return true;
                     };
-                    let wanted = *key == shortcut.logical_key
-                        && same_modifiers(*modifiers, shortcut.modifiers, *key);
+                    // With Shift a digit arrives as the sign above it, which differs by layout.
+                    let is_key = *key == shortcut.logical_key
+                        || (shortcut.modifiers.shift
+                            && *physical_key == Some(shortcut.logical_key));
+                    let wanted = is_key && same_modifiers(*modifiers, shortcut.modifiers, *key);
                     if wanted {
                         hit |= !repeat || repeatable(&spec.action);
                     }

@@ -22,8 +22,6 @@ pub struct Settings {
     pub theme: ThemeMode,
     /// Zoom of the whole window, 0.5 to 3.
     pub ui_scale: f32,
-    /// How the canvas is moved.
-    pub navigation: Navigation,
     /// Shortcuts that differ from the defaults.
     pub keys: KeyOverrides,
     /// Projects opened or saved lately, newest first.
@@ -43,53 +41,12 @@ impl Default for Settings {
         Self {
             theme: ThemeMode::default(),
             ui_scale: 1.0,
-            navigation: Navigation::default(),
             keys: KeyOverrides::default(),
             recent: Vec::new(),
             layout: None,
             window_px: [1600.0, 960.0],
             last_folder: None,
             file: None,
-        }
-    }
-}
-
-/// How the canvas is moved with the mouse.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Navigation {
-    /// Wheel zooms, left drag on empty selects, middle or right drag or Space moves.
-    #[default]
-    Standard,
-    /// As in ComfyUI: left drag on empty moves, Ctrl and left drag selects.
-    ComfyUi,
-    /// As in design tools: wheel moves, Ctrl and wheel zooms.
-    DesignTool,
-}
-
-impl Navigation {
-    /// All, in the order of the preferences.
-    pub const ALL: [Self; 3] = [Self::Standard, Self::ComfyUi, Self::DesignTool];
-
-    /// The name a person reads.
-    #[must_use]
-    pub fn title(self) -> &'static str {
-        match self {
-            Self::Standard => "Standard",
-            Self::ComfyUi => "ComfyUI",
-            Self::DesignTool => "Design tool",
-        }
-    }
-
-    /// What it means.
-    #[must_use]
-    pub fn explanation(self) -> &'static str {
-        match self {
-            Self::Standard => {
-                "Wheel zooms. Drag on empty selects. Middle or right drag, or Space, moves."
-            }
-            Self::ComfyUi => "Wheel zooms. Drag on empty moves. Ctrl and drag selects.",
-            Self::DesignTool => "Wheel moves. Ctrl and wheel zooms. Drag on empty selects.",
         }
     }
 }

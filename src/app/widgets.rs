@@ -312,3 +312,22 @@ pub fn duration_text(milliseconds: u64) -> String {
         )
     }
 }
+
+/// A row of a menu; says whether it was clicked.
+pub fn menu_row(
+    ui: &mut Ui,
+    theme: &Theme,
+    icon: &str,
+    title: &str,
+    shortcut: &str,
+    enabled: bool,
+) -> bool {
+    let icon = if icon.is_empty() { "\u{2003}" } else { icon };
+    let button = Button::new((
+        RichText::new(icon).size(15.0).color(theme.dim),
+        RichText::new(title),
+    ))
+    .shortcut_text(RichText::new(shortcut).size(TEXT_SMALL).color(theme.dim))
+    .min_size(Vec2::new(ui.available_width(), 26.0));
+    ui.add_enabled(enabled, button).clicked()
+}

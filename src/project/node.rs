@@ -130,6 +130,19 @@ impl NodeKindName {
             Self::Merge => "Merge",
         }
     }
+
+    /// One sentence on what the kind does.
+    #[must_use]
+    pub fn about(self) -> &'static str {
+        match self {
+            Self::Workflow => "Runs a ComfyUI workflow on a machine",
+            Self::Input => "Brings a text, number or file into the graph",
+            Self::Output => "Writes what arrives to the output folder",
+            Self::Condition => "Sends each item to one of two sides by an expression",
+            Self::FanOut => "Turns one item into many: seeds, a list, a range, a grid",
+            Self::Merge => "Gathers many items into one list or contact sheet",
+        }
+    }
 }
 
 /// Where a value enters or leaves a node.

@@ -1,28 +1,14 @@
 //! Choosing files and folders.
 
 use crate::app::actions::{Action, Gesture};
+use crate::app::files::FilePurpose;
 use crate::app::icons;
 use crate::app::settings::Settings;
 use crate::app::shell::PanelContext;
-use crate::project::{InputValue, NodeId, NodeKind};
+use crate::project::{InputValue, NodeKind};
 use bevy_egui::egui::{Context, Id, Vec2};
 use egui_file_dialog::{DialogState, FileDialog, Filter};
 use std::path::{Path, PathBuf};
-
-/// What a file is chosen for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FilePurpose {
-    /// To open a project.
-    OpenProject,
-    /// To save the project somewhere.
-    SaveAs,
-    /// To write the portable form.
-    Export,
-    /// To add a workflow.
-    ImportWorkflow,
-    /// To name the file of an Input node.
-    InputFile(NodeId),
-}
 
 /// The file dialog, if it is open.
 #[derive(Default)]

@@ -5,7 +5,6 @@ use crate::app::actions::{ACTIONS, Action, NewNode};
 use crate::app::apply::new_node;
 use crate::app::catalog::WorkflowFacts;
 use crate::app::icons;
-use crate::app::panels::library::about;
 use crate::app::search::fuzzy_score;
 use crate::app::shell::PanelContext;
 use crate::app::theme::TEXT_SMALL;
@@ -292,7 +291,7 @@ fn addable(
         let inputs: Vec<DataType> = node.inputs.iter().map(|port| port.data_type).collect();
         let outputs: Vec<DataType> = node.outputs.iter().map(|port| port.data_type).collect();
         let score = fuzzy_score(query, kind.title())
-            .or_else(|| fuzzy_score(query, about(kind)).map(|score| score - 30));
+            .or_else(|| fuzzy_score(query, kind.about()).map(|score| score - 30));
         if let Some(score) = score
             && fits(&inputs, &outputs)
         {
@@ -300,7 +299,7 @@ fn addable(
                 icon: icons::of_kind(kind),
                 color: panel.theme.kind_color(kind),
                 title: kind.title().to_owned(),
-                note: about(kind).to_owned(),
+                note: kind.about().to_owned(),
                 action: Action::AddNode {
                     node: NewNode::Kind(kind),
                     pos_world,

@@ -1,10 +1,9 @@
-//! Theme, size, navigation, shortcuts; and the list of shortcuts.
+//! Theme, size, shortcuts; and the list of shortcuts.
 
 use super::modal;
 use crate::app::actions::{ACTIONS, ActionSpec, Category};
 use crate::app::icons;
 use crate::app::keymap::{Keymap, parse_shortcut, shortcut_text};
-use crate::app::settings::Navigation;
 use crate::app::shell::PanelContext;
 use crate::app::theme::{GRID, TEXT_SMALL, ThemeMode, UI_SCALE_RANGE};
 use crate::app::widgets::{at_right, caption, hint, icon_button, row, strong};
@@ -17,14 +16,6 @@ pub fn show(ctx: &Context, panel: &mut PanelContext<'_>) {
         let closed = modal(ctx, panel, "preferences", 520.0, |ui| {
             title(ui, panel, icons::GEAR_SIX, "Preferences");
             appearance(ui, panel, &mut settings);
-            caption(ui, panel.theme, "Canvas navigation");
-            for navigation in Navigation::ALL {
-                ui.radio_value(&mut settings.navigation, navigation, navigation.title());
-                ui.indent(navigation.title(), |ui| {
-                    hint(ui, panel.theme, navigation.explanation())
-                });
-            }
-            ui.add_space(2.0 * GRID);
             caption(ui, panel.theme, "Shortcuts");
             hint(
                 ui,

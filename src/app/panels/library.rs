@@ -109,7 +109,7 @@ fn kinds(ui: &mut Ui, panel: &mut PanelContext<'_>) {
     let search = panel.state.library_search.clone();
     for kind in NodeKindName::ALL {
         if kind == NodeKindName::Workflow
-            || !matches_words(&search, &format!("{} {}", kind.title(), about(kind)))
+            || !matches_words(&search, &format!("{} {}", kind.title(), kind.about()))
         {
             continue;
         }
@@ -120,7 +120,7 @@ fn kinds(ui: &mut Ui, panel: &mut PanelContext<'_>) {
             theme.kind_color(kind),
             kind.title(),
             "",
-            about(kind),
+            kind.about(),
             NewNode::Kind(kind),
         );
     }
@@ -158,17 +158,4 @@ fn library_row(
         });
     }
     response.on_hover_text(tip);
-}
-
-/// One sentence on what a kind does.
-#[must_use]
-pub fn about(kind: NodeKindName) -> &'static str {
-    match kind {
-        NodeKindName::Workflow => "Runs a ComfyUI workflow on a machine",
-        NodeKindName::Input => "Brings a text, number or file into the graph",
-        NodeKindName::Output => "Writes what arrives to the output folder",
-        NodeKindName::Condition => "Sends each item to one of two sides by an expression",
-        NodeKindName::FanOut => "Turns one item into many: seeds, a list, a range, a grid",
-        NodeKindName::Merge => "Gathers many items into one list or contact sheet",
-    }
 }

@@ -4,8 +4,8 @@ use crate::app::actions::{ACTIONS, Action, Category};
 use crate::app::icons;
 use crate::app::shell::PanelContext;
 use crate::app::summary;
-use crate::app::theme::{GRID, TEXT_SMALL};
-use crate::app::widgets::{at_right, primary_button, strong};
+use crate::app::theme::GRID;
+use crate::app::widgets::{at_right, menu_row, primary_button, strong};
 use bevy_egui::egui::{self, Button, Frame, Margin, RichText, Stroke, Ui, Vec2};
 
 /// Draws the bar.
@@ -59,7 +59,7 @@ fn menu(ui: &mut Ui, panel: &mut PanelContext<'_>, category: Category) {
         };
         if menu_row(
             ui,
-            panel,
+            panel.theme,
             spec.icon,
             &title,
             &panel.keymap.shown(spec.id),
@@ -72,25 +72,6 @@ fn menu(ui: &mut Ui, panel: &mut PanelContext<'_>, category: Category) {
             recent_menu(ui, panel);
         }
     }
-}
-
-fn menu_row(
-    ui: &mut Ui,
-    panel: &PanelContext<'_>,
-    icon: &str,
-    title: &str,
-    shortcut: &str,
-    enabled: bool,
-) -> bool {
-    let theme = panel.theme;
-    let icon = if icon.is_empty() { "\u{2003}" } else { icon };
-    let button = Button::new((
-        RichText::new(icon).size(15.0).color(theme.dim),
-        RichText::new(title),
-    ))
-    .shortcut_text(RichText::new(shortcut).size(TEXT_SMALL).color(theme.dim))
-    .min_size(Vec2::new(ui.available_width(), 26.0));
-    ui.add_enabled(enabled, button).clicked()
 }
 
 fn with_step(word: &str, title: Option<&str>) -> String {

@@ -4,15 +4,15 @@ use super::affinity_words;
 use super::fields::{self, Editor};
 use crate::app::actions::Action;
 use crate::app::catalog::{WorkflowFacts, control_for, data_type_of, field_of};
-use crate::app::dialogs::files::FilePurpose;
+use crate::app::files::FilePurpose;
 use crate::app::icons;
 use crate::app::shell::PanelContext;
 use crate::app::theme::{GRID, TEXT_SMALL};
 use crate::app::widgets::{at_right, caption, field_label, hint, icon_button, row, strong};
 use crate::project::{
-    Affinity, Axis, CachePolicy, DataType, ExposedParameter, Fallback, FanOutSource, InputValue,
-    Literal, MergeFailurePolicy, MergeMode, MergeScope, Node, NodeKind, Port, PortBinding, PortId,
-    PortNeed, SeedOrder, WorkflowNode,
+    Affinity, Axis, DataType, ExposedParameter, Fallback, FanOutSource, InputValue, Literal,
+    MergeFailurePolicy, MergeMode, MergeScope, Node, NodeKind, Port, PortBinding, PortId, PortNeed,
+    SeedOrder, WorkflowNode,
 };
 use crate::workflow::Control;
 use bevy_egui::egui::{self, Id, Margin, RichText, TextEdit, Ui};
@@ -177,16 +177,6 @@ fn workflow(
         );
         editor.track(&response);
     });
-    let mut use_cache = settings.cache == CachePolicy::Use;
-    let response = ui.checkbox(&mut use_cache, "Use earlier results of equal items");
-    if response.changed() {
-        settings.cache = if use_cache {
-            CachePolicy::Use
-        } else {
-            CachePolicy::Never
-        };
-        editor.step(response.id);
-    }
 }
 
 fn linked_port(node: &Node, parameter: &ExposedParameter) -> Option<PortId> {

@@ -1,0 +1,117 @@
+//! The menu of what is under the pointer: a right click on a node, a link or the background.
+
+use crate::app::actions::{ACTIONS, Action, CanvasTarget, Select};
+use crate::app::icons;
+use crate::app::shell::PanelContext;
+use crate::app::widgets::menu_row;
+use bevy_egui::egui::{Area, Context, Frame, Id, Key, Order, Pos2, Ui};
+
+/// An open menu.
+#[derive(Clone, Copy, Debug)]
+pub struct ContextMenu {
+    /// What it is about.
+    pub target: CanvasTarget,
+    /// Where it opens, logical pixels of the window.
+    pub pos_px: [f32; 2],
+    /// The same place in canvas units.
+    pub pos_world: [f32; 2],
+    /// Whether the click that opened it is still going on.
+    pub is_fresh: bool,
+}
+
+/// Actions for selected nodes and links, by id; empty lines are separators.
+const FOR_SELECTION: &[&str] = &[
+    "edit.cut",
+    "edit.copy",
+    "edit.duplicate",
+    "",
+    "view.selection",
+    "",
+    "edit.delete",
+];
+/// Actions for the background.
+const FOR_BACKGROUND: &[&str] = &[
+    "edit.select_all",
+    "view.fit",
+    "view.reset",
+    "",
+    "edit.undo",
+    "edit.redo",
+    "",
+    "file.import_workflow",
+];
+
+/// Draws the menu, if it is open.
+pub fn show(ctx: &Context, panel: &mut PanelContext<'_>) {
+    let Some(mut menu) = panel.dialogs.context_menu else {
+        return;
+    };
+    let mut chosen = None;
+    let area = Area::new(Id::new("canvas-menu"))
+        .order(Order::Foreground)
+        .fixed_pos(Pos2::from(menu.pos_px))
+        .constrain(true)
+        .show(ctx, |ui| {
+            Frame::menu(ui.style()).show(ui, |ui| {
+                ui.set_width(220.0);
+                chosen = rows(ui, panel, &menu);
+            });
+        });
+    let is_elsewhere =
+        ctx.input(|input| input.pointer.any_pressed()) && !area.response.contains_pointer();
+    let is_left =
+        ctx.input(|input| input.key_pressed(Key::Escape)) || (is_elsewhere && !menu.is_fresh);
+    menu.is_fresh = false;
+    panel.dialogs.context_menu = (chosen.is_none() && !is_left).then_some(menu);
+    if let Some(action) = chosen {
+        panel.act(action);
+    }
+}
+
+fn rows(ui: &mut Ui, panel: &PanelContext<'_>, menu: &ContextMenu) -> Option<Action> {
+    let mut chosen = None;
+    let ids = match menu.target {
+        CanvasTarget::Empty | CanvasTarget::Port(_) => {
+            let connect = match menu.target {
+                CanvasTarget::Port(port) => Some(port),
+                _ => None,
+            };
+            let title = if connect.is_some() {
+                "Add and connect…"
+            } else {
+                "Add node…"
+            };
+            if menu_row(ui, panel.theme, icons::PLUS, title, "", true) {
+                chosen = Some(Action::AddNodeSearch {
+                    pos_world: Some(menu.pos_world),
+                    connect,
+                });
+            }
+            ui.separator();
+            FOR_BACKGROUND
+        }
+        CanvasTarget::Link(link) if !panel.selection.links.contains(&link) => {
+            if menu_row(ui, panel.theme, "", "Select this link", "", true) {
+                chosen = Some(Action::Select(Select::Only {
+                    nodes: Vec::new(),
+                    links: vec![link],
+                }));
+            }
+            ui.separator();
+            FOR_SELECTION
+        }
+        CanvasTarget::Node(_) | CanvasTarget::Link(_) => FOR_SELECTION,
+    };
+    for id in ids {
+        if id.is_empty() {
+            ui.separator();
+        } else if let Some(spec) = ACTIONS.iter().find(|spec| spec.id == *id) {
+            let is_possible = spec.needs.met(&panel.action_context());
+            let keys = panel.keymap.shown(spec.id);
+            if menu_row(ui, panel.theme, spec.icon, spec.title, &keys, is_possible) {
+                chosen = Some(spec.action.clone());
+            }
+        }
+    }
+    chosen
+}
