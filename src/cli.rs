@@ -82,3 +82,12 @@ pub fn dispatch(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Some(Command::Runs(command)) => runtime.block_on(runs::runs(data_dir, command)),
     }
 }
+
+/// A server's address as people type it: `127.0.0.1:8188` means `http://127.0.0.1:8188`.
+fn parse_address(text: &str) -> Result<url::Url, url::ParseError> {
+    if text.contains("://") {
+        text.parse()
+    } else {
+        format!("http://{text}").parse()
+    }
+}

@@ -10,6 +10,7 @@ pub(super) enum BackendCommand {
     /// Ask a server what it is, what it can do and what it is doing.
     Check {
         /// Its address, for example `http://127.0.0.1:8188`.
+        #[arg(value_parser = super::parse_address)]
         url: Url,
         /// Print JSON.
         #[arg(long)]

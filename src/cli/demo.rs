@@ -105,7 +105,7 @@ fn headless(
             project: project.clone(),
             folders,
         })?;
-        watch::follow(&engine.handle, events, run_id, project, Telling::Person).await
+        watch::follow(&engine.handle, events, run_id, project, Telling::Person, 0).await
     })?;
     println!("\nPictures:");
     for file in &end.files {

@@ -20,7 +20,7 @@ pub(super) struct RunArguments {
     /// The project: its folder, its project.ron, or a portable .orchestrator.json file.
     project: PathBuf,
     /// A ComfyUI server to use, beside the registered ones. May be given several times.
-    #[arg(long = "backend", value_name = "URL")]
+    #[arg(long = "backend", value_name = "URL", value_parser = super::parse_address)]
     backends: Vec<Url>,
     /// A parameter to change for this run. NODE is the node's title, PARAM the parameter's label; an Input node's value is
     /// called `value`. May be given several times.
@@ -70,7 +70,7 @@ pub(super) async fn run(
         project: project.clone(),
         folders,
     })?;
-    let end = watch::follow(&engine.handle, events, run_id, &project, telling).await;
+    let end = watch::follow(&engine.handle, events, run_id, &project, telling, 0).await;
     engine.stop().await;
     let end = end?;
     if telling == Telling::Person {
@@ -95,7 +95,7 @@ fn project_base(path: &Path) -> PathBuf {
 }
 
 /// A server named on the command line: used for this run, not registered.
-fn unregistered(url: Url) -> BackendConfig {
+pub(super) fn unregistered(url: Url) -> BackendConfig {
     let name = match (url.host_str(), url.port()) {
         (Some(host), Some(port)) => format!("{host}:{port}"),
         (Some(host), None) => host.to_owned(),

@@ -1,12 +1,17 @@
-//! `runs list|show`: earlier runs.
+//! `runs list|show|resume`: earlier runs.
 
 use super::data_dir::data_dir;
-use crate::engine::{RunEvent, RunEventBody, RunId, RunState, RunView};
+use super::watch::{self, Telling};
+use crate::engine::{
+    EngineOptions, RegistryUse, ResumePolicy, RunCommand, RunEvent, RunEventBody, RunId, RunState,
+    RunView,
+};
 use crate::store::{RunSummary, Store};
 use anyhow::{Context as _, bail};
 use clap::Subcommand;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use url::Url;
 
 /// Events of one page.
 const PAGE: usize = 4096;
@@ -18,6 +23,17 @@ pub(super) enum RunsCommand {
         /// Print JSON.
         #[arg(long)]
         json: bool,
+    },
+    /// Go on with a run that was cancelled, paused or cut off; finished items stay, attempts at servers are found again.
+    Resume {
+        /// The run's id, or the beginning or end of it; `last` is the newest one.
+        run: String,
+        /// A server to use, beside the registered ones. May be given several times.
+        #[arg(long = "backend", value_name = "URL", value_parser = super::parse_address)]
+        backends: Vec<Url>,
+        /// Give failed items another chance as well.
+        #[arg(long)]
+        retry_failed: bool,
     },
     /// Show what happened in a run.
     Show {
@@ -34,11 +50,78 @@ pub(super) async fn runs(
     asked_dir: Option<PathBuf>,
     command: RunsCommand,
 ) -> anyhow::Result<ExitCode> {
-    let store = Store::open(&crate::engine::database_path(&data_dir(asked_dir)?))?;
+    let data_dir = data_dir(asked_dir)?;
+    let store = Store::open(&crate::engine::database_path(&data_dir))?;
     match command {
+        RunsCommand::Resume {
+            run,
+            backends,
+            retry_failed,
+        } => {
+            let run = find(&store.runs().await?, &run)?;
+            drop(store);
+            resume(data_dir, run, backends, retry_failed).await
+        }
         RunsCommand::List { json } => list(&store, json).await,
         RunsCommand::Show { run, json } => show(&store, &run, json).await,
     }
+}
+
+async fn resume(
+    data_dir: PathBuf,
+    run: RunSummary,
+    backends: Vec<Url>,
+    retry_failed: bool,
+) -> anyhow::Result<ExitCode> {
+    let run_id = run.run_id;
+    match run.state {
+        RunState::Completed => {
+            println!("{} is complete; there is nothing to go on with.", run.name);
+            return Ok(ExitCode::SUCCESS);
+        }
+        RunState::CompletedWithFailures | RunState::Failed if !retry_failed => bail!(
+            "{} has ended with failures; --retry-failed gives its failed items another chance",
+            run.name
+        ),
+        _ => {}
+    }
+    let has_no_backend = backends.is_empty();
+    let engine = crate::engine::start(EngineOptions {
+        data_dir,
+        extra_backends: backends.into_iter().map(super::run::unregistered).collect(),
+        registry: RegistryUse::Registered,
+        resume: ResumePolicy::Leave,
+    })
+    .await?;
+    if has_no_backend && engine.handle.backends().await?.is_empty() {
+        bail!("there is no backend to go on with; name the run's servers with --backend URL");
+    }
+    let project = engine.handle.project_of(run_id).await?;
+    let events = engine.handle.subscribe()?;
+    engine.handle.send(if retry_failed {
+        RunCommand::RetryFailed { run_id }
+    } else {
+        RunCommand::Resume { run_id }
+    })?;
+    let end = watch::follow(
+        &engine.handle,
+        events,
+        run_id,
+        &project,
+        Telling::Person,
+        run.event_count,
+    )
+    .await;
+    engine.stop().await;
+    let end = end?;
+    for file in &end.files {
+        println!("{file}");
+    }
+    Ok(if end.state == RunState::Completed {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 async fn list(store: &Store, json: bool) -> anyhow::Result<ExitCode> {

@@ -1,10 +1,11 @@
 //! A run as it is told on a terminal: progress bars for people, one JSON event per line for programs.
 
 use crate::engine::{EngineEvent, EngineHandle, ItemState, RunEventBody, RunId, RunState, RunView};
-use crate::project::{NodeId, Project};
+use crate::fleet::{BackendState, BackendStatus};
+use crate::project::{BackendId, NodeId, Project};
 use anyhow::bail;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal as _;
 use tokio::sync::mpsc;
 
@@ -28,7 +29,8 @@ pub(super) struct RunEnd {
     pub(super) view: RunView,
 }
 
-/// Follows a run until it ends. Ctrl-C cancels the run and waits for its end.
+/// Follows a run until it ends. What happened before event `from_seq` is known and not told again; 0 for a new run. Ctrl-C
+/// cancels the run and waits for its end.
 ///
 /// # Errors
 /// When the run was refused or the engine cannot go on.
@@ -38,6 +40,7 @@ pub(super) async fn follow(
     run_id: RunId,
     project: &Project,
     telling: Telling,
+    from_seq: u64,
 ) -> anyhow::Result<RunEnd> {
     let mut view = RunView::default();
     let mut files = Vec::new();
@@ -53,6 +56,9 @@ pub(super) async fn follow(
         };
         match event {
             None => bail!("the engine ended before the run did; start again to go on with it"),
+            Some(EngineEvent::Run(event)) if event.run_id == run_id && event.seq < from_seq => {
+                view.apply(&event);
+            }
             Some(EngineEvent::Run(event)) if event.run_id == run_id => {
                 if telling == Telling::Json {
                     println!("{}", serde_json::to_string(&event)?);
@@ -81,6 +87,7 @@ pub(super) async fn follow(
             Some(EngineEvent::Progress(progress)) if progress.run_id == run_id => {
                 teller.activity(progress.node_id, &progress.activity);
             }
+            Some(EngineEvent::Backend(status)) => teller.backend(&status),
             Some(EngineEvent::Trouble(failure)) => {
                 bail!(
                     "the run stopped safely and continues when this is mended: {}",
@@ -98,6 +105,7 @@ struct Teller {
     bars: MultiProgress,
     bar_of: BTreeMap<NodeId, ProgressBar>,
     titles: BTreeMap<NodeId, String>,
+    unreachable: BTreeSet<BackendId>,
     interactive: bool,
 }
 
@@ -119,6 +127,7 @@ impl Teller {
             bars,
             bar_of: BTreeMap::new(),
             titles,
+            unreachable: BTreeSet::new(),
             interactive,
         }
     }
@@ -129,6 +138,19 @@ impl Teller {
             self.bars.println(line).ok();
         } else if self.telling == Telling::Person {
             eprintln!("{line}");
+        }
+    }
+
+    /// Says when a server goes and comes back: without a word a waiting run would look stuck.
+    fn backend(&mut self, status: &BackendStatus) {
+        if status.state == BackendState::Offline {
+            if self.unreachable.insert(status.backend_id) {
+                self.say(&format!("{} is offline: {}", status.name, status.reason));
+            }
+        } else if status.state != BackendState::Connecting
+            && self.unreachable.remove(&status.backend_id)
+        {
+            self.say(&format!("{} is back.", status.name));
         }
     }
 

@@ -6,7 +6,7 @@ use super::id::RunId;
 use super::live::EngineEvent;
 use crate::artifacts::{Artifact, ArtifactStore};
 use crate::fleet::{BackendConfig, Fleet};
-use crate::project::BackendId;
+use crate::project::{BackendId, Project, read_portable_form};
 use crate::store::{RunSummary, Store, StoreError};
 use crate::workflow::ObjectInfo;
 use std::path::PathBuf;
@@ -115,6 +115,18 @@ impl EngineHandle {
         limit: usize,
     ) -> Result<Vec<RunEvent>, StoreError> {
         self.store.events(run_id, from_seq, limit).await
+    }
+
+    /// The project as it was when a run started.
+    ///
+    /// # Errors
+    /// [`StoreError`]; also when there is no such run, or its snapshot cannot be read.
+    pub async fn project_of(&self, run_id: RunId) -> Result<Project, StoreError> {
+        let stored = self.store.run(run_id).await?;
+        read_portable_form(stored.snapshot.as_bytes()).map_err(|error| StoreError::CannotOpen {
+            path: format!("snapshot of run {run_id}").into(),
+            detail: error.to_string(),
+        })
     }
 
     /// The registered backends.

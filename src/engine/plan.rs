@@ -63,7 +63,8 @@ pub(crate) struct PlanNode {
     pub sources: Vec<NodeIndex>,
     /// The nodes it feeds, ascending, without repetition.
     pub dependents: Vec<NodeIndex>,
-    /// For Workflow nodes: the hash of the workflow's text, under which run times are learned.
+    /// For Workflow nodes: the hash of the workflow's text and the node's own parameters, under which run times and what a
+    /// backend cannot run are learned.
     pub workflow_hash: Option<ContentHash>,
 }
 
@@ -160,6 +161,15 @@ impl Plan {
     /// Every problem found: cycles, links that lead nowhere, a Merge whose fan-out is not clear, too many items.
     pub fn compile(project: Arc<Project>) -> Result<Self, Vec<PlanProblem>> {
         compile::compile(project)
+    }
+
+    /// For a Workflow node: the hash under which [`super::machine::BackendFacts::unable`] names what it runs.
+    #[must_use]
+    pub fn workflow_hash(&self, node_id: NodeId) -> Option<ContentHash> {
+        self.nodes
+            .iter()
+            .find(|planned| planned.node.id == node_id)?
+            .workflow_hash
     }
 
     /// The ids of the nodes in an order in which every node comes after the nodes that feed it.

@@ -179,7 +179,9 @@ fn converts(input: &InputSpec, value: &Value) -> bool {
 }
 
 /// Whether a value names a model file.
-fn is_model_name(value: &str) -> bool {
+/// Whether a choice is the name of a model file, by its extension.
+#[must_use]
+pub fn is_model_name(value: &str) -> bool {
     const EXTENSIONS: [&str; 11] = [
         "safetensors",
         "sft",

@@ -6,15 +6,15 @@ use super::progress::ProgressTracker;
 use super::shared::Shared;
 use super::starting::RunContext;
 use crate::comfy::{
-    Client, ComfyError, ExtraData, HistoryEntry, InputErrorKind, Outcome, PreviewMethod,
-    PromptRejection, QueuePosition, RejectionKind, SocketEvent, SubmitRequest,
+    Client, ComfyError, ExtraData, HistoryEntry, InputError, InputErrorKind, Outcome,
+    PreviewMethod, PromptRejection, QueuePosition, RejectionKind, SocketEvent, SubmitRequest,
     watch::{self, PromptState},
 };
 use crate::engine::failure::{Failure, FailureClass};
 use crate::engine::id::AttemptId;
 use crate::engine::live::{EngineEvent, Preview, Progress};
 use crate::engine::machine::{AttemptOutputs, Input, ServerCache, Submission};
-use crate::workflow::Prompt;
+use crate::workflow::{self, Prompt};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -31,6 +31,8 @@ const CALL_OFF_GRACE: Duration = Duration::from_secs(30);
 /// Most of a server's own words that a failure keeps.
 const DETAIL_BYTES: usize = 16 * 1024;
 
+/// Most of an exception's message that a failure keeps.
+const MESSAGE_BYTES: usize = 1024;
 /// Signals an attempt's worker may lag behind.
 pub(super) const SIGNAL_CAPACITY: usize = 256;
 
@@ -146,7 +148,7 @@ impl Worker {
                 } else {
                     FailureClass::NodeError
                 };
-                let message = error.exception_message.trim_end();
+                let message = shorten(error.exception_message.trim_end().to_owned(), MESSAGE_BYTES);
                 let mut failure = Failure::new(
                     class,
                     format!(
@@ -156,7 +158,7 @@ impl Worker {
                     ),
                 );
                 failure.comfy_node = Some(error.node_id.clone());
-                failure.detail = Some(shorten(error.traceback.concat()));
+                failure.detail = Some(shorten(error.traceback.concat(), DETAIL_BYTES));
                 Err(failure)
             }
         }
@@ -385,7 +387,7 @@ fn refused(rejection: &PromptRejection) -> Failure {
         FailureClass::MissingNode
     } else if rejection.kind == RejectionKind::OutputsFailedValidation
         && errors().next().is_some()
-        && errors().all(|error| error.kind == InputErrorKind::NotInList)
+        && errors().all(|error| error.kind == InputErrorKind::NotInList && names_a_model(error))
     {
         FailureClass::MissingModel
     } else {
@@ -398,6 +400,16 @@ fn refused(rejection: &PromptRejection) -> Failure {
         .first()
         .map(|node| node.node_id.clone());
     failure
+}
+
+/// Whether a value that is not in a list is a model file: then another server may have it. Any other wrong choice is wrong
+/// everywhere.
+fn names_a_model(error: &InputError) -> bool {
+    error
+        .received
+        .as_ref()
+        .and_then(serde_json::Value::as_str)
+        .is_some_and(workflow::is_model_name)
 }
 
 /// Makes every output node of a prompt differ from all earlier ones, so that the server executes it again and writes new
@@ -426,9 +438,10 @@ fn name_of(prompt: &Prompt, node_id: &str) -> String {
     }
 }
 
-fn shorten(mut text: String) -> String {
-    if text.len() > DETAIL_BYTES {
-        let mut end = DETAIL_BYTES;
+/// At most so many bytes of a text.
+fn shorten(mut text: String, limit_bytes: usize) -> String {
+    if text.len() > limit_bytes {
+        let mut end = limit_bytes;
         while !text.is_char_boundary(end) {
             end -= 1;
         }

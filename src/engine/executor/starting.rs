@@ -8,7 +8,10 @@ use crate::engine::id::RunId;
 use crate::engine::machine::{Availability, BackendFacts};
 use crate::engine::plan::Plan;
 use crate::fleet::{BackendState, BackendStatus, Fleet};
-use crate::project::{self, BackendId, NodeId, NodeKind, Project, WorkflowName};
+use crate::project::{
+    self, BackendId, Node, NodeId, NodeKind, PortBinding, PortRef, Project, WorkflowName,
+    WorkflowNode,
+};
 use crate::store::{NewRun, Store, StoreError, StoredRun};
 use crate::workflow::{self, Prompt, WorkflowDocument};
 use std::collections::{BTreeMap, HashMap};
@@ -38,8 +41,6 @@ pub(super) struct RunContext {
 /// A workflow as it is run.
 #[derive(Debug)]
 pub(super) struct RunWorkflow {
-    /// Hash of its file.
-    pub(super) hash: ContentHash,
     /// Its prompt before patching.
     pub(super) prompt: Arc<Prompt>,
     /// Its editor form, which goes into the metadata of saved pictures.
@@ -80,14 +81,14 @@ pub(super) async fn prepare(
     prepared.send(Prepared { run_id, outcome }).await.ok();
 }
 
+/// Waits until every backend has answered or failed to, and has said what it can do.
 async fn wait_for_backends(fleet: &Fleet) {
     let began = Instant::now();
-    while began.elapsed() < CONNECTING_GRACE
-        && fleet
-            .statuses()
-            .iter()
-            .any(|status| status.state == BackendState::Connecting)
-    {
+    let is_unclear = |status: &BackendStatus| {
+        status.state == BackendState::Connecting
+            || (is_reachable(status) && fleet.object_info(status.backend_id).is_none())
+    };
+    while began.elapsed() < CONNECTING_GRACE && fleet.statuses().iter().any(is_unclear) {
         tokio::time::sleep(CONNECTING_POLL).await;
     }
 }
@@ -141,7 +142,6 @@ fn context_of(
 fn run_workflow(bytes: &[u8]) -> Result<RunWorkflow, String> {
     match workflow::read(bytes).map_err(|error| error.to_string())? {
         WorkflowDocument::Api(prompt) => Ok(RunWorkflow {
-            hash: ContentHash::of(bytes),
             prompt: Arc::new(prompt),
             ui: None,
         }),
@@ -155,14 +155,8 @@ fn run_workflow(bytes: &[u8]) -> Result<RunWorkflow, String> {
 
 /// Workflow nodes that no backend can run, and the lack of any backend at all.
 fn backend_problems(fleet: &Fleet, context: &RunContext) -> Vec<StartProblem> {
-    let needed: BTreeMap<NodeId, &WorkflowName> = context
-        .project
-        .nodes
-        .values()
-        .filter_map(|node| match &node.kind {
-            NodeKind::Workflow(workflow) => Some((node.id, &workflow.workflow)),
-            _ => None,
-        })
+    let needed: Vec<&Node> = workflow_nodes(&context.project)
+        .map(|(node, _)| node)
         .collect();
     if needed.is_empty() {
         return Vec::new();
@@ -190,31 +184,33 @@ fn backend_problems(fleet: &Fleet, context: &RunContext) -> Vec<StartProblem> {
         )];
     }
     let mut problems = Vec::new();
-    for (node_id, name) in needed {
+    for node in needed {
         let reasons: Vec<String> = reachable
             .iter()
             .filter_map(|status| {
-                let workflow = context.workflows.get(name)?;
-                lack(fleet, status.backend_id, &workflow.prompt)
+                lack(fleet, status.backend_id, context, node)
                     .map(|reason| format!("{} {reason}", status.name))
             })
             .collect();
         if reasons.len() == reachable.len() {
-            let title = context
-                .project
-                .nodes
-                .get(&node_id)
-                .map_or("?", |node| node.title.as_str());
             problems.push((
-                Some(node_id),
+                Some(node.id),
                 format!(
-                    "\"{title}\" can run on no backend that is online: {}",
+                    "\"{}\" can run on no backend that is online: {}",
+                    node.title,
                     reasons.join("; ")
                 ),
             ));
         }
     }
     problems
+}
+
+fn workflow_nodes(project: &Project) -> impl Iterator<Item = (&Node, &WorkflowNode)> {
+    project.nodes.values().filter_map(|node| match &node.kind {
+        NodeKind::Workflow(workflow) => Some((node, workflow)),
+        _ => None,
+    })
 }
 
 /// Whether prompts can be sent to a backend.
@@ -225,10 +221,42 @@ pub(super) fn is_reachable(status: &BackendStatus) -> bool {
     )
 }
 
-/// Why a backend cannot run a prompt at all; none when it can, or when nothing is known of it.
-fn lack(fleet: &Fleet, backend_id: BackendId, prompt: &Prompt) -> Option<String> {
+/// Why a backend cannot run a node at all; none when it can, or when nothing is known of it. Judged with the node's own
+/// parameters in place; fields that links fill are judged item by item.
+fn lack(fleet: &Fleet, backend_id: BackendId, context: &RunContext, node: &Node) -> Option<String> {
+    let NodeKind::Workflow(settings) = &node.kind else {
+        return None;
+    };
     let object_info = fleet.object_info(backend_id)?;
-    let reasons: Vec<String> = workflow::preflight(prompt, &object_info)
+    let mut prompt = context
+        .workflows
+        .get(&settings.workflow)?
+        .prompt
+        .as_ref()
+        .clone();
+    for parameter in &settings.parameters {
+        if let (Some(value), Ok(found)) = (
+            &parameter.value,
+            workflow::resolve(&prompt, &parameter.address),
+        ) && let Some(target) = prompt.nodes.get_mut(&found.node.node_id)
+        {
+            target.inputs.insert(found.input, value.to_json());
+        }
+    }
+    for port in &node.inputs {
+        let end = PortRef {
+            node: node.id,
+            port: port.id,
+        };
+        if let PortBinding::Parameter(address) = &port.binding
+            && context.project.links.into_port(end).next().is_some()
+            && let Ok(found) = workflow::resolve(&prompt, address)
+            && let Some(target) = prompt.nodes.get_mut(&found.node.node_id)
+        {
+            target.inputs.shift_remove(&found.input);
+        }
+    }
+    let reasons: Vec<String> = workflow::preflight(&prompt, &object_info)
         .into_iter()
         .filter(workflow::Reason::is_about_backend)
         .map(|reason| reason.to_string())
@@ -236,16 +264,15 @@ fn lack(fleet: &Fleet, backend_id: BackendId, prompt: &Prompt) -> Option<String>
     (!reasons.is_empty()).then(|| reasons.join(", "))
 }
 
-/// Workflows of a run that a backend cannot run, by the hash of their file, each with the reason.
+/// What a backend cannot run of a run's Workflow nodes, by [`Plan::workflow_hash`], each with the reason.
 pub(super) type Lacks = BTreeMap<ContentHash, String>;
 
 /// What a backend lacks for the workflows of a run.
 pub(super) fn lacks_of(fleet: &Fleet, backend_id: BackendId, context: &RunContext) -> Lacks {
-    context
-        .workflows
-        .values()
-        .filter_map(|workflow| {
-            lack(fleet, backend_id, &workflow.prompt).map(|reason| (workflow.hash, reason))
+    workflow_nodes(&context.project)
+        .filter_map(|(node, _)| {
+            let hash = context.plan.workflow_hash(node.id)?;
+            lack(fleet, backend_id, context, node).map(|reason| (hash, reason))
         })
         .collect()
 }

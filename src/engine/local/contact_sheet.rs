@@ -170,7 +170,7 @@ impl Layout {
             aspect_width = aspect_width.max(width / longer);
             aspect_height = aspect_height.max(height / longer);
         }
-        let columns = match sheet.columns {
+        let mut columns = match sheet.columns {
             // As many as make the sheet about square.
             0 => {
                 ((count as f32 * aspect_height / aspect_width).sqrt().ceil() as u32).clamp(1, count)
@@ -188,10 +188,20 @@ impl Layout {
             );
             let is_small =
                 layout.width_px <= MAX_SHEET_SIDE_PX && layout.height_px <= MAX_SHEET_SIDE_PX;
-            if is_small || longer_px <= 4 {
+            if is_small {
                 return layout;
             }
-            longer_px = longer_px * 9 / 10;
+            // First smaller pictures; when they are as small as may be, other columns than were asked for. At that size all
+            // cells fit into a square sheet, so one of the two always helps.
+            if longer_px > *CELL_PX.start() {
+                longer_px = (longer_px * 9 / 10).max(*CELL_PX.start());
+            } else if layout.height_px > MAX_SHEET_SIDE_PX && columns < count {
+                columns = (columns * 2).min(count);
+            } else if columns > 1 {
+                columns = columns.div_ceil(2);
+            } else {
+                return layout;
+            }
         }
     }
 

@@ -93,7 +93,7 @@ pub struct BackendFacts {
     pub tags: BTreeSet<String>,
     /// Whether prompts can be sent there now.
     pub availability: Availability,
-    /// Workflows it cannot run, by the hash of their file, each with the reason ("lacks flux1-dev.safetensors"). What is
+    /// Workflows it cannot run, by [`Plan::workflow_hash`], each with the reason ("lacks flux1-dev.safetensors"). What is
     /// not named is assumed to run.
     pub unable: BTreeMap<ContentHash, String>,
 }

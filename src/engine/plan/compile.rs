@@ -7,6 +7,7 @@ use super::{
 use crate::artifacts::ContentHash;
 use crate::project::{
     FanOutNode, Link, MergeMode, MergeScope, Node, NodeId, NodeKind, PortBinding, Project,
+    WorkflowNode,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -402,7 +403,7 @@ impl Compiler {
             );
             self.problems.push(problem(node, message));
         }
-        file.map(|file| ContentHash::of(file.text.as_bytes()))
+        file.map(|file| prompt_hash(&file.text, workflow, node))
     }
 
     /// Counts items as far as the plan knows them; a batch counts as one.
@@ -490,4 +491,21 @@ fn join_stages(inputs: &[PlanInput]) -> (Vec<JoinStage>, Vec<FanIndex>) {
         open = joined;
     }
     (stages, open)
+}
+
+/// The hash of what a node runs before its links have values: the workflow's text with the node's own parameters, and
+/// which fields its ports fill.
+fn prompt_hash(text: &str, workflow: &WorkflowNode, node: &Node) -> ContentHash {
+    let mut content = text.to_owned();
+    for parameter in &workflow.parameters {
+        if let Some(value) = &parameter.value {
+            content.push_str(&format!("\n{:?} = {}", parameter.address, value.to_json()));
+        }
+    }
+    for port in &node.inputs {
+        if let PortBinding::Parameter(address) = &port.binding {
+            content.push_str(&format!("\n{address:?} <-"));
+        }
+    }
+    ContentHash::of(content.as_bytes())
 }
