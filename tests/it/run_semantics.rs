@@ -2,7 +2,6 @@
 //! because their node modes do not exist yet: 21 (Review), 22 (best by expression), 23 (first n), 25 (table).
 
 use crate::engine_driver::{Graph, World, backend_id, online};
-use comfyui_orchestrator::artifacts::ContentHash;
 use comfyui_orchestrator::engine::machine::{Availability, Input};
 use comfyui_orchestrator::engine::{FailureClass, ItemState, RunState, Value};
 use comfyui_orchestrator::project::{
@@ -663,7 +662,7 @@ fn items_wait_for_backends_with_a_named_reason() {
     );
     let mut facts = online(0);
     facts.unable.insert(
-        ContentHash::of(b"another workflow"),
+        world.plan.workflow_hash(second).unwrap(),
         "lacks big.safetensors".to_owned(),
     );
     world.step(Input::Backend(facts));

@@ -496,16 +496,16 @@ fn join_stages(inputs: &[PlanInput]) -> (Vec<JoinStage>, Vec<FanIndex>) {
 /// The hash of what a node runs before its links have values: the workflow's text with the node's own parameters, and
 /// which fields its ports fill.
 fn prompt_hash(text: &str, workflow: &WorkflowNode, node: &Node) -> ContentHash {
-    let mut content = text.to_owned();
+    let mut parts = vec![text.to_owned()];
     for parameter in &workflow.parameters {
         if let Some(value) = &parameter.value {
-            content.push_str(&format!("\n{:?} = {}", parameter.address, value.to_json()));
+            parts.push(format!("{:?} = {}", parameter.address, value.to_json()));
         }
     }
     for port in &node.inputs {
         if let PortBinding::Parameter(address) = &port.binding {
-            content.push_str(&format!("\n{address:?} <-"));
+            parts.push(format!("{address:?} <-"));
         }
     }
-    ContentHash::of(content.as_bytes())
+    ContentHash::of(parts.join("\n").as_bytes())
 }
