@@ -151,7 +151,7 @@ impl Theme {
             NodeKindName::Input | NodeKindName::Output => (0x9f_b3_c8, 0x4c_62_7a),
             NodeKindName::FanOut => (0xc3_a6_ff, 0x7b_53_c7),
             NodeKindName::Condition => (0xf2_c9_7d, 0x85_59_0a),
-            NodeKindName::Merge => (0x7f_d6_c2, 0x1a_75_64),
+            NodeKindName::Merge => (0x7f_d6_c2, 0x1a_75_65),
         };
         self.pick(dark, light)
     }
