@@ -22,7 +22,7 @@ pub struct Arguments {
     /// Folder for history, results and settings; each running instance needs its own.
     #[arg(long, global = true, env = "ORCHESTRATOR_DATA_DIR", value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Print more of what happens (-v: what the engine does, -vv: every request).
+    /// Print more of what happens (-v: what the engine does, -vv: everything it has to say).
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     verbose: u8,
     /// Project to open in the desktop app: its folder or a portable file.
