@@ -15,7 +15,7 @@ pub mod placement;
 mod plan;
 mod value;
 
-pub use check::problems;
+pub use check::{problems, remembered_object_info};
 pub use command::{BackendKeeping, RunCommand, RunFolders};
 pub use event::{
     ItemState, PlacementCandidate, PlacementDecision, PlacementVerdict, RunEvent, RunEventBody,

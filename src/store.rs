@@ -6,13 +6,16 @@
 mod database;
 mod error;
 mod instance;
+mod knowledge;
 pub mod project_folder;
 mod registry;
 mod runs;
 mod worker;
 
 pub use error::StoreError;
-pub use registry::StoredObjectInfo;
+pub use knowledge::{
+    MAX_REMEMBERED_BACKENDS, MAX_REMEMBERED_BYTES, PackedObjectInfo, StoredObjectInfo,
+};
 pub use runs::{NewRun, RunSummary, StoredRun};
 
 use crate::artifacts::{Artifact, ContentHash};
@@ -284,7 +287,7 @@ impl Store {
             .await
     }
 
-    /// What a backend last said about its node classes.
+    /// What a backend last said of its node classes.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -293,21 +296,35 @@ impl Store {
         backend_id: BackendId,
     ) -> Result<Option<StoredObjectInfo>, StoreError> {
         self.reader
-            .call(move |connection| registry::object_info(connection, backend_id))
+            .call(move |connection| knowledge::of_backend(connection, backend_id))
             .await
     }
 
-    /// Stores what a backend says about its node classes.
+    /// What all backends that were ever seen last said of their node classes, newest first; what several said alike comes
+    /// once.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn object_infos(&self) -> Result<Vec<StoredObjectInfo>, StoreError> {
+        self.reader
+            .call(|connection| knowledge::all(connection))
+            .await
+    }
+
+    /// Keeps what a backend says of its node classes, within [`MAX_REMEMBERED_BACKENDS`] and [`MAX_REMEMBERED_BYTES`].
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn put_object_info(
         &self,
         backend_id: BackendId,
-        info: StoredObjectInfo,
+        server: &str,
+        seen_ms: u64,
+        info: PackedObjectInfo,
     ) -> Result<(), StoreError> {
+        let server = server.to_owned();
         self.writer
-            .call(move |connection| registry::put_object_info(connection, backend_id, &info))
+            .call(move |connection| knowledge::put(connection, backend_id, &server, seen_ms, &info))
             .await
     }
 

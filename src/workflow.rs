@@ -10,6 +10,7 @@ mod patch;
 mod preflight;
 mod prompt;
 mod read;
+mod sketch;
 mod suggest;
 mod ui;
 mod value_type;
@@ -30,6 +31,7 @@ pub use read::{
     MAX_WORKFLOW_BYTES, MAX_WORKFLOW_DEPTH, MAX_WORKFLOW_NODES, WorkflowDocument, WorkflowError,
     read,
 };
+pub use sketch::{Sketch, sketch};
 pub use suggest::{Exposure, Role};
 pub use ui::UiWorkflow;
 pub use value_type::ValueType;

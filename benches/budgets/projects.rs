@@ -35,7 +35,7 @@ pub const DRAW: &str = r#"{
 pub fn open(criterion: &mut Criterion) {
     let project = large();
     assert_eq!(project.nodes.len(), 800);
-    let facts = WorkflowFacts::of_all(&project);
+    let facts = WorkflowFacts::of_all(&project, None);
     let first_problem = validate(&project, &facts).into_iter().next();
     assert_eq!(first_problem, None);
     let ron = write_folder_form(&project).unwrap();
@@ -63,7 +63,7 @@ pub fn open(criterion: &mut Criterion) {
     });
     group.throughput(Throughput::Elements(project.nodes.len() as u64));
     group.bench_function("read its workflows and validate", |b| {
-        b.iter(|| validate(black_box(&project), &WorkflowFacts::of_all(&project)));
+        b.iter(|| validate(black_box(&project), &WorkflowFacts::of_all(&project, None)));
     });
     let folder = tempfile::tempdir().unwrap();
     let place = ProjectPlace::Folder(folder.path().join("large"));
@@ -71,7 +71,7 @@ pub fn open(criterion: &mut Criterion) {
     group.bench_function("from the folder to validated", |b| {
         b.iter(|| {
             let opened = project_folder::open(&folder.path().join("large")).unwrap();
-            let facts = WorkflowFacts::of_all(&opened.project);
+            let facts = WorkflowFacts::of_all(&opened.project, None);
             validate(&opened.project, &facts)
         });
     });

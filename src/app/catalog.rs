@@ -5,8 +5,7 @@ use crate::project::{
     PortNeed, WorkflowFile, WorkflowName, WorkflowNode,
 };
 use crate::workflow::{
-    Control, Field, Inspection, ObjectInfo, ParameterAddress, Role, ValueType, WorkflowDocument,
-    inspect,
+    Control, Field, Inspection, ObjectInfo, ParameterAddress, Role, ValueType, inspect, sketch,
 };
 use bevy::prelude::Resource;
 use std::collections::HashMap;
@@ -59,17 +58,15 @@ impl Catalog {
     }
 }
 
-/// Reads and inspects the text of a workflow file.
+/// Reads and inspects the text of a workflow file; one in the editor's format as far as its classes are known.
 #[must_use]
 pub fn look_through(text: &str, object_info: Option<&ObjectInfo>) -> WorkflowFacts {
-    match crate::workflow::read(text.as_bytes()) {
-        Ok(WorkflowDocument::Api(prompt)) => {
-            WorkflowFacts::Usable(Box::new(inspect(&prompt, object_info)))
-        }
-        Ok(WorkflowDocument::Ui(_)) => WorkflowFacts::Unusable(
-            "This file is in ComfyUI's editor format. Export it with \"Export (API)\" in ComfyUI and import that file to run it."
-                .to_owned(),
-        ),
+    let document = match crate::workflow::read(text.as_bytes()) {
+        Ok(document) => document,
+        Err(error) => return WorkflowFacts::Unusable(error.to_string()),
+    };
+    match sketch(&document, object_info) {
+        Ok(sketch) => WorkflowFacts::Usable(Box::new(inspect(&sketch.prompt, object_info))),
         Err(error) => WorkflowFacts::Unusable(error.to_string()),
     }
 }

@@ -99,7 +99,7 @@ fn refuse_existing(folder: &std::path::Path) -> anyhow::Result<()> {
 
 fn validate(path: &std::path::Path, json: bool) -> anyhow::Result<ExitCode> {
     let opened = project_folder::open(path)?;
-    let problems = crate::engine::problems(&opened.project);
+    let problems = crate::engine::problems(&opened.project, None);
     if json {
         for (node_id, message) in &problems {
             println!(

@@ -2,12 +2,18 @@
 
 use super::local;
 use crate::project::{self, NodeId, NodeKind, Project, WorkflowFacts};
+use crate::store::{Store, StoreError};
+use crate::workflow::ObjectInfo;
 
-/// Every problem of a project, each as a sentence with its node where it has one.
+/// Every problem of a project, each as a sentence with its node where it has one. `object_info` is what is known of the
+/// backends' node classes; without it fields of workflows in the editor's format are checked as far as the file tells.
 #[must_use]
-pub fn problems(project: &Project) -> Vec<(Option<NodeId>, String)> {
+pub fn problems(
+    project: &Project,
+    object_info: Option<&ObjectInfo>,
+) -> Vec<(Option<NodeId>, String)> {
     let mut problems: Vec<(Option<NodeId>, String)> =
-        project::validate(project, &WorkflowFacts::of_all(project))
+        project::validate(project, &WorkflowFacts::of_all(project, object_info))
             .into_iter()
             .map(|problem| (problem.node, problem.to_string()))
             .collect();
@@ -20,4 +26,28 @@ pub fn problems(project: &Project) -> Vec<(Option<NodeId>, String)> {
         }
     }
     problems
+}
+
+/// What all backends that were ever seen last said of their node classes, together; where they differ, as the one seen last
+/// said. None when none was ever seen.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn remembered_object_info(store: &Store) -> Result<Option<ObjectInfo>, StoreError> {
+    let stored = store.object_infos().await?;
+    // Megabytes of JSON: off the threads that serve sockets.
+    let parsed = tokio::task::spawn_blocking(move || {
+        let parsed: Vec<ObjectInfo> = stored
+            .iter()
+            .filter_map(|info| match ObjectInfo::parse(&info.json) {
+                Ok(object_info) => Some(object_info),
+                Err(error) => {
+                    tracing::warn!(%error, server = info.server, "what a backend once said is of no use");
+                    None
+                }
+            })
+            .collect();
+        (!parsed.is_empty()).then(|| ObjectInfo::merged(&parsed))
+    });
+    Ok(parsed.await.unwrap_or_default())
 }

@@ -8,6 +8,7 @@ mod inputs;
 mod local_work;
 mod outputs;
 mod progress;
+mod run_workflow;
 mod shared;
 mod starting;
 
@@ -22,7 +23,7 @@ use crate::artifacts::{ArtifactError, ArtifactStore};
 use crate::comfy::SocketEvent;
 use crate::fleet::{BackendConfig, BackendStatus, Fleet, FleetEvent};
 use crate::project::BackendId;
-use crate::store::{Store, StoreError};
+use crate::store::{PackedObjectInfo, Store, StoreError};
 use shared::Shared;
 use starting::{Prepared, RunContext};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -588,7 +589,10 @@ impl Executor {
                 self.tell(&EngineEvent::Backend(status)).await;
                 backend_id
             }
-            FleetEvent::Capabilities { backend_id, .. } => {
+            FleetEvent::Capabilities {
+                backend_id, json, ..
+            } => {
+                self.remember(backend_id, json);
                 self.lacks.retain(|(backend, _), _| *backend != backend_id);
                 self.tell(&EngineEvent::Capabilities(backend_id)).await;
                 backend_id
@@ -596,6 +600,23 @@ impl Executor {
         };
         let facts = self.facts_about(backend_id);
         self.take(facts.into_iter().collect()).await;
+    }
+
+    /// Keeps what a backend says of its node classes, for when it does not answer.
+    fn remember(&mut self, backend_id: BackendId, json: Arc<[u8]>) {
+        let Some(status) = self.shared.fleet.status(backend_id) else {
+            return;
+        };
+        let store = self.shared.store.clone();
+        self.spawn(async move {
+            let packed = tokio::task::spawn_blocking(move || PackedObjectInfo::new(&json)).await;
+            let Ok(packed) = packed else { return };
+            let kept = store.put_object_info(backend_id, &status.url, now_ms(), packed);
+            // Only a convenience is lost; the disk is complained about where it matters.
+            if let Err(error) = kept.await {
+                tracing::warn!(%error, "what a backend said of its node classes was not kept");
+            }
+        });
     }
 
     /// Hands a socket event to the attempt it is about. Previews of old servers name no prompt: a server executes one at

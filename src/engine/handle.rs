@@ -149,6 +149,15 @@ impl EngineHandle {
         self.fleet.object_info(backend_id)
     }
 
+    /// What all backends that were ever seen last said of their node classes, together; where they differ, as the one seen
+    /// last said. For files that are looked at while no backend answers. None when none was ever seen.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn remembered_object_info(&self) -> Result<Option<ObjectInfo>, StoreError> {
+        super::remembered_object_info(&self.store).await
+    }
+
     /// A setting of the program, as text.
     ///
     /// # Errors

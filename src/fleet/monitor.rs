@@ -192,7 +192,12 @@ struct Monitor {
 /// What a request of ours brought.
 enum Done {
     Beat(Result<Beat, ComfyError>),
-    Capabilities(Result<Arc<ObjectInfo>, String>),
+    Capabilities(Result<Capabilities, String>),
+}
+
+struct Capabilities {
+    object_info: Arc<ObjectInfo>,
+    json: Arc<[u8]>,
 }
 
 struct Beat {
@@ -296,9 +301,13 @@ impl Monitor {
             Done::Capabilities(match client.object_info().await {
                 // Megabytes of JSON: off the threads that serve sockets.
                 Ok(classes) => tokio::task::spawn_blocking(move || {
-                    ObjectInfo::from_json(&Value::Object(classes))
-                        .map(Arc::new)
-                        .map_err(|error| error.to_string())
+                    let classes = Value::Object(classes);
+                    let object_info =
+                        ObjectInfo::from_json(&classes).map_err(|error| error.to_string())?;
+                    Ok(Capabilities {
+                        object_info: Arc::new(object_info),
+                        json: classes.to_string().into_bytes().into(),
+                    })
                 })
                 .await
                 .unwrap_or_else(|error| Err(error.to_string())),
@@ -307,10 +316,10 @@ impl Monitor {
         });
     }
 
-    async fn end_capabilities(&mut self, read: Result<Arc<ObjectInfo>, String>) {
+    async fn end_capabilities(&mut self, read: Result<Capabilities, String>) {
         self.reading_capabilities = false;
         match read {
-            Ok(object_info) => {
+            Ok(Capabilities { object_info, json }) => {
                 *self
                     .shared
                     .object_info
@@ -320,6 +329,7 @@ impl Monitor {
                     .send(FleetEvent::Capabilities {
                         backend_id: self.tell.backend_id,
                         object_info,
+                        json,
                     })
                     .await;
             }

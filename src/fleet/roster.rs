@@ -45,6 +45,8 @@ pub enum FleetEvent {
         backend_id: BackendId,
         /// The classes.
         object_info: Arc<ObjectInfo>,
+        /// The same as the backend said it, for keeping.
+        json: Arc<[u8]>,
     },
 }
 

@@ -9,7 +9,7 @@ use super::node::{
 };
 use super::open_fan_outs::{MAX_OPEN_FAN_OUTS, MergeFault, OpenFanOuts};
 use super::template::{TemplateError, TemplatePart, parse_template};
-use crate::workflow::{Broken, Prompt, WorkflowDocument, resolve, resolve_node};
+use crate::workflow::{self, Broken, ObjectInfo, Sketch, resolve_node};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -23,32 +23,36 @@ pub const CONTACT_SHEET_CELL_PX: std::ops::RangeInclusive<u32> = 32..=1024;
 /// large workflow costs more than all the rest.
 #[derive(Clone, Debug, PartialEq)]
 pub enum WorkflowFacts {
-    /// It is in the API format and can run.
-    Prompt(Prompt),
-    /// It is in the editor's format.
-    EditorFormat,
+    /// Its prompt: exact, or as far as it is known without a description of every class.
+    Sketch(Sketch),
     /// It cannot be read; the sentence says why.
     Unreadable(String),
 }
 
 impl WorkflowFacts {
-    /// Reads a workflow file.
+    /// Reads a workflow file. What `object_info` describes of an editor file is exact.
     #[must_use]
-    pub fn of(file: &WorkflowFile) -> Self {
-        match crate::workflow::read(file.text.as_bytes()) {
-            Ok(WorkflowDocument::Api(prompt)) => Self::Prompt(prompt),
-            Ok(WorkflowDocument::Ui(_)) => Self::EditorFormat,
+    pub fn of(file: &WorkflowFile, object_info: Option<&ObjectInfo>) -> Self {
+        let document = match workflow::read(file.text.as_bytes()) {
+            Ok(document) => document,
+            Err(error) => return Self::Unreadable(error.to_string()),
+        };
+        match workflow::sketch(&document, object_info) {
+            Ok(sketch) => Self::Sketch(sketch),
             Err(error) => Self::Unreadable(error.to_string()),
         }
     }
 
     /// Reads every workflow file of a project.
     #[must_use]
-    pub fn of_all(project: &Project) -> BTreeMap<WorkflowName, Self> {
+    pub fn of_all(
+        project: &Project,
+        object_info: Option<&ObjectInfo>,
+    ) -> BTreeMap<WorkflowName, Self> {
         project
             .workflows
             .iter()
-            .map(|(name, file)| (name.clone(), Self::of(file)))
+            .map(|(name, file)| (name.clone(), Self::of(file, object_info)))
             .collect()
     }
 }
@@ -114,11 +118,6 @@ pub enum ProblemKind {
         /// Why, as a sentence.
         reason: String,
     },
-    /// The workflow is in the editor's format, which cannot be run as it is.
-    #[error(
-        "its workflow \"{0}\" is in the format of ComfyUI's editor, which cannot run yet; in ComfyUI choose Workflow > Export (API) and import that file"
-    )]
-    EditorFormat(WorkflowName),
     /// A parameter no longer exists in its workflow.
     #[error("its parameter \"{label}\" is broken: {broken}")]
     BrokenParameter {
@@ -371,12 +370,8 @@ impl Findings<'_> {
             self.about(node, ProblemKind::UnknownWorkflow(name.clone()));
             return;
         }
-        let prompt = match self.facts.get(name) {
-            Some(WorkflowFacts::Prompt(prompt)) => prompt,
-            Some(WorkflowFacts::EditorFormat) => {
-                self.about(node, ProblemKind::EditorFormat(name.clone()));
-                return;
-            }
+        let sketch = match self.facts.get(name) {
+            Some(WorkflowFacts::Sketch(sketch)) => sketch,
             Some(WorkflowFacts::Unreadable(reason)) => {
                 let kind = ProblemKind::UnreadableWorkflow {
                     workflow: name.clone(),
@@ -396,7 +391,7 @@ impl Findings<'_> {
         };
         if let NodeKind::Workflow(workflow) = &node.kind {
             for parameter in &workflow.parameters {
-                if let Err(broken) = resolve(prompt, &parameter.address) {
+                if let Err(broken) = sketch.resolve(&parameter.address) {
                     let label = parameter.label.clone();
                     self.about(node, ProblemKind::BrokenParameter { label, broken });
                 }
@@ -404,9 +399,9 @@ impl Findings<'_> {
         }
         for port in node.inputs.iter().chain(&node.outputs) {
             let resolved = match &port.binding {
-                PortBinding::Parameter(address) => resolve(prompt, address).map(|_| ()),
+                PortBinding::Parameter(address) => sketch.resolve(address).map(|_| ()),
                 PortBinding::WorkflowOutput { address, .. } => {
-                    resolve_node(prompt, address).map(|_| ())
+                    resolve_node(&sketch.prompt, address).map(|_| ())
                 }
                 _ => Ok(()),
             };

@@ -9,7 +9,10 @@ use std::time::Duration;
 const APPLICATION_ID: i32 = 0x434F_7263;
 
 /// Every migration in order; the first makes format 1.
-const MIGRATIONS: [&str; 1] = [include_str!("../../migrations/0001_begin.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("../../migrations/0001_begin.sql"),
+    include_str!("../../migrations/0002_object_info.sql"),
+];
 
 /// The newest format this program knows.
 pub(super) const FORMAT: u32 = MIGRATIONS.len() as u32;

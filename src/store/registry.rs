@@ -1,6 +1,7 @@
 //! What is kept besides runs: artifacts, cached results, backends, settings.
 
 use super::error::StoreError;
+use super::knowledge;
 use super::runs::{from_json, to_json};
 use super::worker::CallError;
 use crate::artifacts::{Artifact, ContentHash};
@@ -9,15 +10,6 @@ use crate::fleet::BackendConfig;
 use crate::project::{BackendId, DataType};
 use rusqlite::{Connection, OptionalExtension as _, params};
 use uuid::Uuid;
-
-/// What a backend last said about its node classes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoredObjectInfo {
-    /// Unix time in milliseconds when it said so.
-    pub seen_ms: u64,
-    /// The body of `GET /object_info`.
-    pub json: String,
-}
 
 pub(super) fn put_artifact(
     connection: &Connection,
@@ -154,6 +146,7 @@ pub(super) fn remove_backend(
     let id = backend_id.to_string();
     let removed = transaction.execute("DELETE FROM backends WHERE backend_id = ?1", [&id])?;
     transaction.execute("DELETE FROM object_info WHERE backend_id = ?1", [&id])?;
+    knowledge::forget_unused(&transaction)?;
     transaction.commit()?;
     Ok(removed > 0)
 }
@@ -174,34 +167,6 @@ pub(super) fn client_id(
     )?;
     Uuid::parse_str(&text)
         .map_err(|error| StoreError::unreadable("the id of this installation", error).into())
-}
-
-pub(super) fn object_info(
-    connection: &Connection,
-    backend_id: BackendId,
-) -> Result<Option<StoredObjectInfo>, CallError> {
-    Ok(connection
-        .prepare_cached("SELECT seen_ms, json FROM object_info WHERE backend_id = ?1")?
-        .query_row([backend_id.to_string()], |row| {
-            Ok(StoredObjectInfo {
-                seen_ms: row.get::<_, i64>(0)? as u64,
-                json: row.get(1)?,
-            })
-        })
-        .optional()?)
-}
-
-pub(super) fn put_object_info(
-    connection: &Connection,
-    backend_id: BackendId,
-    info: &StoredObjectInfo,
-) -> Result<(), CallError> {
-    connection.execute(
-        "INSERT INTO object_info (backend_id, seen_ms, json) VALUES (?1, ?2, ?3)
-         ON CONFLICT (backend_id) DO UPDATE SET seen_ms = ?2, json = ?3",
-        params![backend_id.to_string(), info.seen_ms as i64, info.json],
-    )?;
-    Ok(())
 }
 
 pub(super) fn setting(connection: &Connection, key: &str) -> Result<Option<String>, CallError> {

@@ -255,6 +255,18 @@ impl ObjectInfo {
         Ok(Self { classes })
     }
 
+    /// The classes of several backends together; where they differ, as the first says.
+    #[must_use]
+    pub fn merged<'a>(all: impl IntoIterator<Item = &'a Self>) -> Self {
+        let mut classes = IndexMap::new();
+        for (name, class) in all.into_iter().flat_map(|info| &info.classes) {
+            if !classes.contains_key(name) {
+                classes.insert(name.clone(), class.clone());
+            }
+        }
+        Self { classes }
+    }
+
     /// The class, if the backend has it.
     #[must_use]
     pub fn get(&self, class_type: &str) -> Option<&NodeSpec> {

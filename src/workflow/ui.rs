@@ -54,6 +54,19 @@ impl UiWorkflow {
             .unwrap_or_default()
     }
 
+    /// Every node of the file, those of subgraph definitions once each.
+    pub fn nodes(&self) -> impl Iterator<Item = &Value> {
+        std::iter::once(self.raw.get("nodes"))
+            .chain(
+                self.subgraphs()
+                    .iter()
+                    .map(|subgraph| subgraph.get("nodes")),
+            )
+            .flatten()
+            .filter_map(Value::as_array)
+            .flatten()
+    }
+
     /// Class names used in the file with the number of nodes of each, subgraph definitions included, in order of first
     /// use. Ids of subgraph definitions are left out.
     #[must_use]
@@ -63,10 +76,8 @@ impl UiWorkflow {
             .iter()
             .filter_map(|subgraph| subgraph.get("id").and_then(Value::as_str))
             .collect();
-        let lists = std::iter::once(self.raw.get("nodes"))
-            .chain(subgraphs.iter().map(|subgraph| subgraph.get("nodes")));
         let mut counts = indexmap::IndexMap::new();
-        for node in lists.flatten().filter_map(Value::as_array).flatten() {
+        for node in self.nodes() {
             if let Some(class_type) = node.get("type").and_then(Value::as_str)
                 && !ids.contains(class_type)
             {

@@ -127,7 +127,7 @@ impl Bench {
     }
 
     fn problems(&self) -> Vec<Problem> {
-        validate(&self.project, &WorkflowFacts::of_all(&self.project))
+        validate(&self.project, &WorkflowFacts::of_all(&self.project, None))
     }
 
     fn bytes(&self) -> String {
@@ -881,7 +881,7 @@ fn workflows_that_cannot_run_are_named() {
     bench.draw("draw");
     for (text, expected) in [
         ("<html>", "this is not JSON"),
-        (r#"{"nodes": [], "links": []}"#, "Export (API)"),
+        (r#"{"nodes": [], "links": []}"#, "no longer has #3 KSampler"),
         ("{}", "\"draw\""),
     ] {
         let edit = Edit::ReplaceWorkflow {

@@ -9,7 +9,9 @@ use comfyui_orchestrator::fleet::{Auth, BackendConfig, Secret, TlsPolicy};
 use comfyui_orchestrator::project::{
     BackendId, DataType, Integer, Literal, NodeId, PortId, ProjectId,
 };
-use comfyui_orchestrator::store::{NewRun, Store, StoreError, StoredObjectInfo, wait};
+use comfyui_orchestrator::store::{
+    MAX_REMEMBERED_BACKENDS, NewRun, PackedObjectInfo, Store, StoreError, StoredObjectInfo, wait,
+};
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -415,9 +417,11 @@ fn settings_backends_and_results_are_remembered() {
     let key = |text: &str| ContentHash::of(text.as_bytes());
     let result = vec![Value::Literal(Literal::Text("a cat".to_owned()))];
     let info = StoredObjectInfo {
+        server: "http://two/".to_owned(),
         seen_ms: 5,
-        json: "{}".to_owned(),
+        json: br#"{"SaveImage": {}}"#.to_vec(),
     };
+    let packed = || PackedObjectInfo::new(&info.json);
     let artifact = Artifact {
         hash: key("file"),
         data_type: DataType::Mask,
@@ -433,7 +437,9 @@ fn settings_backends_and_results_are_remembered() {
         one.name = "renamed".to_owned();
         wait(store.put_backend(one.clone())).unwrap();
         assert_eq!(wait(store.client_id(one.id, client_id)).unwrap(), client_id);
-        wait(store.put_object_info(two.id, info.clone())).unwrap();
+        wait(store.put_object_info(one.id, "http://one/", 4, packed())).unwrap();
+        wait(store.put_object_info(two.id, "http://before/", 4, packed())).unwrap();
+        wait(store.put_object_info(two.id, "http://two/", 5, packed())).unwrap();
         wait(store.put_setting("recent", Some("[1]"))).unwrap();
         wait(store.put_setting("gone", Some("x"))).unwrap();
         wait(store.put_setting("gone", None)).unwrap();
@@ -447,10 +453,32 @@ fn settings_backends_and_results_are_remembered() {
     assert_eq!(wait(store.backends()).unwrap(), [one.clone(), two.clone()]);
     let asked_again = wait(store.client_id(one.id, Uuid::now_v7())).unwrap();
     assert_eq!(asked_again, client_id);
-    assert_eq!(wait(store.object_info(two.id)).unwrap(), Some(info));
+    assert_eq!(
+        wait(store.object_info(two.id)).unwrap().as_ref(),
+        Some(&info)
+    );
+    // Two backends that say the same are remembered as one.
+    assert_eq!(
+        wait(store.object_infos()).unwrap(),
+        std::slice::from_ref(&info)
+    );
     assert!(wait(store.remove_backend(two.id)).unwrap());
     assert!(!wait(store.remove_backend(two.id)).unwrap());
     assert_eq!(wait(store.object_info(two.id)).unwrap(), None);
+    let left = wait(store.object_info(one.id)).unwrap().unwrap();
+    assert_eq!((left.seen_ms, left.json), (4, info.json));
+    for number in 0..=u64::from(MAX_REMEMBERED_BACKENDS) {
+        let id = BackendId::new_now();
+        let said = PackedObjectInfo::new(format!("{{\"{number}\": {{}}}}").as_bytes());
+        wait(store.put_object_info(id, "http://many/", 10 + number, said)).unwrap();
+    }
+    let remembered = wait(store.object_infos()).unwrap();
+    assert_eq!(remembered.len(), MAX_REMEMBERED_BACKENDS as usize);
+    assert_eq!(
+        remembered[0].seen_ms,
+        10 + u64::from(MAX_REMEMBERED_BACKENDS)
+    );
+    assert_eq!(wait(store.object_info(one.id)).unwrap(), None);
     assert_eq!(wait(store.setting("recent")).unwrap().unwrap(), "[1]");
     assert_eq!(wait(store.setting("gone")).unwrap(), None);
     assert_eq!(wait(store.artifact(key("file"))).unwrap(), Some(artifact));

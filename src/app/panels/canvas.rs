@@ -127,7 +127,7 @@ fn empty(ui: &mut Ui, panel: &mut PanelContext<'_>, rect: egui::Rect) {
             ui.label(strong("Drop a ComfyUI workflow here", 18.0));
             ui.add_space(GRID);
             ui.label(
-                RichText::new("A JSON file saved with \"Export (API)\". Each workflow becomes one node; connect nodes to let pictures flow between them.")
+                RichText::new("A file that ComfyUI saved, with \"Save\" or \"Export (API)\". Each workflow becomes one node; connect nodes to let pictures flow between them.")
                     .color(theme.dim),
             );
             ui.add_space(3.0 * GRID);

@@ -125,7 +125,10 @@ impl Worker {
                 }
             }
             Beginning::Find => match self.context.workflows.get(&self.submission.workflow) {
-                Some(workflow) => workflow.prompt.as_ref().clone(),
+                Some(workflow) => {
+                    let object_info = self.shared.fleet.object_info(self.submission.backend_id);
+                    workflow.sketch(object_info.as_deref())
+                }
                 None => Prompt::default(),
             },
         };
@@ -137,6 +140,7 @@ impl Worker {
                     &self.context,
                     &client,
                     &self.submission,
+                    &prompt,
                     &entry,
                 )
                 .await

@@ -1,6 +1,7 @@
 //! An item's values, put into the prompt of one backend. Files are named in place where they lie there already, and
 //! uploaded otherwise.
 
+use super::run_workflow::Choice;
 use super::shared::Shared;
 use super::starting::RunContext;
 use crate::artifacts::Artifact;
@@ -46,7 +47,8 @@ pub(super) async fn ready_prompt(
         ));
     };
     let object_info = shared.fleet.object_info(submission.backend_id);
-    let mut prompt = workflow.prompt.as_ref().clone();
+    let mut prompt =
+        workflow.prompt_for(object_info.as_deref(), Choice::OfItem(submission.item_id))?;
     let mut trusts_server_files = false;
     for (address, value) in &submission.fields {
         match value {

@@ -9,7 +9,7 @@ use crate::engine::failure::{Failure, FailureClass};
 use crate::engine::machine::{AttemptOutputs, Submission};
 use crate::engine::value::Value;
 use crate::project::{DataType, Literal, Port, PortBinding};
-use crate::workflow;
+use crate::workflow::{self, Prompt};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,19 +22,17 @@ const FETCH_TRIES: u32 = 4;
 /// Pause before the second try; doubles with each.
 const FETCH_PAUSE: Duration = Duration::from_millis(400);
 
-/// Fetches what the node's output ports stand for.
+/// Fetches what the node's output ports stand for, in the history of the prompt that was sent.
 pub(super) async fn collect(
     shared: &Shared,
     context: &RunContext,
     client: &Client,
     submission: &Submission,
+    prompt: &Prompt,
     entry: &HistoryEntry,
 ) -> Result<AttemptOutputs, Failure> {
     let mut collected = AttemptOutputs::default();
-    let (Some(node), Some(workflow)) = (
-        context.project.nodes.get(&submission.node_id),
-        context.workflows.get(&submission.workflow),
-    ) else {
+    let Some(node) = context.project.nodes.get(&submission.node_id) else {
         return Err(Failure::new(
             FailureClass::Invalid,
             "the run has lost its node",
@@ -44,7 +42,7 @@ pub(super) async fn collect(
         let PortBinding::WorkflowOutput { address, .. } = &port.binding else {
             continue;
         };
-        let node_id = workflow::resolve_node(&workflow.prompt, address)
+        let node_id = workflow::resolve_node(prompt, address)
             .map_err(|error| Failure::new(FailureClass::Invalid, error.to_string()))?;
         let Some(output) = output_of(entry, &node_id) else {
             return Err(Failure::new(

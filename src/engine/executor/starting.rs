@@ -1,6 +1,7 @@
 //! From a snapshot to a run: validation, prompts, plan, what each backend cannot run; and back from the database.
 
 use super::StartError;
+use super::run_workflow::{Choice, RunWorkflow};
 use super::shared::Shared;
 use crate::artifacts::ContentHash;
 use crate::engine::command::RunFolders;
@@ -13,7 +14,7 @@ use crate::project::{
     WorkflowNode,
 };
 use crate::store::{NewRun, Store, StoreError, StoredRun};
-use crate::workflow::{self, Prompt, WorkflowDocument};
+use crate::workflow::{self, ObjectInfo};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -38,15 +39,6 @@ pub(super) struct RunContext {
     pub(super) workflows: HashMap<WorkflowName, RunWorkflow>,
 }
 
-/// A workflow as it is run.
-#[derive(Debug)]
-pub(super) struct RunWorkflow {
-    /// Its prompt before patching.
-    pub(super) prompt: Arc<Prompt>,
-    /// Its editor form, which goes into the metadata of saved pictures.
-    pub(super) ui: Option<serde_json::Value>,
-}
-
 /// A problem, with its node where it has one.
 pub(super) type StartProblem = (Option<NodeId>, String);
 
@@ -66,7 +58,8 @@ pub(super) async fn prepare(
     folders: RunFolders,
 ) {
     wait_for_backends(&shared.fleet).await;
-    let outcome = match context_of(run_id, super::now_ms(), project, folders) {
+    let known = known_classes(&shared.fleet);
+    let outcome = match context_of(run_id, super::now_ms(), project, folders, known.as_ref()) {
         Ok(context) => {
             let problems = backend_problems(&shared.fleet, &context);
             if problems.is_empty() {
@@ -98,14 +91,15 @@ fn context_of(
     created_ms: u64,
     project: Arc<Project>,
     folders: RunFolders,
+    object_info: Option<&ObjectInfo>,
 ) -> Result<RunContext, Vec<StartProblem>> {
-    let mut problems = crate::engine::problems(&project);
+    let mut problems = crate::engine::problems(&project, object_info);
     if !problems.is_empty() {
         return Err(problems);
     }
     let mut workflows = HashMap::new();
     for (name, file) in &project.workflows {
-        match run_workflow(file.text.as_bytes()) {
+        match RunWorkflow::read(file.text.as_bytes()) {
             Ok(workflow) => {
                 workflows.insert(name.clone(), workflow);
             }
@@ -139,18 +133,15 @@ fn context_of(
     })
 }
 
-fn run_workflow(bytes: &[u8]) -> Result<RunWorkflow, String> {
-    match workflow::read(bytes).map_err(|error| error.to_string())? {
-        WorkflowDocument::Api(prompt) => Ok(RunWorkflow {
-            prompt: Arc::new(prompt),
-            ui: None,
-        }),
-        WorkflowDocument::Ui(_) => Err(
-            "it is in ComfyUI's editor format, which cannot be run yet; in ComfyUI choose Workflow → Export (API) and \
-             import that file"
-                .to_owned(),
-        ),
-    }
+/// What every backend says of its node classes, together; those that can be reached first. None when nobody has spoken.
+fn known_classes(fleet: &Fleet) -> Option<ObjectInfo> {
+    let mut statuses = fleet.statuses();
+    statuses.sort_by_key(|status| !is_reachable(status));
+    let known: Vec<_> = statuses
+        .iter()
+        .filter_map(|status| fleet.object_info(status.backend_id))
+        .collect();
+    (!known.is_empty()).then(|| ObjectInfo::merged(known.iter().map(AsRef::as_ref)))
 }
 
 /// Workflow nodes that no backend can run, and the lack of any backend at all.
@@ -228,12 +219,11 @@ fn lack(fleet: &Fleet, backend_id: BackendId, context: &RunContext, node: &Node)
         return None;
     };
     let object_info = fleet.object_info(backend_id)?;
-    let mut prompt = context
-        .workflows
-        .get(&settings.workflow)?
-        .prompt
-        .as_ref()
-        .clone();
+    let workflow = context.workflows.get(&settings.workflow)?;
+    let mut prompt = match workflow.prompt_for(Some(&object_info), Choice::First) {
+        Ok(prompt) => prompt,
+        Err(unconverted) => return unconverted.lack(),
+    };
     for parameter in &settings.parameters {
         if let (Some(value), Ok(found)) = (
             &parameter.value,
@@ -323,6 +313,8 @@ pub(super) fn restore(run_id: RunId, stored: StoredRun) -> Result<Arc<RunContext
         stored.summary.created_ms,
         Arc::new(project),
         stored.folders,
+        // It was judged when it began, and each backend is again before it gets an item.
+        None,
     )
     .map(Arc::new)
     .map_err(|problems| {
