@@ -6,6 +6,7 @@ mod data_dir;
 mod demo;
 mod desktop;
 mod project;
+mod review;
 mod run;
 mod runs;
 mod watch;

@@ -18,8 +18,8 @@ mod value;
 pub use check::{problems, remembered_object_info};
 pub use command::{BackendKeeping, RunCommand, RunFolders};
 pub use event::{
-    ItemState, PlacementCandidate, PlacementDecision, PlacementVerdict, RunEvent, RunEventBody,
-    RunState,
+    ItemState, LONGEST_RECORDED_LIST, PlacementCandidate, PlacementDecision, PlacementVerdict,
+    ResultSource, RunEvent, RunEventBody, RunState,
 };
 pub use executor::{
     Engine, EngineError, EngineOptions, RegistryUse, ResumePolicy, database_path, start,
@@ -29,5 +29,6 @@ pub use fold::RunView;
 pub use handle::{CommandError, EngineHandle};
 pub use id::{AttemptId, IndexPath, ItemId, RunId};
 pub use live::{EngineEvent, Preview, Progress};
+pub use machine::{MAX_RATING, ReviewAnswer, ReviewVerdict};
 pub use plan::{MAX_ITEMS_PER_RUN, Plan, PlanProblem};
 pub use value::{Labels, ListElement, Value};

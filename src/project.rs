@@ -6,13 +6,16 @@ mod check;
 mod data;
 mod document;
 mod edit;
+mod fan_out;
 mod format;
 mod history;
 pub(crate) mod id;
 mod layout;
 mod links;
+mod merge;
 mod node;
 mod open_fan_outs;
+mod table;
 mod template;
 mod validate;
 
@@ -20,6 +23,7 @@ pub use check::{LinkRefusal, MAX_JSON_DEPTH, NodeFault, takes_many};
 pub use data::{DataType, Integer, Literal};
 pub use document::{Frame, Link, PortRef, Project, WorkflowFile};
 pub use edit::{Applied, Edit, EditError, Touched};
+pub use fan_out::{Axis, FanOutNode, FanOutSource, FilePattern, SeedOrder};
 pub use format::{
     FORMAT_VERSION, FormatError, MAX_PROJECT_BYTES, ProjectFormat, portable_schema,
     read_folder_form, read_portable_form, write_folder_form, write_portable_form,
@@ -28,13 +32,14 @@ pub use history::{History, MAX_UNDO_STEPS};
 pub use id::{BackendId, FrameId, LinkId, NodeId, PortId, ProjectId};
 pub use layout::DEFAULT_NODE_WIDTH;
 pub use links::Links;
+pub use merge::{ContactSheet, MergeFailurePolicy, MergeMode, MergeNode, MergeRest, MergeScope};
 pub use node::{
-    Affinity, Axis, BatchMode, CachePolicy, ConditionNode, ContactSheet, ExposedParameter,
-    Fallback, FanOutNode, FanOutSource, InputNode, InputValue, MergeFailurePolicy, MergeMode,
-    MergeNode, MergeScope, Node, NodeKind, NodeKindName, OnFailure, OutputNode, Port, PortBinding,
-    PortNeed, RetryPolicy, SeedOrder, WorkflowName, WorkflowNode,
+    Affinity, BatchMode, CachePolicy, ConditionNode, ExposedParameter, Fallback, InputNode,
+    InputValue, Node, NodeKind, NodeKindName, OnFailure, OutputNode, Port, PortBinding, PortNeed,
+    RetryPolicy, ReviewNode, WorkflowName, WorkflowNode,
 };
 pub use open_fan_outs::{MAX_OPEN_FAN_OUTS, MergeFault, OpenFanOuts};
+pub use table::{Column, MAX_TABLE_COLUMNS, Table, TableError, WrongCell};
 pub use template::{TemplateError, TemplatePart, parse_template};
 pub use validate::{
     CONTACT_SHEET_CELL_PX, MAX_FAN_OUT_VALUES, Problem, ProblemKind, WorkflowFacts, validate,

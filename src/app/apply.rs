@@ -7,8 +7,8 @@ use super::toasts::{Severity, Toasts};
 use super::viewport::CanvasView;
 use crate::project::{
     DataType, Edit, EditError, FanOutSource, Link, LinkId, LinkRefusal, Literal, MergeNode, Node,
-    NodeId, NodeKind, NodeKindName, OutputNode, PortId, PortRef, Project, SeedOrder, WorkflowFile,
-    WorkflowName, takes_many,
+    NodeId, NodeKind, NodeKindName, OutputNode, PortId, PortRef, Project, ReviewNode, SeedOrder,
+    WorkflowFile, WorkflowName, takes_many,
 };
 use bevy::prelude::*;
 use bevy_egui::EguiClipboard;
@@ -426,6 +426,10 @@ pub fn new_node(kind: NodeKindName, data_type: DataType) -> Option<Node> {
             fresh,
         )
         .titled("4 seeds"),
+        NodeKindName::Review => {
+            Node::review(id, ReviewNode::default(), media_or_image(data_type), fresh)
+                .titled("Review")
+        }
         NodeKindName::Merge => {
             Node::merge(id, MergeNode::default(), media_or_image(data_type), fresh).titled("Merge")
         }

@@ -25,6 +25,7 @@ pub fn of_kind(kind: NodeKindName) -> &'static str {
         NodeKindName::Condition => egui_phosphor::regular::GIT_BRANCH,
         NodeKindName::FanOut => SHARE_NETWORK,
         NodeKindName::Merge => egui_phosphor::regular::GIT_MERGE,
+        NodeKindName::Review => egui_phosphor::regular::EYE,
     }
 }
 
@@ -36,6 +37,7 @@ pub fn of_item_state(state: ItemState) -> &'static str {
         ItemState::Ready => HOURGLASS,
         ItemState::Submitted => CLOCK,
         ItemState::Running => CIRCLE_NOTCH,
+        ItemState::Parked => egui_phosphor::regular::EYE,
         ItemState::Done => CHECK_CIRCLE,
         ItemState::Skipped => SKIP_FORWARD,
         ItemState::Blocked => PROHIBIT,
@@ -52,6 +54,7 @@ pub fn item_state_word(state: ItemState) -> &'static str {
         ItemState::Ready => "ready",
         ItemState::Submitted => "queued",
         ItemState::Running => "running",
+        ItemState::Parked => "waits for you",
         ItemState::Done => "done",
         ItemState::Skipped => "skipped",
         ItemState::Blocked => "blocked",

@@ -38,6 +38,7 @@ pub fn counts_text(counts: &ItemCounts) -> String {
         counts.total()
     )];
     for state in [
+        ItemState::Parked,
         ItemState::Running,
         ItemState::Submitted,
         ItemState::Ready,
@@ -196,7 +197,7 @@ pub fn items<'a>(
 
 fn rank(state: ItemState) -> u8 {
     match state {
-        ItemState::Failed => 0,
+        ItemState::Failed | ItemState::Parked => 0,
         ItemState::Running => 1,
         ItemState::Submitted => 2,
         ItemState::Ready | ItemState::Waiting => 3,
@@ -382,6 +383,20 @@ pub fn log_line(
             Tone::Bad,
             format!("{}: {}", item(*item_id), failure.message),
         ),
+        RunEventBody::ItemRated { item_id, rating } => {
+            (Tone::Quiet, format!("{}: rated {rating}", item(*item_id)))
+        }
+        RunEventBody::ItemEdited { item_id, .. } => (
+            Tone::Quiet,
+            format!("{}: changed, made again", item(*item_id)),
+        ),
+        RunEventBody::ItemPriorityChanged { item_id, priority } => (
+            Tone::Quiet,
+            format!("{}: priority {priority}", item(*item_id)),
+        ),
+        RunEventBody::RunPriorityChanged { priority } => {
+            (Tone::Quiet, format!("Run: priority {priority}"))
+        }
         RunEventBody::FilesWritten { paths, .. } => (
             Tone::Good,
             match paths.as_slice() {

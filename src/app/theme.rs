@@ -152,6 +152,7 @@ impl Theme {
             NodeKindName::FanOut => (0xc3_a6_ff, 0x7b_53_c7),
             NodeKindName::Condition => (0xf2_c9_7d, 0x85_59_0a),
             NodeKindName::Merge => (0x7f_d6_c2, 0x1a_75_65),
+            NodeKindName::Review => (0xf2_a6_c0, 0xa8_37_63),
         };
         self.pick(dark, light)
     }
@@ -187,7 +188,7 @@ impl Theme {
             }
             ItemState::Submitted | ItemState::Running => self.accent,
             ItemState::Done => self.ok,
-            ItemState::Blocked => self.warn,
+            ItemState::Blocked | ItemState::Parked => self.warn,
             ItemState::Failed => self.error,
         }
     }

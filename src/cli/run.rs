@@ -2,9 +2,7 @@
 
 use super::data_dir::data_dir;
 use super::watch::{self, Telling};
-use crate::engine::{
-    EngineOptions, RegistryUse, ResumePolicy, RunCommand, RunFolders, RunId, RunState,
-};
+use crate::engine::{EngineOptions, RegistryUse, ResumePolicy, RunCommand, RunFolders, RunId};
 use crate::fleet::BackendConfig;
 use crate::project::{DataType, Edit, Literal, NodeKind, PortId, Project};
 use crate::store::project_folder;
@@ -78,11 +76,7 @@ pub(super) async fn run(
             println!("{file}");
         }
     }
-    Ok(if end.state == RunState::Completed {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(super::review::exit_code(&end, &run_id.to_string()))
 }
 
 /// The folder that relative inputs and default outputs belong to.
@@ -181,7 +175,7 @@ fn set(project: &mut Project, setting: &str) -> anyhow::Result<()> {
 
 /// The value a person typed, of the wanted type where one is known. What does not fit stays text, and the server's own
 /// check names the field.
-fn literal(text: &str, wanted: Option<DataType>) -> Literal {
+pub(super) fn literal(text: &str, wanted: Option<DataType>) -> Literal {
     match wanted {
         Some(DataType::Text) => Literal::Text(text.to_owned()),
         _ => serde_json::from_str(text).map_or_else(

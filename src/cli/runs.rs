@@ -35,6 +35,8 @@ pub(super) enum RunsCommand {
         #[arg(long)]
         retry_failed: bool,
     },
+    /// See what a run asks you (Review nodes), and answer it.
+    Review(super::review::ReviewArguments),
     /// Show what happened in a run.
     Show {
         /// The run's id, or the beginning of it; `last` is the newest one.
@@ -61,6 +63,10 @@ pub(super) async fn runs(
             let run = find(&store.runs().await?, &run)?;
             drop(store);
             resume(data_dir, run, backends, retry_failed).await
+        }
+        RunsCommand::Review(arguments) => {
+            let run = find(&store.runs().await?, &arguments.run)?;
+            super::review::review(data_dir, store, run, arguments).await
         }
         RunsCommand::List { json } => list(&store, json).await,
         RunsCommand::Show { run, json } => show(&store, &run, json).await,
@@ -117,11 +123,7 @@ async fn resume(
     for file in &end.files {
         println!("{file}");
     }
-    Ok(if end.state == RunState::Completed {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(super::review::exit_code(&end, &run_id.to_string()))
 }
 
 async fn list(store: &Store, json: bool) -> anyhow::Result<ExitCode> {

@@ -7,7 +7,11 @@ use anyhow::bail;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal as _;
+use std::time::Duration;
 use tokio::sync::mpsc;
+
+/// How long nothing more is told before a run counts as waiting for a person.
+const QUIET: Duration = Duration::from_millis(500);
 
 /// How a run is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +33,7 @@ pub(super) struct RunEnd {
     pub(super) view: RunView,
 }
 
-/// Follows a run until it ends. What happened before event `from_seq` is known and not told again; 0 for a new run. Ctrl-C
+/// Follows a run until it ends, or until all that is left waits for a person. What happened before event `from_seq` is known and not told again; 0 for a new run. Ctrl-C
 /// cancels the run and waits for its end.
 ///
 /// # Errors
@@ -46,8 +50,14 @@ pub(super) async fn follow(
     let mut files = Vec::new();
     let mut teller = Teller::new(project, telling);
     loop {
+        let waits_for_person = view.state == Some(RunState::Running) && only_parked_left(&view);
         let event = tokio::select! {
             event = events.recv() => event,
+            // What is told together comes one by one: more may be on its way.
+            () = tokio::time::sleep(QUIET), if waits_for_person => {
+                teller.finish();
+                return Ok(RunEnd { state: RunState::Running, files, view });
+            }
             Ok(()) = tokio::signal::ctrl_c() => {
                 teller.say("Cancelling: what runs is interrupted, what is finished stays.");
                 engine.send(crate::engine::RunCommand::Cancel { run_id })?;
@@ -97,6 +107,12 @@ pub(super) async fn follow(
             Some(_) => {}
         }
     }
+}
+
+/// Whether a person is asked and nothing goes on until the answer.
+fn only_parked_left(view: &RunView) -> bool {
+    let parked = view.counts.get(ItemState::Parked);
+    parked > 0 && view.counts.ended() + parked == view.counts.total()
 }
 
 /// Bars or lines, one per node.

@@ -1,7 +1,7 @@
 //! Everything that keeps a project from running, as far as it can be known without backends.
 
 use super::local;
-use crate::project::{self, NodeId, NodeKind, Project, WorkflowFacts};
+use crate::project::{self, MergeMode, NodeId, NodeKind, Project, WorkflowFacts};
 use crate::store::{Store, StoreError};
 use crate::workflow::ObjectInfo;
 
@@ -23,6 +23,16 @@ pub fn problems(
             && let Err(reason) = local::check_expression(&condition.expression)
         {
             problems.push((Some(node.id), format!("\"{}\": {reason}", node.title)));
+        }
+        if let NodeKind::Merge(merge) = &node.kind
+            && let MergeMode::Best { expression, .. } = &merge.mode
+            && !expression.trim().is_empty()
+            && let Err(reason) = local::check_expression(expression)
+        {
+            problems.push((
+                Some(node.id),
+                format!("\"{}\": its score {reason}", node.title),
+            ));
         }
     }
     problems

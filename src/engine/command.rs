@@ -1,8 +1,10 @@
 //! What people and programs ask of the engine.
 
 use super::id::{ItemId, RunId};
+use super::machine::ReviewAnswer;
 use crate::fleet::BackendConfig;
-use crate::project::{BackendId, Project};
+use crate::project::{BackendId, Literal, Project};
+use crate::workflow::ParameterAddress;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -44,6 +46,38 @@ pub enum RunCommand {
     RetryFailed {
         /// The run.
         run_id: RunId,
+    },
+    /// Answer what a Review asks.
+    Review {
+        /// The run.
+        run_id: RunId,
+        /// The answers, in order.
+        answers: Vec<ReviewAnswer>,
+    },
+    /// Make a Workflow item again with some fields changed, for example another seed.
+    RedoItem {
+        /// Its run.
+        run_id: RunId,
+        /// The item.
+        item_id: ItemId,
+        /// The changed fields; may be empty.
+        fields: Vec<(ParameterAddress, Literal)>,
+    },
+    /// Move a run before or behind the others.
+    SetRunPriority {
+        /// The run.
+        run_id: RunId,
+        /// Higher goes first; 0 is the usual.
+        priority: i32,
+    },
+    /// Move items that have not been submitted before or behind the others of their run.
+    SetItemPriority {
+        /// Their run.
+        run_id: RunId,
+        /// The items.
+        item_ids: Vec<ItemId>,
+        /// Higher goes first; 0 is the usual.
+        priority: i32,
     },
     /// Register a backend, or change one that is registered.
     PutBackend {

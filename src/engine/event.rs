@@ -3,7 +3,8 @@
 use super::failure::Failure;
 use super::id::{AttemptId, IndexPath, ItemId, RunId};
 use super::value::{Labels, Value};
-use crate::project::{BackendId, NodeId, PortId, ProjectId};
+use crate::project::{BackendId, Literal, NodeId, PortId, ProjectId};
+use crate::workflow::ParameterAddress;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -102,9 +103,13 @@ pub enum RunEventBody {
         /// The attempt that made them; none for work done here or taken from the cache.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         attempt_id: Option<AttemptId>,
-        /// Output port → value. Empty for a `FanOut`, whose values follow from the plan; a Condition names the one
-        /// port the value left by.
+        /// Output port → value. Empty where the values follow from the plan or from what came in: a `FanOut` that does
+        /// not look for files, a Merge of a long list ([`LONGEST_RECORDED_LIST`]). A Condition names the one port the
+        /// value left by.
         outputs: BTreeMap<PortId, Value>,
+        /// Where the result came from.
+        #[serde(default, skip_serializing_if = "ResultSource::is_made")]
+        source: ResultSource,
         /// Remarks for a person ("3 of 4 not used").
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         notices: Vec<String>,
@@ -116,6 +121,32 @@ pub enum RunEventBody {
         /// The last failure.
         failure: Failure,
     },
+    /// A person rated an item.
+    ItemRated {
+        /// The Review item.
+        item_id: ItemId,
+        /// 0 to 5.
+        rating: u8,
+    },
+    /// A person changed fields of a Workflow item; it is made again with them.
+    ItemEdited {
+        /// The Workflow item.
+        item_id: ItemId,
+        /// The fields with their new values, in place of what is linked or set.
+        fields: Vec<(ParameterAddress, Literal)>,
+    },
+    /// A person moved items of a run before or behind others.
+    ItemPriorityChanged {
+        /// The item.
+        item_id: ItemId,
+        /// Higher goes first; 0 is the usual.
+        priority: i32,
+    },
+    /// A person moved a run before or behind others.
+    RunPriorityChanged {
+        /// Higher goes first; 0 is the usual.
+        priority: i32,
+    },
     /// An Output item wrote its files.
     FilesWritten {
         /// The Output item.
@@ -123,6 +154,29 @@ pub enum RunEventBody {
         /// Absolute paths, in order.
         paths: Vec<String>,
     },
+}
+
+/// A merged list longer than this is not written into the log, where it would repeat all that its members said; it follows
+/// from them again.
+pub const LONGEST_RECORDED_LIST: usize = 64;
+
+/// Where a result came from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ResultSource {
+    /// It was made for this item.
+    #[default]
+    Made,
+    /// An equal item made it before; no backend was asked.
+    Cache,
+}
+
+impl ResultSource {
+    /// Whether it was made for this item.
+    #[must_use]
+    pub fn is_made(&self) -> bool {
+        *self == Self::Made
+    }
 }
 
 /// Where a run is.
@@ -170,9 +224,12 @@ pub enum ItemState {
     Submitted,
     /// Its attempt executes, or its local work goes on.
     Running,
+    /// A person is asked; it holds no machine.
+    Parked,
     /// Its outputs are stored.
     Done,
-    /// It can never have its inputs because of a Condition or an empty list.
+    /// It can never have its inputs because of a Condition or an empty list, was not picked by a person, or is not needed
+    /// because a Merge has its first values.
     Skipped,
     /// Something upstream Failed or was cancelled.
     Blocked,
@@ -184,11 +241,12 @@ pub enum ItemState {
 
 impl ItemState {
     /// Every state, in the order of their discriminants.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Waiting,
         Self::Ready,
         Self::Submitted,
         Self::Running,
+        Self::Parked,
         Self::Done,
         Self::Skipped,
         Self::Blocked,
@@ -201,7 +259,7 @@ impl ItemState {
     pub fn is_ended(self) -> bool {
         !matches!(
             self,
-            Self::Waiting | Self::Ready | Self::Submitted | Self::Running
+            Self::Waiting | Self::Ready | Self::Submitted | Self::Running | Self::Parked
         )
     }
 }

@@ -476,6 +476,41 @@ impl Executor {
                     self.take(vec![Input::RetryFailed { run_id }]).await;
                 }
             }
+            RunCommand::Review { run_id, answers } => {
+                if self.load(run_id).await {
+                    self.take(vec![Input::Review { run_id, answers }]).await;
+                }
+            }
+            RunCommand::RedoItem {
+                run_id,
+                item_id,
+                fields,
+            } => {
+                if self.load(run_id).await {
+                    self.take(vec![Input::RedoItem {
+                        run_id,
+                        item_id,
+                        fields,
+                    }])
+                    .await;
+                }
+            }
+            RunCommand::SetRunPriority { run_id, priority } => {
+                self.take(vec![Input::SetRunPriority { run_id, priority }])
+                    .await;
+            }
+            RunCommand::SetItemPriority {
+                run_id,
+                item_ids,
+                priority,
+            } => {
+                self.take(vec![Input::SetItemPriority {
+                    run_id,
+                    item_ids,
+                    priority,
+                }])
+                .await;
+            }
             RunCommand::PutBackend { config, keeping } => {
                 if let Err(error) = self.put_backend(config, keeping).await {
                     self.trouble(&error.to_string()).await;

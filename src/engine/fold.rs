@@ -2,7 +2,7 @@
 //!
 //! Cheap: per item a few words, per node the counts and the latest outputs, so a run of 100,000 items stays small.
 
-use super::event::{ItemState, RunEvent, RunEventBody, RunState};
+use super::event::{ItemState, ResultSource, RunEvent, RunEventBody, RunState};
 use super::failure::Failure;
 use super::id::{AttemptId, ItemId, RunId};
 use super::value::{Labels, Value};
@@ -89,6 +89,8 @@ pub struct RunView {
     pub files_written: u64,
     /// The latest of them, absolute paths, the newest last.
     pub recent_files: VecDeque<String>,
+    /// Items whose result came from the cache.
+    pub from_cache: u32,
     attempts: HashMap<AttemptId, (ItemId, BackendId)>,
 }
 
@@ -122,6 +124,8 @@ pub struct ItemView {
     pub attempts: u32,
     /// The backend of its latest attempt.
     pub backend_id: Option<BackendId>,
+    /// What a person gave it, 0 to 5.
+    pub rating: Option<u8>,
     /// Its labels in one line ("seed=7, size=512"); empty outside any fan-out.
     pub label: Box<str>,
 }
@@ -189,6 +193,7 @@ impl RunView {
                     state: ItemState::Ready,
                     attempts: 0,
                     backend_id: None,
+                    rating: None,
                     label: one_line(labels),
                 };
                 if self.items.insert(*item_id, view).is_none() {
@@ -224,7 +229,6 @@ impl RunView {
                     *node.backends.entry(*backend_id).or_default() += 1;
                 }
             }
-            RunEventBody::AttemptAccepted { .. } => {}
             RunEventBody::AttemptStarted { attempt_id } => {
                 if let Some((item_id, _)) = self.attempts.get(attempt_id).copied() {
                     self.set_state(item_id, ItemState::Running);
@@ -252,11 +256,15 @@ impl RunView {
                 attempt_id,
                 outputs,
                 notices,
+                source,
             } => {
                 if let Some(attempt_id) = attempt_id {
                     self.end_attempt(*attempt_id);
                 }
                 self.set_state(*item_id, ItemState::Done);
+                if *source == ResultSource::Cache {
+                    self.from_cache += 1;
+                }
                 if let Some(node) = self.node_of(*item_id) {
                     for value in outputs.values() {
                         node.show(value);
@@ -276,6 +284,15 @@ impl RunView {
                     );
                 }
             }
+            RunEventBody::ItemRated { item_id, rating } => {
+                if let Some(item) = self.items.get_mut(item_id) {
+                    item.rating = Some(*rating);
+                }
+            }
+            RunEventBody::AttemptAccepted { .. }
+            | RunEventBody::ItemEdited { .. }
+            | RunEventBody::ItemPriorityChanged { .. }
+            | RunEventBody::RunPriorityChanged { .. } => {}
             RunEventBody::FilesWritten { paths, .. } => {
                 self.files_written += paths.len() as u64;
                 for path in paths {

@@ -5,6 +5,7 @@
 
 mod condition;
 mod contact_sheet;
+mod files;
 mod load;
 mod provenance;
 mod template;
@@ -17,9 +18,9 @@ pub use template::{TemplateError, check_template};
 use super::command::RunFolders;
 use super::failure::{Failure, FailureClass};
 use super::machine::{LocalOutcome, LocalTask, LocalWork};
-use super::value::Value;
+use super::value::{ListElement, Value};
 use crate::artifacts::{ArtifactError, ArtifactStore};
-use crate::project::{DataType, Node, Project};
+use crate::project::{ContactSheet, DataType, Node, Project};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -47,19 +48,35 @@ pub fn perform(work: &LocalWork, context: LocalContext) -> Result<LocalOutcome, 
         LocalTask::Load { value, data_type } => {
             load::load(value, *data_type, context).map(LocalOutcome::Loaded)
         }
-        LocalTask::Decide { expression, value } => {
-            condition::decide(expression, value, &work.labels).map(LocalOutcome::Decided)
+        LocalTask::Decide {
+            expression,
+            value,
+            rating,
+        } => condition::decide(expression, value, &work.labels, *rating).map(LocalOutcome::Decided),
+        LocalTask::FindFiles { files, folder } => {
+            files::find(files, folder.as_deref(), context).map(LocalOutcome::Found)
         }
         LocalTask::DrawSheet { sheet, elements } => {
-            let title = format!("{} · {}", context.project.name, title_of(node));
-            let png = contact_sheet::draw(*sheet, &title, elements, context.artifacts)?;
-            let artifact = context
-                .artifacts
-                .store_bytes(&png, DataType::Image, "contact-sheet.png")
-                .map_err(|error| artifact_failure(&error))?;
-            Ok(LocalOutcome::SheetDrawn(Value::Artifact(Arc::new(
-                artifact,
-            ))))
+            draw_sheet(*sheet, node, elements, context).map(LocalOutcome::SheetDrawn)
+        }
+        LocalTask::Rank {
+            expression,
+            keep,
+            elements,
+            sheet,
+        } => {
+            let kept = condition::best(expression, elements, *keep)?;
+            let sheet = match sheet {
+                Some(sheet) => {
+                    let best: Vec<ListElement> = kept
+                        .iter()
+                        .filter_map(|place| elements.get(*place as usize).cloned())
+                        .collect();
+                    Some(draw_sheet(*sheet, node, &best, context)?)
+                }
+                None => None,
+            };
+            Ok(LocalOutcome::Ranked { kept, sheet })
         }
         LocalTask::Write {
             template,
@@ -67,6 +84,21 @@ pub fn perform(work: &LocalWork, context: LocalContext) -> Result<LocalOutcome, 
             ordinal,
         } => write::write(work, template, value, *ordinal, context).map(LocalOutcome::Written),
     }
+}
+
+fn draw_sheet(
+    sheet: ContactSheet,
+    node: Option<&Node>,
+    elements: &[ListElement],
+    context: LocalContext,
+) -> Result<Value, Failure> {
+    let title = format!("{} · {}", context.project.name, title_of(node));
+    let png = contact_sheet::draw(sheet, &title, elements, context.artifacts)?;
+    let artifact = context
+        .artifacts
+        .store_bytes(&png, DataType::Image, "contact-sheet.png")
+        .map_err(|error| artifact_failure(&error))?;
+    Ok(Value::Artifact(Arc::new(artifact)))
 }
 
 fn title_of(node: Option<&Node>) -> &str {

@@ -10,19 +10,24 @@
 //! made again and met in the log; those a crash cut off are recorded afterwards.
 
 mod attempts;
+mod candidates;
 mod effect;
 mod flow;
+mod give;
 mod input;
+mod local_orders;
 mod merge;
 mod path;
 mod reopen;
 mod replay;
+mod review;
 mod run;
 mod schedule;
 mod values;
 
 pub use effect::{Effect, LocalTask, LocalWork, ServerCache, Submission};
 pub use input::{AttemptOutputs, Availability, BackendFacts, Input, LocalOutcome};
+pub use review::{MAX_RATING, ReviewAnswer, ReviewVerdict};
 
 use crate::artifacts::ContentHash;
 use crate::engine::event::{ItemState, RunEvent, RunEventBody, RunState};
@@ -30,7 +35,8 @@ use crate::engine::failure::Failure;
 use crate::engine::id::{AttemptId, ItemId, RunId};
 use crate::engine::placement::Estimates;
 use crate::engine::plan::Plan;
-use crate::project::BackendId;
+use crate::project::{BackendId, Literal};
+use crate::workflow::ParameterAddress;
 use attempts::{Attempt, PairHealth};
 use flow::End;
 use run::{ItemIndex, Run};
@@ -86,6 +92,34 @@ impl Machine {
             }
             Input::ResumeRun { run_id } => self.resume_run(now_ms, run_id),
             Input::RetryFailed { run_id } => self.retry_failed(now_ms, run_id),
+            Input::Review { run_id, answers } => self.review(now_ms, run_id, answers),
+            Input::RedoItem {
+                run_id,
+                item_id,
+                fields,
+            } => self.redo_item(now_ms, run_id, item_id, fields),
+            Input::SetRunPriority { run_id, priority } => {
+                if let Some(run) = self.runs.get_mut(&run_id)
+                    && run.priority != priority
+                    && !self.dormant.contains(&run_id)
+                {
+                    run.priority = priority;
+                    run.emit(RunEventBody::RunPriorityChanged { priority });
+                }
+            }
+            Input::SetItemPriority {
+                run_id,
+                item_ids,
+                priority,
+            } => {
+                if let Some(run) = self.runs.get_mut(&run_id)
+                    && !self.dormant.contains(&run_id)
+                {
+                    for item_id in item_ids {
+                        run.prioritise(item_id, priority);
+                    }
+                }
+            }
             Input::Backend(facts) => self.backend_known(facts),
             Input::BackendRemoved { backend_id } => {
                 self.backends.remove(&backend_id);
@@ -184,7 +218,7 @@ impl Machine {
         };
         let item = &run.items[index as usize];
         match item.state {
-            ItemState::Ready | ItemState::Waiting => {
+            ItemState::Ready | ItemState::Waiting | ItemState::Parked => {
                 run.end_item(index, End::Cancelled("somebody cancelled it".to_owned()));
             }
             ItemState::Submitted | ItemState::Running => {
@@ -212,6 +246,35 @@ impl Machine {
             _ => {}
         }
         run.unchecked_nodes.extend(run.active_nodes.iter().copied());
+    }
+
+    fn review(&mut self, now_ms: u64, run_id: RunId, answers: Vec<ReviewAnswer>) {
+        if self.dormant.contains(&run_id) {
+            self.take_up(now_ms, run_id);
+        }
+        let Some(run) = self.runs.get_mut(&run_id) else {
+            return;
+        };
+        for answer in answers {
+            run.take_answer(answer);
+        }
+    }
+
+    fn redo_item(
+        &mut self,
+        now_ms: u64,
+        run_id: RunId,
+        item_id: ItemId,
+        fields: Vec<(ParameterAddress, Literal)>,
+    ) {
+        if self.dormant.contains(&run_id) {
+            self.take_up(now_ms, run_id);
+        }
+        if let Some(run) = self.runs.get_mut(&run_id)
+            && let Some(index) = run.item_by_id.get(&item_id).copied()
+        {
+            run.redo(index, fields);
+        }
     }
 
     fn retry_failed(&mut self, now_ms: u64, run_id: RunId) {
@@ -278,10 +341,18 @@ impl Machine {
     fn settle_run(&mut self, now_ms: u64, run_id: RunId) {
         if let Some(run) = self.runs.get_mut(&run_id) {
             run.drain_work();
+            if !run.redo_wishes.is_empty() {
+                run.fulfil_redo_wishes();
+                run.drain_work();
+            }
             let call_off = std::mem::take(&mut run.attempts_to_call_off);
+            let needless = std::mem::take(&mut run.needless_attempts);
             self.flush(now_ms, run_id);
             if call_off {
                 self.call_off_attempts(run_id);
+            }
+            for attempt_id in needless {
+                self.call_off_attempt(attempt_id);
             }
         }
     }

@@ -59,6 +59,8 @@ pub(crate) struct PlanNode {
     pub opens: Option<FanIndex>,
     /// Whether the end of the run is judged by its items (an Output node, or a leaf when there is no Output node).
     pub is_goal: bool,
+    /// The Merges (first n, cancel the rest) that alone need what it makes.
+    pub serves: Vec<Serves>,
     /// The nodes that feed it, ascending, without repetition.
     pub sources: Vec<NodeIndex>,
     /// The nodes it feeds, ascending, without repetition.
@@ -66,6 +68,15 @@ pub(crate) struct PlanNode {
     /// For Workflow nodes: the hash of the workflow's text and the node's own parameters, under which run times and what a
     /// backend cannot run are learned.
     pub workflow_hash: Option<ContentHash>,
+}
+
+/// A Merge that is the only one to need what a node makes.
+#[derive(Clone, Debug)]
+pub(crate) struct Serves {
+    /// The Merge.
+    pub merge: NodeIndex,
+    /// Positions, in a path of the node, of the fan-outs that stay open behind the Merge.
+    pub key: Vec<usize>,
 }
 
 /// One link into a node.
@@ -77,7 +88,7 @@ pub(crate) struct PlanInput {
     pub source: NodeIndex,
     /// Fan-outs open on the paths that take part in the join.
     pub open: Vec<FanIndex>,
-    /// For Merge (all): how values are gathered before they take part in the join.
+    /// For a Merge that makes a list: how values are gathered before they take part in the join.
     pub collector: Option<PlanCollector>,
 }
 
@@ -128,7 +139,7 @@ pub(crate) struct PlanFanOut {
     pub node_id: NodeId,
     /// Fan-outs open where it is opened, ascending.
     pub enclosing: Vec<FanIndex>,
-    /// How many values it has per incoming item, where the plan knows.
+    /// How many values it has per incoming item, where the plan knows: not for files, split lists and batches.
     pub count: Option<u32>,
     /// The Merge inputs (node, input) that count its values.
     pub watchers: Vec<(NodeIndex, usize)>,
@@ -179,9 +190,15 @@ impl Plan {
 }
 
 impl PlanNode {
-    /// Whether it is a Merge that closes fan-outs.
-    pub fn is_merge_all(&self) -> bool {
-        matches!(&self.node.kind, NodeKind::Merge(merge) if merge.mode == MergeMode::All)
+    /// For a Merge (first n): how many values it waits for.
+    pub fn first_count(&self) -> Option<u32> {
+        match &self.node.kind {
+            NodeKind::Merge(merge) => match merge.mode {
+                MergeMode::First { count, .. } => Some(count),
+                _ => None,
+            },
+            _ => None,
+        }
     }
 
     /// Whether it is a Merge that joins the sides of a Condition.

@@ -3,8 +3,9 @@
 use super::DataType;
 use super::data::Literal;
 use super::document::{PortRef, Project};
+use super::fan_out::FanOutSource;
 use super::id::{LinkId, NodeId, PortId};
-use super::node::{FanOutSource, InputValue, Node, NodeKind, Port, PortBinding};
+use super::node::{InputValue, Node, NodeKind, Port, PortBinding};
 use serde_json::Value;
 use std::collections::{BTreeSet, HashSet};
 
@@ -206,7 +207,7 @@ pub(super) fn check_values(node: &Node) -> Result<(), NodeFault> {
         }
         NodeKind::FanOut(fan_out) => match &fan_out.source {
             FanOutSource::List(axis) => check_axis(&axis.name, &axis.values)?,
-            FanOutSource::Grid(axes) => {
+            FanOutSource::Grid(axes) | FanOutSource::Zip(axes) => {
                 for axis in axes {
                     check_axis(&axis.name, &axis.values)?;
                 }
@@ -216,9 +217,13 @@ pub(super) fn check_values(node: &Node) -> Result<(), NodeFault> {
                     return Err(not_finite("range"));
                 }
             }
-            FanOutSource::Seeds { .. } => {}
+            FanOutSource::Seeds { .. }
+            | FanOutSource::Table(_)
+            | FanOutSource::Files(_)
+            | FanOutSource::Split { .. } => {}
         },
-        NodeKind::Output(_) | NodeKind::Condition(_) | NodeKind::Merge(_) => {}
+        NodeKind::Output(_) | NodeKind::Condition(_) | NodeKind::Merge(_) | NodeKind::Review(_) => {
+        }
     }
     Ok(())
 }
@@ -274,7 +279,8 @@ pub(super) fn shape_faults(node: &Node) -> Vec<NodeFault> {
                 });
             }
         }
-        NodeKind::Output(_) | NodeKind::Condition(_) | NodeKind::Merge(_) => {}
+        NodeKind::Output(_) | NodeKind::Condition(_) | NodeKind::Merge(_) | NodeKind::Review(_) => {
+        }
     }
     if !node.layout_fits() {
         faults.push(NodeFault::WrongPorts);

@@ -310,6 +310,7 @@ fn unknown_kind(bytes: &[u8]) -> Option<String> {
         "condition",
         "fan_out",
         "merge",
+        "review",
     ];
     let kinds: Kinds = serde_json::from_slice(bytes).ok()?;
     kinds

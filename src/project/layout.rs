@@ -3,10 +3,12 @@
 //! A Workflow node's ports are chosen by the person; every other kind's follow from its settings.
 
 use super::data::{DataType, Literal};
+use super::fan_out::{FanOutNode, FanOutSource};
 use super::id::{NodeId, PortId};
+use super::merge::{MergeMode, MergeNode};
 use super::node::{
-    ConditionNode, FanOutNode, FanOutSource, InputNode, InputValue, MergeMode, MergeNode, Node,
-    NodeKind, OnFailure, OutputNode, Port, PortBinding, PortNeed, WorkflowNode,
+    ConditionNode, InputNode, InputValue, Node, NodeKind, OnFailure, OutputNode, Port, PortBinding,
+    PortNeed, ReviewNode, WorkflowNode,
 };
 
 /// Width of a fresh node in canvas units.
@@ -76,6 +78,10 @@ fn plan(kind: &NodeKind, choice: Choice) -> Option<(Vec<PortPlan>, Vec<PortPlan>
                 PortPlan::new("false", data_type, WhenFalse),
             ],
         ),
+        NodeKind::Review(_) => (
+            vec![PortPlan::required("value", data_type, Value)],
+            vec![PortPlan::new("picked", data_type, Value)],
+        ),
         NodeKind::FanOut(fan_out) => {
             let mut inputs = Vec::new();
             let mut outputs: Vec<_> = fan_out
@@ -84,7 +90,7 @@ fn plan(kind: &NodeKind, choice: Choice) -> Option<(Vec<PortPlan>, Vec<PortPlan>
                 .into_iter()
                 .map(|(name, data_type)| PortPlan::new(name, data_type, Axis(name.to_owned())))
                 .collect();
-            if choice.pass_through {
+            if choice.pass_through || matches!(fan_out.source, FanOutSource::Split { .. }) {
                 inputs.push(PortPlan::required("value", data_type, Value));
                 outputs.push(PortPlan::new("value", data_type, Value));
             }
@@ -93,7 +99,7 @@ fn plan(kind: &NodeKind, choice: Choice) -> Option<(Vec<PortPlan>, Vec<PortPlan>
         NodeKind::Merge(merge) => (
             vec![PortPlan::required("values", data_type, Value)],
             match merge.mode {
-                MergeMode::All => vec![
+                MergeMode::All | MergeMode::First { .. } | MergeMode::Best { .. } => vec![
                     PortPlan::new("list", data_type, List),
                     PortPlan::new("contact sheet", DataType::Image, ContactSheet),
                 ],
@@ -121,10 +127,17 @@ impl FanOutSource {
                 vec![(axis, data_type)]
             }
             Self::Seeds { axis, .. } => vec![(axis, DataType::Integer)],
-            Self::Grid(axes) => axes
+            Self::Grid(axes) | Self::Zip(axes) => axes
                 .iter()
                 .map(|axis| (axis.name.as_str(), axis.data_type))
                 .collect(),
+            Self::Table(table) => table
+                .columns
+                .iter()
+                .map(|column| (column.name.as_str(), column.data_type))
+                .collect(),
+            Self::Files(files) => vec![(&files.axis, files.data_type)],
+            Self::Split { axis, data_type } => vec![(axis, *data_type)],
         }
     }
 }
@@ -231,6 +244,17 @@ impl Node {
             pass_through: true,
         };
         node.with_layout(choice, fresh_port)
+    }
+
+    /// A Review of values of this type.
+    #[must_use]
+    pub fn review(
+        id: NodeId,
+        settings: ReviewNode,
+        data_type: DataType,
+        fresh_port: &mut dyn FnMut() -> PortId,
+    ) -> Self {
+        Self::laid_out(id, NodeKind::Review(settings), data_type, fresh_port)
     }
 
     /// A Merge of values of this type.

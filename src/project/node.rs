@@ -1,7 +1,9 @@
 //! Nodes, their kinds and their ports.
 
 use super::data::{DataType, Literal};
+use super::fan_out::FanOutNode;
 use super::id::{BackendId, NodeId, PortId};
+use super::merge::MergeNode;
 use crate::workflow::{NodeAddress, ParameterAddress};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -54,7 +56,7 @@ impl Node {
     }
 }
 
-/// What a node does, with its settings. Review joins here when runs can park items for a person.
+/// What a node does, with its settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum NodeKind {
@@ -70,6 +72,8 @@ pub enum NodeKind {
     FanOut(FanOutNode),
     /// Turns many items into one list.
     Merge(MergeNode),
+    /// Holds each item until a person has looked at it.
+    Review(ReviewNode),
 }
 
 impl NodeKind {
@@ -83,6 +87,7 @@ impl NodeKind {
             Self::Condition(_) => NodeKindName::Condition,
             Self::FanOut(_) => NodeKindName::FanOut,
             Self::Merge(_) => NodeKindName::Merge,
+            Self::Review(_) => NodeKindName::Review,
         }
     }
 }
@@ -105,15 +110,18 @@ pub enum NodeKindName {
     FanOut,
     /// Turns many items into one list.
     Merge,
+    /// Holds each item until a person has looked at it.
+    Review,
 }
 
 impl NodeKindName {
     /// Every kind, in the order in which menus list them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Workflow,
         Self::Input,
         Self::FanOut,
         Self::Condition,
+        Self::Review,
         Self::Merge,
         Self::Output,
     ];
@@ -128,6 +136,7 @@ impl NodeKindName {
             Self::Condition => "Condition",
             Self::FanOut => "Fan out",
             Self::Merge => "Merge",
+            Self::Review => "Review",
         }
     }
 
@@ -139,8 +148,9 @@ impl NodeKindName {
             Self::Input => "Brings a text, number or file into the graph",
             Self::Output => "Writes what arrives to the output folder",
             Self::Condition => "Sends each item to one of two sides by an expression",
-            Self::FanOut => "Turns one item into many: seeds, a list, a range, a grid",
+            Self::FanOut => "Turns one item into many: seeds, a list, a grid, a table, files",
             Self::Merge => "Gathers many items into one list or contact sheet",
+            Self::Review => "Waits for a person to pick, rate or redo each item",
         }
     }
 }
@@ -407,145 +417,19 @@ impl Default for OutputNode {
     }
 }
 
+/// Settings of a Review node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReviewNode {
+    /// What the person is asked to look for; may be empty.
+    #[serde(default)]
+    pub question: String,
+}
+
 /// Settings of a Condition node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ConditionNode {
     /// A CEL expression over the item's value and metadata that gives true or false.
     pub expression: String,
-}
-
-/// Settings of a `FanOut` node.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct FanOutNode {
-    /// Where its values come from.
-    pub source: FanOutSource,
-}
-
-/// Where a `FanOut`'s values come from. Each axis has an output port with the binding [`PortBinding::Axis`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum FanOutSource {
-    /// The values of one axis, as typed.
-    List(Axis),
-    /// `count` numbers from `start` in steps of `step`; whole numbers when both are whole.
-    Range {
-        /// Name of the axis.
-        axis: String,
-        /// The first number.
-        start: f64,
-        /// The distance between two numbers.
-        step: f64,
-        /// How many numbers.
-        count: u32,
-    },
-    /// `count` seeds.
-    Seeds {
-        /// Name of the axis.
-        axis: String,
-        /// The first seed.
-        first: u64,
-        /// How many seeds.
-        count: u32,
-        /// How the others follow from the first.
-        order: SeedOrder,
-    },
-    /// The product of several axes; the last axis turns fastest.
-    Grid(Vec<Axis>),
-}
-
-/// One named axis of values.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Axis {
-    /// Its name, which becomes the label of everything made from it.
-    pub name: String,
-    /// What its values are.
-    pub data_type: DataType,
-    /// The values, in order.
-    pub values: Vec<Literal>,
-}
-
-/// How seeds follow from the first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum SeedOrder {
-    /// first, first + 1, first + 2 …
-    #[default]
-    Increment,
-    /// Far apart, but always the same for the same first seed.
-    Scatter,
-}
-
-/// Settings of a Merge node.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct MergeNode {
-    /// What it makes of what arrives.
-    #[serde(default)]
-    pub mode: MergeMode,
-    /// Which fan-out it closes.
-    #[serde(default)]
-    pub closes: MergeScope,
-    /// What failed items mean.
-    #[serde(default)]
-    pub on_failed: MergeFailurePolicy,
-    /// The contact sheet it draws of a list of pictures.
-    #[serde(default)]
-    pub contact_sheet: ContactSheet,
-}
-
-/// What a Merge makes of what arrives.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum MergeMode {
-    /// The list of all values, by index.
-    #[default]
-    All,
-    /// Closes nothing: per path the one value that exists. Joins the two sides of a Condition.
-    Either,
-}
-
-/// Which fan-out a Merge closes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum MergeScope {
-    /// The one opened last on the path.
-    #[default]
-    Innermost,
-    /// The fan-out of this node.
-    FanOut(NodeId),
-    /// Every open one.
-    AllOpen,
-}
-
-/// What failed items mean to a Merge.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum MergeFailurePolicy {
-    /// Merge the successes; fail only when nothing is left.
-    #[default]
-    Ignore,
-    /// One failed item blocks the merge.
-    RequireAll,
-}
-
-/// How a Merge draws its contact sheet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ContactSheet {
-    /// Pictures side by side; 0 chooses a near-square sheet.
-    pub columns: u32,
-    /// Longer side of a picture on the sheet in pixels, 32-1024.
-    pub cell_px: u32,
-}
-
-impl Default for ContactSheet {
-    fn default() -> Self {
-        Self {
-            columns: 0,
-            cell_px: 256,
-        }
-    }
 }

@@ -2,7 +2,8 @@
 
 use super::document::{PortRef, Project};
 use super::id::NodeId;
-use super::node::{BatchMode, MergeMode, MergeScope, Node, NodeKind, Port, PortBinding};
+use super::merge::MergeScope;
+use super::node::{BatchMode, Node, NodeKind, Port, PortBinding};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::rc::Rc;
 
@@ -105,7 +106,7 @@ impl OpenFanOuts {
         self.into_node.get(&node_id).map_or(&[], |open| open)
     }
 
-    /// What a Merge of mode `All` closes, by id; none for any other node.
+    /// What a Merge that makes a list closes, by id; none for any other node.
     #[must_use]
     pub fn closed_by(&self, merge: NodeId) -> Option<Result<&[NodeId], &MergeFault>> {
         self.merges.get(&merge).map(|closed| closed.as_deref())
@@ -131,7 +132,7 @@ impl OpenFanOuts {
         let NodeKind::Merge(merge) = &node.kind else {
             return open.clone();
         };
-        if merge.mode == MergeMode::Either {
+        if !merge.mode.makes_list() {
             return open.clone();
         }
         let closed = match merge.closes {

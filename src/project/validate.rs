@@ -1,13 +1,15 @@
 //! Everything that keeps a project from running, found at once.
 
+mod kinds;
+
 use super::check::{LinkRefusal, NodeFault, shape_faults, takes_many};
-use super::data::{DataType, Literal};
+use super::data::DataType;
 use super::document::{Link, PortRef, Project, WorkflowFile};
+use super::fan_out::FanOutSource;
 use super::id::{LinkId, NodeId};
-use super::node::{
-    Axis, FanOutSource, InputValue, MergeNode, Node, NodeKind, PortBinding, PortNeed, WorkflowName,
-};
-use super::open_fan_outs::{MAX_OPEN_FAN_OUTS, MergeFault, OpenFanOuts};
+use super::node::{InputValue, Node, NodeKind, PortBinding, PortNeed, WorkflowName};
+use super::open_fan_outs::{MAX_OPEN_FAN_OUTS, OpenFanOuts};
+use super::table::{MAX_TABLE_COLUMNS, WrongCell};
 use super::template::{TemplateError, TemplatePart, parse_template};
 use crate::workflow::{self, Broken, ObjectInfo, Sketch, resolve_node};
 use std::collections::{BTreeMap, BTreeSet};
@@ -179,6 +181,57 @@ pub enum ProblemKind {
         /// What the axis holds.
         wanted: DataType,
     },
+    /// The axes of a zip are not equally long.
+    #[error(
+        "its axes are not equally long: \"{one}\" has {one_count} values, \"{other}\" has {other_count}; a zip takes one of each at a time"
+    )]
+    UnequalAxes {
+        /// The first axis.
+        one: String,
+        /// Its values.
+        one_count: usize,
+        /// An axis of another length.
+        other: String,
+        /// Its values.
+        other_count: usize,
+    },
+    /// A table has too many columns.
+    #[error("its table has {columns} columns, more than the {MAX_TABLE_COLUMNS} that are allowed")]
+    TooManyColumns {
+        /// How many.
+        columns: usize,
+    },
+    /// A column of a table is of a type that a cell cannot hold.
+    #[error(
+        "column \"{column}\" of its table holds {is}, which a cell cannot hold; choose text, integer, number, boolean or JSON"
+    )]
+    ColumnType {
+        /// The column.
+        column: String,
+        /// Its type.
+        is: DataType,
+    },
+    /// A row of a table has more cells than there are columns.
+    #[error("row {row} of its table has more cells than there are columns; remove the surplus")]
+    OverlongRow {
+        /// Which row, counted from 1 below the header.
+        row: usize,
+    },
+    /// A cell of a table has another type than its column.
+    #[error(
+        "row {}, column \"{}\" of its table holds \"{}\", but the column holds {}; correct the cell or leave it empty",
+        .0.row, .0.column, .0.text, .0.wanted
+    )]
+    WrongCell(WrongCell),
+    /// A file pattern is empty.
+    #[error("it has no file pattern; write one such as shots/*.png")]
+    NoPattern,
+    /// A Merge that keeps nothing.
+    #[error("it keeps 0 values; let it keep at least 1")]
+    KeepsNothing,
+    /// A Merge (best) without expression.
+    #[error("its score is empty; write an expression such as image.sharpness")]
+    EmptyScore,
     /// Too many values.
     #[error(
         "it fans out to {count} values, more than the {MAX_FAN_OUT_VALUES} that are allowed; use fewer"
@@ -357,6 +410,7 @@ impl Findings<'_> {
             }
             NodeKind::FanOut(fan_out) => self.fan_out(node, &fan_out.source),
             NodeKind::Merge(merge) => self.merge(node, merge),
+            NodeKind::Review(_) => {}
         }
         self.links_into(node);
         self.open_axes(node);
@@ -410,77 +464,6 @@ impl Findings<'_> {
                 self.about(node, ProblemKind::BrokenPort { port, broken });
             }
         }
-    }
-
-    fn fan_out(&mut self, node: &Node, source: &FanOutSource) {
-        if source.axes().is_empty() {
-            self.about(node, ProblemKind::NoAxes);
-        }
-        if source.axes().iter().any(|(name, _)| name.trim().is_empty()) {
-            self.about(node, ProblemKind::UnnamedAxis);
-        }
-        let axes: &[Axis] = match source {
-            FanOutSource::List(axis) => std::slice::from_ref(axis),
-            FanOutSource::Grid(axes) => axes,
-            FanOutSource::Range { .. } | FanOutSource::Seeds { .. } => &[],
-        };
-        for axis in axes {
-            let wrong = axis
-                .values
-                .iter()
-                .map(Literal::data_type)
-                .enumerate()
-                .filter(|(_, is)| !axis.data_type.accepts(*is));
-            for (place, is) in wrong {
-                let kind = ProblemKind::WrongAxisValue {
-                    axis: axis.name.clone(),
-                    number: place + 1,
-                    is,
-                    wanted: axis.data_type,
-                };
-                self.about(node, kind);
-            }
-        }
-        let count = match source {
-            FanOutSource::Range { count, .. } | FanOutSource::Seeds { count, .. } => {
-                u64::from(*count)
-            }
-            FanOutSource::List(_) | FanOutSource::Grid(_) => axes
-                .iter()
-                .map(|axis| axis.values.len() as u64)
-                .fold(1, u64::saturating_mul),
-        };
-        if count > MAX_FAN_OUT_VALUES {
-            self.about(node, ProblemKind::TooManyValues { count });
-        }
-    }
-
-    fn merge(&mut self, node: &Node, merge: &MergeNode) {
-        if !CONTACT_SHEET_CELL_PX.contains(&merge.contact_sheet.cell_px) {
-            let cell_px = merge.contact_sheet.cell_px;
-            self.about(node, ProblemKind::ContactSheetCell { cell_px });
-        }
-        // Without links the missing input is the problem.
-        if self.project.links.into_node(node.id).next().is_none() {
-            return;
-        }
-        let Some(Err(fault)) = self.open.closed_by(node.id) else {
-            return;
-        };
-        let kind = match fault {
-            MergeFault::NothingOpen => ProblemKind::NothingToMerge,
-            MergeFault::SideBySide(open) => ProblemKind::MergeMustName {
-                fan_outs: self.titles(open),
-            },
-            MergeFault::NotOpen(fan_out) => ProblemKind::FanOutNotOpen {
-                fan_out: match self.project.nodes.get(fan_out) {
-                    Some(fan_out) => format!("\"{}\"", fan_out.title),
-                    None => "a node that is gone".to_owned(),
-                },
-                open: self.titles(self.open.into_node(node.id)),
-            },
-        };
-        self.about(node, kind);
     }
 
     /// Missing, illegal and surplus links of a node's inputs.

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 const SCENE: &str = include_str!("../../scenes/harbour-at-dusk.orchestrator.json");
 
-fn command(data_dir: &Path) -> Command {
+pub fn command(data_dir: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_comfyui-orchestrator"));
     command
         .arg("--data-dir")
@@ -22,18 +22,18 @@ fn command(data_dir: &Path) -> Command {
     command
 }
 
-fn run(data_dir: &Path, arguments: &[&str]) -> Output {
+pub fn run(data_dir: &Path, arguments: &[&str]) -> Output {
     command(data_dir)
         .args(arguments)
         .output()
         .expect("the binary starts")
 }
 
-fn stderr(output: &Output) -> String {
+pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-fn stdout(output: &Output) -> String {
+pub fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
@@ -56,13 +56,13 @@ fn refuses(output: &Output, fragments: &[&str]) {
 }
 
 /// A built-in server in a process of its own, ended with the test.
-struct BuiltinProcess {
+pub struct BuiltinProcess {
     child: Child,
-    url: String,
+    pub url: String,
 }
 
 impl BuiltinProcess {
-    fn start(data_dir: &Path) -> Self {
+    pub fn start(data_dir: &Path) -> Self {
         let mut child = command(data_dir)
             .args(["builtin", "--port", "0"])
             .stdout(Stdio::piped())

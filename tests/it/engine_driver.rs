@@ -16,7 +16,7 @@ use comfyui_orchestrator::project::{
     Fallback, FanOutNode, FanOutSource, InputNode, InputValue, Link, LinkId, Literal,
     MergeFailurePolicy, MergeMode, MergeNode, MergeScope, Node, NodeId, NodeKind, OnFailure,
     OutputNode, Port, PortBinding, PortId, PortNeed, PortRef, Project, ProjectId, RetryPolicy,
-    WorkflowFile, WorkflowName, WorkflowNode,
+    ReviewNode, WorkflowFile, WorkflowName, WorkflowNode,
 };
 use comfyui_orchestrator::workflow::{NodeAddress, ParameterAddress};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -165,6 +165,30 @@ impl Graph {
             cache: CachePolicy::Use,
         });
         self.node(title, kind, inputs, vec![image])
+    }
+
+    /// A fan-out of any source, with an input `value` and its axes and `value` as outputs.
+    pub fn fan_out_of(&mut self, title: &str, source: FanOutSource) -> NodeId {
+        let value_in = self.port("value", DataType::Any, PortBinding::Value);
+        let axes: Vec<(String, DataType)> = source
+            .axes()
+            .into_iter()
+            .map(|(name, data_type)| (name.to_owned(), data_type))
+            .collect();
+        let mut outputs: Vec<Port> = axes
+            .into_iter()
+            .map(|(name, data_type)| self.port(&name, data_type, PortBinding::Axis(name.clone())))
+            .collect();
+        outputs.push(self.port("value", DataType::Any, PortBinding::Value));
+        let kind = NodeKind::FanOut(FanOutNode { source });
+        self.node(title, kind, vec![value_in], outputs)
+    }
+
+    pub fn review(&mut self, title: &str) -> NodeId {
+        let value = self.port("value", DataType::Any, PortBinding::Value);
+        let picked = self.port("picked", DataType::Any, PortBinding::Value);
+        let kind = NodeKind::Review(ReviewNode::default());
+        self.node(title, kind, vec![value], vec![picked])
     }
 
     pub fn condition(&mut self, title: &str) -> NodeId {
@@ -355,6 +379,8 @@ pub struct World {
     /// Pictures per item, by title; 1 where not named.
     pub batch: BTreeMap<String, usize>,
     pub decide: Decide,
+    /// How many files fit a pattern; none where not named.
+    pub files_found: BTreeMap<String, usize>,
     item_of: HashMap<AttemptId, ItemId>,
 }
 
@@ -383,6 +409,7 @@ impl World {
             fails: BTreeMap::new(),
             batch: BTreeMap::new(),
             decide: |_, _| true,
+            files_found: BTreeMap::new(),
             item_of: HashMap::new(),
         };
         for number in 0..backends {
@@ -537,6 +564,7 @@ impl World {
                 attempt_id,
                 outputs,
                 notices,
+                ..
             } => {
                 let seen = self.seen.get_mut(item_id).unwrap();
                 assert!(!seen.state.is_ended(), "ended twice: {seen:?}");
@@ -553,7 +581,12 @@ impl World {
                 seen.state = ItemState::Failed;
                 seen.reason.clone_from(&failure.message);
             }
-            RunEventBody::RunCreated { .. } | RunEventBody::FilesWritten { .. } => {}
+            RunEventBody::RunCreated { .. }
+            | RunEventBody::ItemRated { .. }
+            | RunEventBody::ItemEdited { .. }
+            | RunEventBody::ItemPriorityChanged { .. }
+            | RunEventBody::RunPriorityChanged { .. }
+            | RunEventBody::FilesWritten { .. } => {}
         }
     }
 
@@ -606,6 +639,35 @@ impl World {
             }
             LocalTask::DrawSheet { elements, .. } => {
                 LocalOutcome::SheetDrawn(picture(&format!("sheet of {}", elements.len())))
+            }
+            LocalTask::FindFiles { files, folder } => {
+                let count = self.files_found.get(&files.pattern).copied().unwrap_or(0);
+                let folder = folder.clone().unwrap_or_default();
+                LocalOutcome::Found(
+                    (0..count)
+                        .map(|number| {
+                            let name = format!("{folder}{number}.png");
+                            (name.clone(), picture(&name))
+                        })
+                        .collect(),
+                )
+            }
+            LocalTask::Rank {
+                keep,
+                elements,
+                sheet,
+                ..
+            } => {
+                let mut places: Vec<u32> = (0..elements.len() as u32).collect();
+                places.sort_by_key(|place| {
+                    std::cmp::Reverse(text_of(&elements[*place as usize].value))
+                });
+                places.truncate(*keep as usize);
+                places.sort_unstable();
+                LocalOutcome::Ranked {
+                    sheet: sheet.map(|_| picture(&format!("sheet of {}", places.len()))),
+                    kept: places,
+                }
             }
             LocalTask::Write { value, ordinal, .. } => {
                 self.written

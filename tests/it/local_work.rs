@@ -170,6 +170,7 @@ fn measured(data_type: DataType) -> Arc<Artifact> {
 fn decide(expression: &str, value: Value, labels: &Labels) -> Result<bool, String> {
     let workplace = Workplace::new();
     let task = LocalTask::Decide {
+        rating: None,
         expression: expression.to_owned(),
         value,
     };

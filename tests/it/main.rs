@@ -19,6 +19,7 @@ mod media;
 mod project;
 mod project_files;
 mod real_comfyui;
+mod reviews;
 mod run_semantics;
 mod scripted_server;
 mod simulation;

@@ -525,7 +525,7 @@ fn some_edit(bench: &mut Bench, (what, which, value): (u8, u16, u16)) -> Edit {
                         source: grid([&["a"][..], &["b", "a"], &["x"]][usize::from(value % 3)]),
                     }),
                     NodeKind::Merge(merge) => NodeKind::Merge(MergeNode {
-                        mode: [MergeMode::All, MergeMode::Either][usize::from(value % 2)],
+                        mode: [MergeMode::All, MergeMode::Either][usize::from(value % 2)].clone(),
                         ..*merge
                     }),
                     other => other.clone(),

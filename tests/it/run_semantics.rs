@@ -1,14 +1,17 @@
-//! The rules and worked examples of what a run means, one test per example (numbers as in the specification). Not here,
-//! because their node modes do not exist yet: 21 (Review), 22 (best by expression), 23 (first n), 25 (table).
+//! The rules and worked examples of what a run means, one test per example (numbers as in the specification).
 
 use crate::engine_driver::{Graph, World, backend_id, online};
-use comfyui_orchestrator::engine::machine::{Availability, Input};
-use comfyui_orchestrator::engine::{FailureClass, ItemState, RunState, Value};
+use comfyui_orchestrator::engine::machine::{Availability, Effect, Input, LocalTask, Machine};
+use comfyui_orchestrator::engine::{
+    FailureClass, ItemId, ItemState, ReviewAnswer, ReviewVerdict, RunEventBody, RunState, Value,
+};
 use comfyui_orchestrator::project::{
-    Affinity, BatchMode, MergeFailurePolicy, MergeMode, MergeScope, NodeId, OnFailure, WorkflowName,
+    Affinity, Axis, BatchMode, DataType, ExposedParameter, FanOutSource, FilePattern, Literal,
+    MergeFailurePolicy, MergeMode, MergeRest, MergeScope, NodeId, OnFailure, PortBinding, Table,
+    WorkflowName,
 };
 
-use ItemState::{Blocked, Cancelled, Done, Failed, Skipped};
+use ItemState::{Blocked, Cancelled, Done, Failed, Parked, Skipped};
 
 /// `F(3) → W1 → W2 → O`
 fn example_2(count: u32) -> (Graph, [NodeId; 4]) {
@@ -783,4 +786,555 @@ fn plans_refuse_what_cannot_run() {
     let problems = graph.compile().unwrap_err();
     assert!(problems[0].message.contains("circle"), "{problems:?}");
     assert!(problems[0].message.contains("W1"), "{problems:?}");
+}
+
+/// `F(count) → W → R → W2`, R a Review.
+fn example_21(count: u32) -> Graph {
+    let mut graph = Graph::new();
+    let fan_out = graph.fan_out("F", count);
+    let workflow = graph.workflow("W", &["seed"]);
+    let review = graph.review("R");
+    let second = graph.workflow("W2", &["image"]);
+    graph.link(fan_out, "F", workflow, "seed");
+    graph.link(workflow, "image", review, "value");
+    graph.link(review, "picked", second, "image");
+    graph
+}
+
+fn item_id(world: &World, name: &str) -> ItemId {
+    let seen = world.item(name);
+    ItemId::derive(world.run_id, seen.node_id, &seen.path)
+}
+
+fn answers(world: &World, names: &[String], verdict: &ReviewVerdict) -> Vec<ReviewAnswer> {
+    names
+        .iter()
+        .map(|name| ReviewAnswer {
+            item_id: item_id(world, name),
+            verdict: verdict.clone(),
+        })
+        .collect()
+}
+
+/// Our process ends and another one takes over from the log.
+fn restarted(world: &mut World) {
+    world.machine = Machine::new();
+    world.machine.step(world.now_ms, Input::Backend(online(0)));
+    world.locals.clear();
+    world.wakes.clear();
+    world.submitted.clear();
+    let (run_id, plan) = (world.run_id, world.plan.clone());
+    world.machine.restore(run_id, plan, world.log.clone());
+    for effect in world.machine.take_up_run(world.now_ms, run_id) {
+        world.perform(effect);
+    }
+    // The servers still have what was sent.
+    world.submitted.extend(world.reconciles.drain(..));
+}
+
+#[test]
+fn example_21_a_person_picks_and_the_rest_is_skipped() {
+    let graph = example_21(100);
+    let mut world = played(&graph);
+    assert_eq!(
+        world.run_state,
+        RunState::Running,
+        "it waits for the person"
+    );
+    assert_eq!(world.count("R", Parked), 100);
+    assert!(world.submitted.is_empty(), "it holds no machine");
+    restarted(&mut world);
+    world.run();
+    assert_eq!(world.count("R", Parked), 100, "still waiting");
+    let (picked, rest): (Vec<u32>, Vec<u32>) = (0..100).partition(|index| index % 15 == 0);
+    let names = |indexes: Vec<u32>| -> Vec<String> {
+        indexes.iter().map(|index| format!("R F:{index}")).collect()
+    };
+    let mut all = answers(&world, &names(picked), &ReviewVerdict::Pick);
+    all.extend(answers(&world, &names(rest), &ReviewVerdict::Reject));
+    let run_id = world.run_id;
+    world.step(Input::Review {
+        run_id,
+        answers: all,
+    });
+    world.run();
+    assert_eq!(world.count("W2", Done), 7);
+    assert_eq!(world.count("W2", Skipped), 93);
+    assert_eq!(world.item("W2 F:1").reason, "not picked");
+    assert_eq!(world.run_state, RunState::Completed);
+    restarted(&mut world);
+    world.check_against_machine();
+}
+
+#[test]
+fn a_rating_reaches_conditions_and_a_redo_asks_again() {
+    let mut graph = example_21(2);
+    let review = *graph
+        .project
+        .nodes
+        .iter()
+        .find(|(_, node)| node.title == "R")
+        .unwrap()
+        .0;
+    let condition = graph.condition("C");
+    graph.link(review, "picked", condition, "value");
+    let mut world = played(&graph);
+    let run_id = world.run_id;
+    let names = ["R F:0".to_owned()];
+    let address = match &graph.project.nodes[&world.item("W F:0").node_id].inputs[0].binding {
+        PortBinding::Parameter(address) => address.clone(),
+        other => panic!("{other:?}"),
+    };
+    let first = world.item("W F:0").outputs.clone();
+    let redo = ReviewVerdict::Redo(vec![(address.clone(), Literal::Integer(77_u32.into()))]);
+    let redo = answers(&world, &names, &redo);
+    world.step(Input::Review {
+        run_id,
+        answers: redo,
+    });
+    assert_eq!(world.item("R F:0").state, ItemState::Waiting);
+    let sent = world.submitted.back().unwrap();
+    let seed = sent.fields.iter().find(|(known, _)| *known == address);
+    assert_eq!(
+        seed.map(|(_, value)| value.clone()),
+        Some(Value::Literal(Literal::Integer(77_u32.into())))
+    );
+    world.run();
+    assert_ne!(world.item("W F:0").outputs, first);
+    assert_eq!(world.item("W F:0").attempts, 2);
+    assert_eq!(world.item("R F:0").state, Parked, "asked about again");
+    restarted(&mut world);
+    let mut both = answers(&world, &names, &ReviewVerdict::Rate(4));
+    both.extend(answers(&world, &names, &ReviewVerdict::Pick));
+    world.step(Input::Review {
+        run_id,
+        answers: both,
+    });
+    let asked = world
+        .locals
+        .iter()
+        .find_map(|work| match &work.task {
+            LocalTask::Decide { rating, .. } => Some(*rating),
+            _ => None,
+        })
+        .unwrap();
+    assert_eq!(asked, Some(4));
+}
+
+#[test]
+fn a_redone_item_takes_what_was_made_from_it_along() {
+    let (graph, _) = example_2(3);
+    let mut world = played(&graph);
+    let run_id = world.run_id;
+    let item = item_id(&world, "W1 F:1");
+    world.step(Input::RedoItem {
+        run_id,
+        item_id: item,
+        fields: vec![],
+    });
+    assert_eq!(world.run_state, RunState::Running);
+    world.run();
+    assert_eq!(world.run_state, RunState::Completed);
+    for (name, attempts) in [("W1 F:0", 1), ("W1 F:1", 2), ("W2 F:1", 2), ("W2 F:2", 1)] {
+        assert_eq!(world.item(name).attempts, attempts, "{name}");
+    }
+}
+
+/// `F(8) → W → M(mode) → W2`
+fn gathered_from_8(mode: MergeMode) -> Graph {
+    let mut graph = Graph::new();
+    let fan_out = graph.fan_out("F", 8);
+    let workflow = graph.workflow("W", &["seed"]);
+    let merge = graph.merge_with("M", mode, MergeScope::Innermost, MergeFailurePolicy::Ignore);
+    let second = graph.workflow("W2", &["image"]);
+    graph.link(fan_out, "F", workflow, "seed");
+    graph.link(workflow, "image", merge, "values");
+    graph.link(merge, "list", second, "image");
+    graph
+}
+
+#[test]
+fn example_22_the_best_are_kept_by_index() {
+    let graph = gathered_from_8(MergeMode::Best {
+        expression: "image.sharpness".to_owned(),
+        keep: 2,
+    });
+    let mut world = World::new(&graph);
+    world.start();
+    while world.count("W", Done) < 7 {
+        assert!(world.execute(|name| name.starts_with("W ")));
+    }
+    assert_eq!(world.states("M").len(), 0, "it waits for all 8");
+    world.run();
+    let list = world.list("M");
+    assert_eq!(list.len(), 2);
+    assert!(list[0] < list[1], "{list:?}");
+    let Some(Value::List(elements)) = world.item("M").outputs.values().next() else {
+        panic!("no list");
+    };
+    assert_eq!(format!("F:{}", elements[1].labels["F"]), list[1]);
+    assert_eq!(world.count("W2", Done), 1);
+    assert_eq!(world.run_state, RunState::Completed);
+}
+
+#[test]
+fn example_23_the_first_three_are_enough() {
+    let first = |rest| MergeMode::First { count: 3, rest };
+    let graph = gathered_from_8(first(MergeRest::Cancel));
+    let mut world = World::with_backends(&graph, 2);
+    world.start();
+    for index in [1, 0, 3] {
+        assert!(world.execute(|name| name == format!("W F:{index}")));
+    }
+    let there: Vec<_> = world
+        .submitted
+        .iter()
+        .filter(|one| {
+            world
+                .name(one.node_id, &world.seen[&one.item_id].path)
+                .starts_with("W F")
+        })
+        .map(|one| one.attempt_id)
+        .collect();
+    assert!(!there.is_empty());
+    for attempt_id in there {
+        assert!(
+            world.cancels.contains(&attempt_id),
+            "queued and running ones are called off on their servers"
+        );
+    }
+    world.run();
+    assert_eq!(world.list("M"), ["F:0", "F:1", "F:3"]);
+    assert_eq!(world.count("W", Done), 3);
+    assert_eq!(world.count("W", Skipped), 5);
+    assert_eq!(
+        world.item("W F:7").reason,
+        "not needed: \"M\" has its first 3"
+    );
+    assert_eq!(world.count("W2", Done), 1);
+    assert_eq!(world.run_state, RunState::Completed);
+
+    let graph = gathered_from_8(first(MergeRest::Leave));
+    let world = played(&graph);
+    assert_eq!(world.list("M"), ["F:0", "F:1", "F:2"]);
+    assert_eq!(world.count("W", Done), 8);
+    assert_eq!(world.run_state, RunState::Completed);
+}
+
+#[test]
+fn the_first_three_of_each_group_leave_other_groups_alone() {
+    let mut graph = Graph::new();
+    let outer = graph.fan_out("F", 2);
+    let inner = graph.fan_out("G", 5);
+    let workflow = graph.workflow("W", &["a"]);
+    let merge = graph.merge_with(
+        "M",
+        MergeMode::First {
+            count: 2,
+            rest: MergeRest::Cancel,
+        },
+        MergeScope::Innermost,
+        MergeFailurePolicy::RequireAll,
+    );
+    graph.link(outer, "F", inner, "value");
+    graph.link(inner, "G", workflow, "a");
+    graph.link(workflow, "image", merge, "values");
+    let mut world = World::new(&graph);
+    world
+        .fails
+        .insert("W F:0,G:0".to_owned(), (FailureClass::Invalid, 1));
+    world.start();
+    world.run();
+    assert_eq!(world.list("M F:0"), ["F:0,G:1", "F:0,G:2"]);
+    assert_eq!(world.list("M F:1"), ["F:1,G:0", "F:1,G:1"]);
+    assert_eq!(world.count("W", Done), 4);
+    // What failed is not needed either: there is nothing to retry.
+    let run_id = world.run_id;
+    world.step(Input::RetryFailed { run_id });
+    world.run();
+    assert_eq!(world.item("W F:0,G:0").attempts, 1);
+}
+
+#[test]
+fn example_25_a_table_gives_typed_columns_and_its_empty_cells_nothing() {
+    let table = Table::from_text("prompt;seed;size\nfox;1;512\nbear;;768\n\"owl; red\";3;1024\n");
+    let table = table.unwrap();
+    let types: Vec<DataType> = table.columns.iter().map(|one| one.data_type).collect();
+    assert_eq!(
+        types,
+        [DataType::Text, DataType::Integer, DataType::Integer]
+    );
+    let mut graph = Graph::new();
+    let fan_out = graph.fan_out_of("T", FanOutSource::Table(table.clone()));
+    let workflow = graph.workflow("W", &["prompt", "seed", "size"]);
+    for column in ["prompt", "seed", "size"] {
+        graph.link(fan_out, column, workflow, column);
+    }
+    let seed = match &graph.project.nodes[&workflow].inputs[1].binding {
+        PortBinding::Parameter(address) => address.clone(),
+        other => panic!("{other:?}"),
+    };
+    graph
+        .edit_workflow(workflow)
+        .parameters
+        .push(ExposedParameter {
+            address: seed.clone(),
+            label: "seed".to_owned(),
+            value: Some(Literal::Integer(99_u32.into())),
+        });
+    let mut world = World::with_backends(&graph, 2);
+    world.start();
+    assert_eq!(world.states("W").len(), 3);
+    let sent: Vec<Vec<(String, String)>> = (0..3)
+        .map(|index| {
+            let item = item_id(&world, &format!("W T:{index}"));
+            let one = world.submitted.iter().find(|one| one.item_id == item);
+            one.unwrap()
+                .fields
+                .iter()
+                .map(|(address, value)| {
+                    (address.input.clone(), crate::engine_driver::text_of(value))
+                })
+                .collect()
+        })
+        .collect();
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    assert!(sent[0].contains(&pair("seed", "1")));
+    assert!(
+        sent[1].contains(&pair("seed", "99")),
+        "an empty cell leaves the node's own value: {:?}",
+        sent[1]
+    );
+    assert!(sent[2].contains(&pair("prompt", "owl; red")));
+    assert_eq!(world.item("W T:0").labels["size"], "512");
+    assert_eq!(world.item("W T:1").labels.get("seed"), None);
+
+    let mut wrong = table;
+    wrong.rows[2][1] = "many".to_owned();
+    let mut graph = Graph::new();
+    graph.fan_out_of("T", FanOutSource::Table(wrong));
+    let expected = "row 3, column \"seed\"";
+    let problems = graph.compile().unwrap_err();
+    assert!(problems[0].message.contains(expected), "{problems:?}");
+    let problems = comfyui_orchestrator::engine::problems(&graph.project, None);
+    assert!(
+        problems
+            .iter()
+            .any(|(_, message)| message.contains(expected)),
+        "{problems:?}"
+    );
+}
+
+#[test]
+fn tables_survive_the_way_through_text() {
+    let text = "a\tb\n\"x\ty\"\t\"say \"\"hi\"\"\"\n\t2\n";
+    let table = Table::from_text(text).unwrap();
+    assert_eq!(table.rows, [["x\ty", "say \"hi\""], ["", "2"]]);
+    assert_eq!(Table::from_text(&table.to_text()).unwrap().rows, table.rows);
+    for wrong in ["", "\"open", "a\n1,2"] {
+        assert!(Table::from_text(wrong).is_err(), "{wrong:?}");
+    }
+    assert!(
+        Table::from_text("a\n1\n\"x")
+            .unwrap_err()
+            .to_string()
+            .contains("line 3")
+    );
+}
+
+#[test]
+fn a_zip_goes_side_by_side() {
+    let axis = |name: &str, values: &[i64]| Axis {
+        name: name.to_owned(),
+        data_type: DataType::Integer,
+        values: values
+            .iter()
+            .map(|value| Literal::Integer((*value).into()))
+            .collect(),
+    };
+    let mut graph = Graph::new();
+    let axes = vec![axis("a", &[1, 2, 3]), axis("b", &[10, 20, 30])];
+    let fan_out = graph.fan_out_of("Z", FanOutSource::Zip(axes));
+    let workflow = graph.workflow("W", &["a", "b"]);
+    graph.link(fan_out, "a", workflow, "a");
+    graph.link(fan_out, "b", workflow, "b");
+    let world = played(&graph);
+    assert_eq!(world.count("W", Done), 3);
+    let labels = &world.item("W Z:1").labels;
+    assert_eq!((labels["a"].as_str(), labels["b"].as_str()), ("2", "20"));
+    let mut graph = Graph::new();
+    let axes = vec![axis("a", &[1, 2, 3]), axis("b", &[10])];
+    graph.fan_out_of("Z", FanOutSource::Zip(axes));
+    let problems = comfyui_orchestrator::engine::problems(&graph.project, None);
+    assert!(
+        problems
+            .iter()
+            .any(|(_, message)| message.contains("not equally long")),
+        "{problems:?}"
+    );
+}
+
+#[test]
+fn files_are_found_per_folder_and_carry_their_names() {
+    let mut graph = Graph::new();
+    let folders = graph.fan_out_of(
+        "D",
+        FanOutSource::List(Axis {
+            name: "folder".to_owned(),
+            data_type: DataType::Text,
+            values: ["one/", "two/"]
+                .map(|name| Literal::Text(name.to_owned()))
+                .to_vec(),
+        }),
+    );
+    let pattern = FilePattern {
+        axis: "file".to_owned(),
+        pattern: "*.png".to_owned(),
+        data_type: DataType::Image,
+    };
+    let files = graph.fan_out_of("Files", FanOutSource::Files(pattern));
+    let workflow = graph.workflow("W", &["image"]);
+    let merge = graph.merge("M", MergeScope::Innermost);
+    graph.link(folders, "folder", files, "value");
+    graph.link(files, "file", workflow, "image");
+    graph.link(workflow, "image", merge, "values");
+    let mut world = World::new(&graph);
+    world.files_found.insert("*.png".to_owned(), 3);
+    world.start();
+    world.run();
+    assert_eq!(world.count("W", Done), 6);
+    let labels = &world.item("W D:1,Files:2").labels;
+    assert_eq!(
+        (labels["folder"].as_str(), labels["file"].as_str()),
+        ("two/", "two/2.png")
+    );
+    assert_eq!(world.list("M D:1").len(), 3);
+    let Some(Value::List(list)) = world.item("M D:0").outputs.values().next() else {
+        panic!("no list");
+    };
+    assert_eq!(list[1].labels["file"], "one/1.png");
+    restarted(&mut world);
+    world.check_against_machine();
+}
+
+#[test]
+fn a_list_is_split_into_its_values() {
+    let mut graph = Graph::new();
+    let fan_out = graph.fan_out("F", 3);
+    let first = graph.workflow("W1", &["seed"]);
+    let merge = graph.merge("M", MergeScope::Innermost);
+    let split = graph.fan_out_of(
+        "S",
+        FanOutSource::Split {
+            axis: "part".to_owned(),
+            data_type: DataType::Image,
+        },
+    );
+    let second = graph.workflow("W2", &["image"]);
+    graph.link(fan_out, "F", first, "seed");
+    graph.link(first, "image", merge, "values");
+    graph.link(merge, "list", split, "value");
+    graph.link(split, "part", second, "image");
+    let mut world = World::new(&graph);
+    world.batch.insert("W1".to_owned(), 2);
+    world.start();
+    world.run();
+    assert_eq!(world.count("W2", Done), 6, "every picture of every batch");
+    assert_eq!(world.item("W2 S:5").labels["part"], "5");
+    assert_eq!(world.run_state, RunState::Completed);
+}
+
+#[test]
+fn priority_comes_before_depth_and_index() {
+    let (graph, [_, first, ..]) = example_2(6);
+    let mut world = World::new(&graph);
+    world.start();
+    let run_id = world.run_id;
+    let wished = item_id(&world, "W1 F:5");
+    world.step(Input::SetItemPriority {
+        run_id,
+        item_ids: vec![wished],
+        priority: 1,
+    });
+    assert!(world.execute(|name| name == "W1 F:0"));
+    assert_eq!(
+        world.submitted.back().map(|next| next.item_id),
+        Some(wished),
+        "before W2 of index 0, which is deeper"
+    );
+    restarted(&mut world);
+    world.run();
+    assert_eq!(world.run_state, RunState::Completed);
+
+    // A run of higher priority goes before an older one.
+    let mut world = World::new(&graph);
+    world.start();
+    let other = comfyui_orchestrator::engine::RunId::from_uuid(uuid::Uuid::from_u128(8));
+    let plan = world.plan.clone();
+    world.machine.step(
+        world.now_ms,
+        Input::Start {
+            run_id: other,
+            plan,
+        },
+    );
+    world.machine.step(
+        world.now_ms,
+        Input::SetRunPriority {
+            run_id: other,
+            priority: 5,
+        },
+    );
+    let attempt_id = world.submitted[0].attempt_id;
+    let submission = world.submitted.pop_front().unwrap();
+    let outcome = world.outcome(&submission);
+    let effects = world.machine.step(
+        world.now_ms + 1,
+        Input::AttemptEnded {
+            attempt_id,
+            outcome,
+        },
+    );
+    let next = effects.iter().find_map(|effect| match effect {
+        Effect::Submit(submission) => Some((submission.run_id, submission.node_id)),
+        _ => None,
+    });
+    assert_eq!(next, Some((other, first)));
+}
+
+#[test]
+fn a_long_list_is_not_repeated_in_the_log() {
+    let mut graph = Graph::new();
+    let fan_out = graph.fan_out("F", 200);
+    let first = graph.workflow("W1", &["seed"]);
+    let merge = graph.merge("M", MergeScope::Innermost);
+    let condition = graph.condition("C");
+    let output = graph.output("O");
+    graph.link(fan_out, "F", first, "seed");
+    graph.link(first, "image", merge, "values");
+    graph.link(merge, "list", condition, "value");
+    graph.link(condition, "true", output, "value");
+    let mut world = played(&graph);
+    let written = world.written.values().next().unwrap().clone();
+    assert_eq!(written.split(' ').count(), 200);
+    let longest = world
+        .log
+        .iter()
+        .map(|event| serde_json::to_string(event).unwrap().len())
+        .max()
+        .unwrap();
+    assert!(longest < 10_000, "{longest} bytes");
+    // From any point of the log the same list comes out.
+    for length in (0..world.log.len() - 3).rev().take(9) {
+        let log = world.log[..length].to_vec();
+        let mut again = World::new(&graph);
+        again.take_in_log(log);
+        restarted(&mut again);
+        again.run();
+        assert_eq!(again.written.values().next(), Some(&written), "{length}");
+    }
+    world
+        .log
+        .retain(|event| matches!(event.body, RunEventBody::ItemDone { .. }));
+    assert!(world.log.len() > 200);
 }

@@ -373,6 +373,10 @@ impl Model<'_> {
                 ));
                 leaving[0].push((path.clone(), Cell::Value(value)));
             }
+            NodeKind::Review(_) => {
+                let value = cells.first().and_then(value_of).unwrap();
+                leaving[0].push((path.clone(), Cell::Value(value)));
+            }
             NodeKind::Output(_) => {
                 written = cells
                     .first()

@@ -114,6 +114,7 @@ fn every_event_comes_back_as_it_was_after_a_restart() {
             failure: Failure::new(FailureClass::Offline, "connection refused"),
         },
         RunEventBody::ItemDone {
+            source: comfyui_orchestrator::engine::ResultSource::Made,
             item_id,
             attempt_id: Some(attempt_id),
             outputs: [

@@ -107,9 +107,20 @@ pub fn card_of(node: &Node) -> NodeCard {
             card.subtitle = one_line(&text);
             card.note = count.map(|count| count.to_string()).unwrap_or_default();
         }
+        NodeKind::Review(review) => {
+            card.subtitle = if review.question.trim().is_empty() {
+                "waits for you to pick".to_owned()
+            } else {
+                one_line(&review.question)
+            };
+        }
         NodeKind::Merge(merge) => {
-            card.subtitle = match merge.mode {
+            card.subtitle = match &merge.mode {
                 MergeMode::All => "all values as one list".to_owned(),
+                MergeMode::First { count, .. } => format!("the first {count} that are there"),
+                MergeMode::Best { expression, keep } => {
+                    one_line(&format!("the best {keep} by {expression}"))
+                }
                 MergeMode::Either => "whichever side has the item".to_owned(),
             };
         }
@@ -142,6 +153,24 @@ fn source_text(source: &FanOutSource) -> (String, Option<u64>) {
         FanOutSource::Seeds { first, count, .. } => {
             (format!("seeds from {first}"), Some(u64::from(*count)))
         }
+        FanOutSource::Zip(axes) => {
+            let names: Vec<&str> = axes.iter().map(|axis| axis.name.as_str()).collect();
+            let count = axes.first().map_or(0, |axis| axis.values.len() as u64);
+            (format!("{} side by side", names.join(", ")), Some(count))
+        }
+        FanOutSource::Table(table) => {
+            let names: Vec<&str> = table
+                .columns
+                .iter()
+                .map(|column| column.name.as_str())
+                .collect();
+            (
+                format!("table: {}", names.join(", ")),
+                Some(table.rows.len() as u64),
+            )
+        }
+        FanOutSource::Files(files) => (files.pattern.clone(), None),
+        FanOutSource::Split { .. } => ("each value that comes in".to_owned(), None),
         FanOutSource::Grid(axes) => {
             let parts: Vec<String> = axes
                 .iter()

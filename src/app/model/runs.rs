@@ -287,7 +287,11 @@ fn state_of(node: &NodeView) -> NodeState {
     let any = |state| node.counts.get(state) > 0;
     if any(ItemState::Running) {
         NodeState::Running
-    } else if any(ItemState::Ready) || any(ItemState::Submitted) || any(ItemState::Waiting) {
+    } else if any(ItemState::Ready)
+        || any(ItemState::Submitted)
+        || any(ItemState::Waiting)
+        || any(ItemState::Parked)
+    {
         NodeState::Waiting
     } else if any(ItemState::Failed) {
         NodeState::Failed

@@ -3,6 +3,7 @@
 mod fields;
 mod items;
 mod kinds;
+mod sources;
 
 use crate::app::actions::Action;
 use crate::app::icons;

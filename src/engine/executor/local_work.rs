@@ -6,6 +6,7 @@ use super::starting::RunContext;
 use crate::engine::failure::{Failure, FailureClass};
 use crate::engine::local::{self, LocalContext};
 use crate::engine::machine::{Input, LocalOutcome, LocalWork};
+use crate::engine::value::Value;
 use std::sync::Arc;
 
 /// Does work; ends with the fact that it ended.
@@ -43,10 +44,14 @@ pub(super) async fn work(shared: Arc<Shared>, context: Arc<RunContext>, work: Lo
 
 /// Enters new files in the database before anything refers to them.
 async fn keep(shared: &Shared, outcome: LocalOutcome) -> Result<LocalOutcome, Failure> {
-    if let LocalOutcome::Loaded(value) | LocalOutcome::SheetDrawn(value) = &outcome {
-        for artifact in value.artifacts() {
-            outputs::note(shared, &artifact).await?;
-        }
+    let values: Vec<&Value> = match &outcome {
+        LocalOutcome::Loaded(value) | LocalOutcome::SheetDrawn(value) => vec![value],
+        LocalOutcome::Found(files) => files.iter().map(|(_, value)| value).collect(),
+        LocalOutcome::Ranked { sheet, .. } => sheet.iter().collect(),
+        LocalOutcome::Decided(_) | LocalOutcome::Written(_) | LocalOutcome::Cached(_) => Vec::new(),
+    };
+    for artifact in values.into_iter().flat_map(Value::artifacts) {
+        outputs::note(shared, &artifact).await?;
     }
     Ok(outcome)
 }

@@ -3,7 +3,7 @@
 use super::failure;
 use crate::artifacts::{Artifact, Measures};
 use crate::engine::failure::Failure;
-use crate::engine::value::{Labels, Value};
+use crate::engine::value::{Labels, ListElement, Value};
 use crate::project::{DataType, Literal};
 use cel::common::ast::{EntryExpr, Expr, IdedExpr};
 use cel::{Context, ExecutionError, Program, Value as CelValue};
@@ -31,7 +31,7 @@ const MAX_NAMES_SHOWN: usize = 24;
 const STACK_BYTES: usize = 16 * 1024 * 1024;
 
 /// Every variable an expression may name. Which of them exist depends on the item.
-const VARIABLES: [&str; 16] = [
+const VARIABLES: [&str; 17] = [
     "audio",
     "boolean",
     "brightness",
@@ -43,6 +43,7 @@ const VARIABLES: [&str; 16] = [
     "json",
     "labels",
     "number",
+    "rating",
     "seed",
     "sharpness",
     "text",
@@ -61,13 +62,75 @@ pub fn check_expression(expression: &str) -> Result<(), String> {
     on_own_stack(|| compile(expression).map(|_program| ()))?
 }
 
+/// The places, ascending, of the `keep` elements with the highest score; of equal ones the first.
+pub(super) fn best(
+    expression: &str,
+    elements: &[ListElement],
+    keep: u32,
+) -> Result<Vec<u32>, Failure> {
+    let mut scored = on_own_stack(|| {
+        let program = compile(expression)?;
+        elements
+            .iter()
+            .zip(0_u32..)
+            .map(|(element, place)| {
+                let variables = variables(&element.value, &element.labels)
+                    .map_err(|problem| format!("cannot be evaluated: {problem}"))?;
+                score(&program, &variables).map(|score| (score, place))
+            })
+            .collect::<Result<Vec<(f64, u32)>, String>>()
+    })
+    .and_then(|outcome| outcome)
+    .map_err(|problem| failure(format!("The score \"{expression}\" {problem}.")))?;
+    scored.sort_by(|one, other| other.0.total_cmp(&one.0).then(one.1.cmp(&other.1)));
+    let mut kept: Vec<u32> = scored
+        .into_iter()
+        .take(keep as usize)
+        .map(|(_, place)| place)
+        .collect();
+    kept.sort_unstable();
+    Ok(kept)
+}
+
+fn score(program: &Program, variables: &Variables) -> Result<f64, String> {
+    let mut context = Context::default();
+    for (name, value) in variables {
+        context.add_variable_from_value(*name, value.clone());
+    }
+    let score = match program.execute(&context) {
+        Ok(CelValue::Int(number)) => number as f64,
+        Ok(CelValue::UInt(number)) => number as f64,
+        Ok(CelValue::Float(number)) => number,
+        Ok(CelValue::Bool(answer)) => f64::from(u8::from(answer)),
+        Ok(other) => {
+            return Err(format!(
+                "gives {} instead of a number; use for example image.sharpness",
+                shown(&other)
+            ));
+        }
+        Err(error) => return Err(explain(&error, variables)),
+    };
+    if score.is_nan() {
+        return Err("gives no number for one of the values".to_owned());
+    }
+    Ok(score)
+}
+
 /// Whether the expression holds for an item.
-pub(super) fn decide(expression: &str, value: &Value, labels: &Labels) -> Result<bool, Failure> {
-    let variables = variables(value, labels).map_err(|problem| {
+pub(super) fn decide(
+    expression: &str,
+    value: &Value,
+    labels: &Labels,
+    rating: Option<u8>,
+) -> Result<bool, Failure> {
+    let mut variables = variables(value, labels).map_err(|problem| {
         failure(format!(
             "The condition \"{expression}\" cannot be evaluated: {problem}."
         ))
     })?;
+    if let Some(rating) = rating {
+        variables.insert("rating", CelValue::Int(i64::from(rating)));
+    }
     on_own_stack(|| {
         let program = compile(expression)?;
         let mut context = Context::default();

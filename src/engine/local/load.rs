@@ -25,28 +25,37 @@ pub(super) fn load(
         InputValue::Literal(literal) => Ok(Value::Literal(literal.clone())),
         InputValue::File(name) => {
             let path = locate(name, &context.folders.inputs)?;
-            match data_type {
-                DataType::Trigger => Ok(Value::Trigger),
-                DataType::Text
-                | DataType::Integer
-                | DataType::Number
-                | DataType::Boolean
-                | DataType::Json => load_literal(&path, data_type).map(Value::Literal),
-                _ => context
-                    .artifacts
-                    .store_file(&path, data_type, MAX_INPUT_BYTES)
-                    .map(|artifact| Value::Artifact(Arc::new(artifact)))
-                    .map_err(|error| {
-                        let mut failure = artifact_failure(&error);
-                        failure.message = format!(
-                            "The input file {} cannot be used: {}",
-                            path.display(),
-                            failure.message
-                        );
-                        failure
-                    }),
-            }
+            load_file(&path, data_type, context)
         }
+    }
+}
+
+/// A file as a value of a type.
+pub(super) fn load_file(
+    path: &Path,
+    data_type: DataType,
+    context: LocalContext,
+) -> Result<Value, Failure> {
+    match data_type {
+        DataType::Trigger => Ok(Value::Trigger),
+        DataType::Text
+        | DataType::Integer
+        | DataType::Number
+        | DataType::Boolean
+        | DataType::Json => load_literal(path, data_type).map(Value::Literal),
+        _ => context
+            .artifacts
+            .store_file(path, data_type, MAX_INPUT_BYTES)
+            .map(|artifact| Value::Artifact(Arc::new(artifact)))
+            .map_err(|error| {
+                let mut failure = artifact_failure(&error);
+                failure.message = format!(
+                    "The input file {} cannot be used: {}",
+                    path.display(),
+                    failure.message
+                );
+                failure
+            }),
     }
 }
 

@@ -8,10 +8,11 @@ use super::merge;
 use super::run::{ItemIndex, Run, Trouble};
 use super::values::leaf_count;
 use crate::artifacts::ContentHash;
+use crate::engine::event::ResultSource;
 use crate::engine::event::{ItemState, RunEventBody, RunState};
 use crate::engine::failure::{Failure, FailureClass};
-use crate::engine::id::{AttemptId, ItemId, RunId};
-use crate::engine::value::Value;
+use crate::engine::id::{AttemptId, IndexPath, ItemId, RunId};
+use crate::engine::value::{ListElement, Value};
 use crate::project::{BackendId, Fallback, NodeKind, PortBinding, PortId, RetryPolicy};
 use std::collections::BTreeMap;
 
@@ -149,6 +150,7 @@ impl Machine {
             let end = End::Done {
                 attempt_id: Some(attempt_id),
                 outputs,
+                source: ResultSource::Made,
                 notices,
             };
             run.end_item(attempt.item, end);
@@ -161,6 +163,10 @@ impl Machine {
         };
         if let Some(run) = self.runs.get_mut(&attempt.run_id) {
             run.emit(RunEventBody::AttemptCancelled { attempt_id });
+            if let Some(hole) = run.needless(attempt.item) {
+                run.end_item(attempt.item, End::Hole(hole));
+                return;
+            }
             let reason = if run.is_called_off() {
                 run.called_off_reason()
             } else {
@@ -181,6 +187,10 @@ impl Machine {
             attempt_id,
             failure: failure.clone(),
         });
+        if let Some(hole) = run.needless(attempt.item) {
+            run.end_item(attempt.item, End::Hole(hole));
+            return;
+        }
         match run.state {
             RunState::Cancelling => {
                 let reason = run.called_off_reason();
@@ -336,6 +346,7 @@ impl Machine {
                 let end = End::Done {
                     attempt_id: None,
                     outputs,
+                    source: ResultSource::Cache,
                     notices,
                 };
                 run.end_item(index, end);
@@ -383,6 +394,41 @@ fn local_end(run: &mut Run, index: ItemIndex, item_id: ItemId, outcome: LocalOut
                     .map(|port| (port.id, sheet.clone())),
             );
             done(outputs)
+        }
+        (NodeKind::Merge(_), LocalOutcome::Ranked { kept, sheet }) => {
+            let elements = merge::gathered(run, index).elements;
+            let kept = kept
+                .into_iter()
+                .filter_map(|place| elements.get(place as usize).cloned())
+                .collect();
+            let mut outputs = merge::list_outputs(run, index, kept);
+            outputs.extend(sheet.and_then(|sheet| {
+                let port = node
+                    .outputs
+                    .iter()
+                    .find(|port| port.binding == PortBinding::ContactSheet)?;
+                Some((port.id, sheet))
+            }));
+            done(outputs)
+        }
+        (NodeKind::FanOut(_), LocalOutcome::Found(files)) => {
+            let axis = node
+                .outputs
+                .iter()
+                .find(|port| matches!(port.binding, PortBinding::Axis(_)));
+            let list = files
+                .into_iter()
+                .map(|(name, value)| ListElement {
+                    value,
+                    path: IndexPath::default(),
+                    labels: [(String::new(), name)].into(),
+                })
+                .collect();
+            done(
+                axis.map(|port| (port.id, Value::List(list)))
+                    .into_iter()
+                    .collect(),
+            )
         }
         (NodeKind::Output(_), LocalOutcome::Written(paths)) => {
             run.emit(RunEventBody::FilesWritten { item_id, paths });

@@ -3,7 +3,9 @@
 use crate::engine::event::RunEvent;
 use crate::engine::id::{AttemptId, IndexPath, ItemId, RunId};
 use crate::engine::value::{Labels, ListElement, Value};
-use crate::project::{BackendId, ContactSheet, DataType, InputValue, NodeId, WorkflowName};
+use crate::project::{
+    BackendId, ContactSheet, DataType, FilePattern, InputValue, NodeId, WorkflowName,
+};
 use crate::workflow::ParameterAddress;
 use std::sync::Arc;
 
@@ -103,6 +105,26 @@ pub enum LocalTask {
         expression: String,
         /// The item's value.
         value: Value,
+        /// The rating a person gave it, 0 to 5.
+        rating: Option<u8>,
+    },
+    /// Find the files of a `FanOut` and bring them into the artifact store.
+    FindFiles {
+        /// Which.
+        files: FilePattern,
+        /// The folder the pattern starts in, where one is linked.
+        folder: Option<String>,
+    },
+    /// Score the elements of a merged list and keep the best; draw the contact sheet of these.
+    Rank {
+        /// A CEL expression that gives the score of an element.
+        expression: String,
+        /// How many are kept.
+        keep: u32,
+        /// The list, longer than that.
+        elements: Arc<[ListElement]>,
+        /// How the sheet is drawn, where something takes it.
+        sheet: Option<ContactSheet>,
     },
     /// Draw the contact sheet of a merged list.
     DrawSheet {

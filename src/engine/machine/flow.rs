@@ -1,25 +1,23 @@
 //! How values flow: tokens arrive, join into items, items are evaluated, and what they give flows on.
 
 use super::merge;
-use super::path::{self, NO_INDEX, Path};
-use super::run::{
-    Content, Extent, Hole, HoleKind, Item, ItemIndex, Partial, Run, Token, TokenIndex, Work,
-};
-use super::values::{collapsed, expanded, leaf_count};
-use crate::engine::event::{ItemState, RunEventBody, RunState};
+use super::path::{self, Path};
+use super::run::{Content, Hole, HoleKind, Item, ItemIndex, Partial, Run, TokenIndex, Work};
+use super::values::{collapsed, leaf_count};
+use crate::engine::event::{ItemState, ResultSource, RunEventBody, RunState};
 use crate::engine::failure::{Failure, FailureClass};
 use crate::engine::id::{AttemptId, ItemId};
 use crate::engine::plan::{MAX_ITEMS_PER_RUN, NodeIndex};
 use crate::engine::value::Value;
-use crate::project::{NodeKind, OnFailure, PortBinding, PortId};
+use crate::project::{FanOutSource, NodeKind, OnFailure, PortBinding, PortId};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 /// How an item ended.
 pub(super) enum End {
     Done {
         attempt_id: Option<AttemptId>,
         outputs: BTreeMap<PortId, Value>,
+        source: ResultSource,
         notices: Vec<String>,
     },
     Failed(Failure),
@@ -124,7 +122,7 @@ impl Run {
         let index_path = path::index_path(&self.plan, &planned.open, &path);
         let node_id = planned.node.id;
         let item_id = ItemId::derive(self.run_id, node_id, &index_path);
-        let labels = path::labels(&self.plan, &planned.open, &path);
+        let labels = self.labels_at(&planned.open, &path);
         let index = self.items.len() as ItemIndex;
         // An input may be in the making again (a retry) while an independent one brings a new combination.
         let missing: Vec<TokenIndex> = inputs
@@ -142,6 +140,7 @@ impl Run {
             given: Vec::new(),
             state: ItemState::Ready,
             missing: missing.len() as u32,
+            priority: 0,
             attempts: 0,
             live_attempt: None,
             trouble: None,
@@ -188,6 +187,10 @@ impl Run {
             self.end_item(index, End::Hole(hole));
             return;
         }
+        if let Some(hole) = self.needless(index) {
+            self.end_item(index, End::Hole(hole));
+            return;
+        }
         if planned.is_merge_either() {
             self.evaluate_either(index);
             return;
@@ -204,15 +207,14 @@ impl Run {
             self.end_item(index, End::Cancelled(self.called_off_reason()));
             return;
         }
-        if planned.is_merge_all() {
-            merge::evaluate(self, index);
-            return;
+        match &planned.node.kind {
+            NodeKind::Merge(_) => merge::evaluate(self, index),
+            NodeKind::FanOut(fan_out) if !matches!(fan_out.source, FanOutSource::Files(_)) => {
+                self.end_item(index, done(BTreeMap::new()));
+            }
+            NodeKind::Review(_) => self.park(index),
+            _ => self.make_ready(index),
         }
-        if matches!(planned.node.kind, NodeKind::FanOut(_)) {
-            self.end_item(index, done(BTreeMap::new()));
-            return;
-        }
-        self.make_ready(index);
     }
 
     /// The item waits for a backend or a worker.
@@ -241,13 +243,13 @@ impl Run {
         })
     }
 
-    /// Rule 10: a Workflow or Output fed by an empty list is Skipped.
+    /// Rule 10: a Workflow, Review or Output fed by an empty list is Skipped.
     fn no_values_at(&self, index: ItemIndex) -> Option<Hole> {
         let item = &self.items[index as usize];
         let planned = &self.plan.nodes[item.node];
         if !matches!(
             planned.node.kind,
-            NodeKind::Workflow(_) | NodeKind::Output(_)
+            NodeKind::Workflow(_) | NodeKind::Review(_) | NodeKind::Output(_)
         ) {
             return None;
         }
@@ -306,13 +308,15 @@ impl Run {
             End::Done {
                 attempt_id,
                 outputs,
+                source,
                 notices,
             } => {
                 self.set_item_state(index, ItemState::Done);
                 self.emit(RunEventBody::ItemDone {
                     item_id,
                     attempt_id,
-                    outputs: outputs.clone(),
+                    outputs: merge::worth_recording(self, index, &outputs),
+                    source,
                     notices,
                 });
                 self.give_outputs(index, &outputs);
@@ -361,221 +365,14 @@ impl Run {
         let unstarted: Vec<ItemIndex> = (0..self.items.len() as ItemIndex)
             .filter(|index| {
                 let item = &self.items[*index as usize];
-                matches!(item.state, ItemState::Ready | ItemState::Waiting)
+                matches!(
+                    item.state,
+                    ItemState::Ready | ItemState::Waiting | ItemState::Parked
+                )
             })
             .collect();
         for index in unstarted {
             self.end_item(index, End::Cancelled(reason.to_owned()));
-        }
-    }
-
-    /// No value leaves any output of the item.
-    fn give_hole(&mut self, index: ItemIndex, kind: HoleKind, reason: Arc<str>) {
-        let plan = self.plan.clone();
-        let planned = &plan.nodes[self.items[index as usize].node];
-        let path = self.items[index as usize].path.clone();
-        let mut given = Vec::with_capacity(planned.outputs.len());
-        for (output, planned_output) in planned.outputs.iter().enumerate() {
-            if planned_output.consumers.is_empty() {
-                continue;
-            }
-            let at = if planned_output.is_fanned {
-                path::extended(&path, NO_INDEX)
-            } else {
-                path.clone()
-            };
-            let hole = Hole {
-                kind,
-                reason: reason.clone(),
-            };
-            given.push((output as u32, at, Content::Hole(hole)));
-        }
-        let extent = match kind {
-            HoleKind::Gone => Extent::Gone,
-            HoleKind::Skipped | HoleKind::Blocked => Extent::Hole,
-        };
-        self.give(index, given, planned.opens.map(|_| extent));
-    }
-
-    /// What an item made flows on.
-    fn give_outputs(&mut self, index: ItemIndex, outputs: &BTreeMap<PortId, Value>) {
-        let plan = self.plan.clone();
-        let node = self.items[index as usize].node;
-        let planned = &plan.nodes[node];
-        let path = self.items[index as usize].path.clone();
-        let mut given = Vec::new();
-        let mut extent = None;
-        if let NodeKind::FanOut(_) = &planned.node.kind {
-            let fan_out = planned.opens.unwrap_or_default();
-            let count = plan.fan_outs[fan_out].count.unwrap_or(0);
-            let through = self.input_value(index, 0).cloned();
-            for value_index in 0..count {
-                let at = path::extended(&path, value_index);
-                for (output, port) in planned.node.outputs.iter().enumerate() {
-                    if planned.outputs[output].consumers.is_empty() {
-                        continue;
-                    }
-                    let value = match &port.binding {
-                        PortBinding::Axis(axis) => plan
-                            .fan_out_value(fan_out, axis, value_index)
-                            .map(Value::Literal),
-                        _ => Some(through.clone().unwrap_or(Value::Trigger)),
-                    };
-                    let content = self.content_of(index, output, value);
-                    given.push((output as u32, at.clone(), content));
-                }
-            }
-            extent = Some(Extent::Values(count));
-        } else {
-            let mut fanned: Vec<Vec<Value>> = Vec::new();
-            let mut count = 0;
-            for (output, port) in planned.node.outputs.iter().enumerate() {
-                let values = if planned.outputs[output].is_fanned {
-                    outputs.get(&port.id).map(expanded).unwrap_or_default()
-                } else {
-                    Vec::new()
-                };
-                count = count.max(values.len());
-                fanned.push(values);
-            }
-            for (output, port) in planned.node.outputs.iter().enumerate() {
-                if planned.outputs[output].consumers.is_empty() {
-                    continue;
-                }
-                if planned.outputs[output].is_fanned {
-                    for value_index in 0..count {
-                        let at = path::extended(&path, value_index as u32);
-                        let value = fanned[output].get(value_index).cloned();
-                        let content = self.content_of(index, output, value);
-                        given.push((output as u32, at, content));
-                    }
-                } else {
-                    let value = outputs.get(&port.id).cloned();
-                    let content = self.content_of(index, output, value);
-                    given.push((output as u32, path.clone(), content));
-                }
-            }
-            if planned.opens.is_some() {
-                extent = Some(Extent::Values(count as u32));
-            }
-        }
-        self.give(index, given, extent);
-    }
-
-    /// A value, or the reason why this output has none.
-    fn content_of(&self, index: ItemIndex, output: usize, value: Option<Value>) -> Content {
-        if let Some(value) = value {
-            return Content::Value(value);
-        }
-        let node = &self.plan.nodes[self.items[index as usize].node].node;
-        let port = &node.outputs[output];
-        let name = self.name_of(index);
-        let reason = match port.binding {
-            PortBinding::WhenTrue => format!("{name} decided: false"),
-            PortBinding::WhenFalse => format!("{name} decided: true"),
-            _ => format!("{name} made no value at \"{}\"", port.name),
-        };
-        Content::Hole(Hole {
-            kind: HoleKind::Skipped,
-            reason: reason.into(),
-        })
-    }
-
-    /// Hands tokens to whatever takes them. An item that ended before gives the same tokens again where the path is the
-    /// same; those that are no longer given are gone.
-    fn give(&mut self, index: ItemIndex, given: Vec<(u32, Path, Content)>, extent: Option<Extent>) {
-        let plan = self.plan.clone();
-        let node = self.items[index as usize].node;
-        let planned = &plan.nodes[node];
-        if let (Some(extent), Some(fan_out)) = (extent, planned.opens) {
-            let path = self.items[index as usize].path.clone();
-            self.extents[fan_out].insert(path, extent);
-        }
-        let before = std::mem::take(&mut self.items[index as usize].given);
-        let mut earlier: BTreeMap<(u32, Path), TokenIndex> = before
-            .into_iter()
-            .map(|(output, token)| ((output, self.tokens[token as usize].path.clone()), token))
-            .collect();
-        let mut now = Vec::with_capacity(given.len());
-        for (output, path, content) in given {
-            let consumers = &planned.outputs[output as usize].consumers;
-            let again = if earlier.is_empty() {
-                None
-            } else {
-                earlier.remove(&(output, path.clone()))
-            };
-            if let Some(token) = again {
-                self.settle(token, content, consumers);
-                now.push((output, token));
-                continue;
-            }
-            let token = self.tokens.len() as TokenIndex;
-            self.tokens.push(Token {
-                path,
-                producer: Some(index),
-                content,
-            });
-            for (node, input) in consumers {
-                self.work.push_back(Work::Arrive {
-                    node: *node,
-                    input: *input,
-                    token,
-                });
-            }
-            now.push((output, token));
-        }
-        for ((output, _), token) in earlier {
-            let gone = Content::Hole(Hole {
-                kind: HoleKind::Gone,
-                reason: format!(
-                    "{} was made again and no longer gives this value",
-                    self.name_of(index)
-                )
-                .into(),
-            });
-            self.settle(token, gone, &planned.outputs[output as usize].consumers);
-            now.push((output, token));
-        }
-        self.items[index as usize].given = now;
-        if extent.is_some()
-            && let Some(fan_out) = planned.opens
-        {
-            let key = self.items[index as usize].path.clone();
-            for (node, input) in &plan.fan_outs[fan_out].watchers {
-                self.extent_known(*node, *input, &key);
-            }
-        }
-    }
-
-    /// A token that was in the making again is there.
-    pub fn settle(
-        &mut self,
-        token: TokenIndex,
-        content: Content,
-        consumers: &[(NodeIndex, usize)],
-    ) {
-        let was_pending = matches!(self.tokens[token as usize].content, Content::Pending);
-        let was_counted = is_counted(&self.tokens[token as usize].content);
-        let counted = is_counted(&content);
-        self.tokens[token as usize].content = content;
-        for (node, input) in consumers {
-            if self.plan.nodes[*node].inputs[*input].collector.is_some() {
-                self.member_changed(*node, *input, token, was_counted, counted);
-            }
-        }
-        if was_pending {
-            self.wake_waiting(token);
-        }
-    }
-
-    /// Items that waited for this token have one input less to wait for.
-    pub fn wake_waiting(&mut self, token: TokenIndex) {
-        for waiting in self.waiting_on.remove(&token).unwrap_or_default() {
-            let item = &mut self.items[waiting as usize];
-            item.missing = item.missing.saturating_sub(1);
-            if item.missing == 0 && item.state == ItemState::Waiting {
-                self.work.push_back(Work::Evaluate(waiting));
-            }
         }
     }
 
@@ -603,11 +400,29 @@ pub(super) fn is_counted(content: &Content) -> bool {
     }
 }
 
+/// What a member with this content counts for its group.
+#[derive(Clone, Copy)]
+pub(super) struct Weight {
+    /// It is there.
+    pub is_counted: bool,
+    /// It is a value.
+    pub is_value: bool,
+}
+
+/// See [`Weight`].
+pub(super) fn weight(content: &Content) -> Weight {
+    Weight {
+        is_counted: is_counted(content),
+        is_value: matches!(content, Content::Value(_)),
+    }
+}
+
 /// Done by this machine, without a remark.
 pub(super) fn done(outputs: BTreeMap<PortId, Value>) -> End {
     End::Done {
         attempt_id: None,
         outputs,
+        source: ResultSource::Made,
         notices: Vec::new(),
     }
 }

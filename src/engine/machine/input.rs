@@ -1,11 +1,13 @@
 //! What the machine is told.
 
+use super::review::ReviewAnswer;
 use crate::artifacts::ContentHash;
 use crate::engine::failure::Failure;
 use crate::engine::id::{AttemptId, ItemId, RunId};
 use crate::engine::plan::Plan;
 use crate::engine::value::Value;
-use crate::project::{BackendId, PortId};
+use crate::project::{BackendId, Literal, PortId};
+use crate::workflow::ParameterAddress;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -45,6 +47,38 @@ pub enum Input {
     RetryFailed {
         /// The run.
         run_id: RunId,
+    },
+    /// A person answers what a Review asks.
+    Review {
+        /// The run.
+        run_id: RunId,
+        /// The answers, in order.
+        answers: Vec<ReviewAnswer>,
+    },
+    /// A person wants a Workflow item made again with some fields changed, for example another seed.
+    RedoItem {
+        /// Its run.
+        run_id: RunId,
+        /// The item.
+        item_id: ItemId,
+        /// The changed fields; may be empty.
+        fields: Vec<(ParameterAddress, Literal)>,
+    },
+    /// A person moves a run before or behind the others.
+    SetRunPriority {
+        /// The run.
+        run_id: RunId,
+        /// Higher goes first; 0 is the usual.
+        priority: i32,
+    },
+    /// A person moves items that have not been submitted before or behind the others of their run.
+    SetItemPriority {
+        /// Their run.
+        run_id: RunId,
+        /// The items.
+        item_ids: Vec<ItemId>,
+        /// Higher goes first; 0 is the usual.
+        priority: i32,
     },
     /// What is known of a backend now; the first fact about a backend registers it.
     Backend(BackendFacts),
@@ -128,6 +162,15 @@ pub enum LocalOutcome {
     Decided(bool),
     /// The contact sheet of a Merge.
     SheetDrawn(Value),
+    /// The files of a `FanOut`: name as shown, and value.
+    Found(Vec<(String, Value)>),
+    /// The places of the elements that are kept, ascending, and the contact sheet where one was asked for.
+    Ranked {
+        /// Places from 0.
+        kept: Vec<u32>,
+        /// The sheet.
+        sheet: Option<Value>,
+    },
     /// The files an Output wrote: absolute paths, in order.
     Written(Vec<String>),
     /// An earlier result of an equal item, from the cache.

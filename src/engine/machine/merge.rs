@@ -1,11 +1,13 @@
-//! Merge (all): gathers what belongs together, knows when nothing more can come, and makes the list.
+//! Merges that make a list: gather what belongs together, know when there is enough or nothing more can come, and make the
+//! list.
 
-use super::flow::{End, done, is_counted, local_failure};
+use super::flow::{End, Weight, done, is_counted, local_failure, weight};
 use super::path::{self, NO_INDEX, Path};
 use super::run::{Content, Extent, Group, Hole, HoleKind, ItemIndex, Run, Token, TokenIndex};
+use crate::engine::event::LONGEST_RECORDED_LIST;
 use crate::engine::plan::{Completeness, FanIndex, NodeIndex};
 use crate::engine::value::{ListElement, Value};
-use crate::project::{MergeFailurePolicy, NodeKind, PortBinding};
+use crate::project::{MergeFailurePolicy, MergeMode, NodeKind, PortBinding, PortId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -15,10 +17,10 @@ impl Run {
         let Some(key) = self.group_key(node, input, token) else {
             return;
         };
-        let counts = is_counted(&self.tokens[token as usize].content);
+        let now = weight(&self.tokens[token as usize].content);
         if let Some(group) = self.group_mut(node, input, &key) {
             group.members.push(token);
-            group.settled += u32::from(counts);
+            group.add(now);
         }
         self.check_group(node, input, &key);
     }
@@ -41,15 +43,15 @@ impl Run {
         node: NodeIndex,
         input: usize,
         token: TokenIndex,
-        was_counted: bool,
-        is_counted: bool,
+        was: Weight,
+        is: Weight,
     ) {
         let Some(key) = self.group_key(node, input, token) else {
             return;
         };
         if let Some(group) = self.group_mut(node, input, &key) {
-            group.settled += u32::from(is_counted);
-            group.settled = group.settled.saturating_sub(u32::from(was_counted));
+            group.add(is);
+            group.remove(was);
         }
         self.check_group(node, input, &key);
     }
@@ -60,7 +62,7 @@ impl Run {
         node: NodeIndex,
         input: usize,
         token: TokenIndex,
-        was_counted: bool,
+        was: Weight,
     ) {
         let Some(key) = self.group_key(node, input, token) else {
             return;
@@ -68,10 +70,20 @@ impl Run {
         let Some(group) = self.group_mut(node, input, &key) else {
             return;
         };
-        group.settled = group.settled.saturating_sub(u32::from(was_counted));
+        group.remove(was);
+        // A Merge that has its first values does not care for the others.
+        if group
+            .chosen
+            .as_ref()
+            .is_some_and(|chosen| !chosen.contains(&token))
+        {
+            return;
+        }
+        group.chosen = None;
         if let Some(token) = group.token {
             self.tokens[token as usize].content = Content::Pending;
         }
+        self.satisfied.remove(&(node, key));
     }
 
     /// What a fan-out opened at `key` is known: groups that count it may be complete, also without any member.
@@ -88,9 +100,12 @@ impl Run {
         }
     }
 
-    /// Hands a group on when it is complete.
+    /// Hands a group on when it is complete, or when a Merge (first n) has enough.
     fn check_group(&mut self, node: NodeIndex, input: usize, key: &Path) {
         let plan = self.plan.clone();
+        if plan.nodes[node].first_count().is_some() && self.take_first(node, key) {
+            return;
+        }
         let Some(planned) = plan.nodes[node].inputs[input].collector.as_ref() else {
             return;
         };
@@ -127,6 +142,63 @@ impl Run {
             Completeness::WholeSource => return,
         };
         self.fire(node, input, key, content);
+    }
+
+    /// For a Merge (first n): hands its groups on as soon as there are enough values, and lets go of what is left. Says
+    /// whether there are. Links that differ in what stays open behind the Merge have no common count; then it waits.
+    fn take_first(&mut self, node: NodeIndex, key: &Path) -> bool {
+        let plan = self.plan.clone();
+        let planned = &plan.nodes[node];
+        let Some(wanted) = planned.first_count() else {
+            return false;
+        };
+        let is_taken = (node, key.clone());
+        if self.satisfied.contains(&is_taken) {
+            return true;
+        }
+        if planned
+            .inputs
+            .iter()
+            .any(|input| input.open != planned.open)
+        {
+            return false;
+        }
+        let there: u32 = self.nodes[node]
+            .collectors
+            .iter()
+            .flatten()
+            .filter_map(|collector| collector.groups.get(key))
+            .map(|group| group.values)
+            .sum();
+        if there < wanted {
+            return false;
+        }
+        self.satisfied.insert(is_taken);
+        let mut left = wanted as usize;
+        for input in 0..planned.inputs.len() {
+            let Some(group) = self.group_mut(node, input, key) else {
+                continue;
+            };
+            let members = group.members.clone();
+            let chosen: Vec<TokenIndex> = members
+                .into_iter()
+                .filter(|member| matches!(self.tokens[*member as usize].content, Content::Value(_)))
+                .take(left)
+                .collect();
+            left -= chosen.len();
+            let Some(group) = self.group_mut(node, input, key) else {
+                continue;
+            };
+            group.chosen = Some(chosen);
+            let group = self.nodes[node].collectors[input]
+                .as_ref()
+                .and_then(|collector| collector.groups.get(key));
+            if group.is_some_and(|group| self.is_unfired(group)) {
+                self.fire(node, input, key, Content::Group);
+            }
+        }
+        self.let_go(node, key);
+        true
     }
 
     fn is_unfired(&self, group: &Group) -> bool {
@@ -298,7 +370,8 @@ pub(super) fn gathered(run: &Run, index: ItemIndex) -> Gathered {
             .iter()
             .map(|fan_out| collector.source_open.iter().position(|one| one == fan_out))
             .collect();
-        members.extend(group.members.iter().map(|member| {
+        let taken = group.chosen.as_ref().unwrap_or(&group.members);
+        members.extend(taken.iter().map(|member| {
             let path = &run.tokens[*member as usize].path;
             let place = places
                 .iter()
@@ -322,7 +395,7 @@ pub(super) fn gathered(run: &Run, index: ItemIndex) -> Gathered {
                 elements.push(ListElement {
                     value: value.clone(),
                     path: path::index_path(&run.plan, open, &token.path),
-                    labels: path::labels(&run.plan, open, &token.path),
+                    labels: run.labels_at(open, &token.path),
                 });
             }
             Content::Hole(hole) if hole.kind == HoleKind::Blocked => {
@@ -331,6 +404,9 @@ pub(super) fn gathered(run: &Run, index: ItemIndex) -> Gathered {
             }
             _ => {}
         }
+    }
+    if let Some(count) = planned.first_count() {
+        elements.truncate(count as usize);
     }
     Gathered {
         elements: elements.into(),
@@ -347,9 +423,12 @@ pub(super) fn evaluate(run: &mut Run, index: ItemIndex) {
         return;
     };
     let gathered = gathered(run, index);
+    let has_enough = planned
+        .first_count()
+        .is_some_and(|count| gathered.elements.len() >= count as usize);
     let first_bad = gathered.first_bad.unwrap_or_else(|| "".into());
     let end = match merge.on_failed {
-        MergeFailurePolicy::RequireAll if gathered.bad > 0 => End::Hole(Hole {
+        MergeFailurePolicy::RequireAll if gathered.bad > 0 && !has_enough => End::Hole(Hole {
             kind: HoleKind::Blocked,
             reason: format!("it needs every value, but {first_bad}").into(),
         }),
@@ -360,10 +439,12 @@ pub(super) fn evaluate(run: &mut Run, index: ItemIndex) {
             )))
         }
         _ => {
-            let draws_sheet = planned
-                .output_bound(&PortBinding::ContactSheet)
-                .is_some_and(|output| !planned.outputs[output].consumers.is_empty());
-            if draws_sheet && !gathered.elements.is_empty() {
+            let draws = draws_sheet(run, index) && !gathered.elements.is_empty();
+            let ranks = match &merge.mode {
+                MergeMode::Best { keep, .. } => gathered.elements.len() > *keep as usize,
+                _ => false,
+            };
+            if draws || ranks {
                 run.make_ready(index);
                 return;
             }
@@ -373,12 +454,87 @@ pub(super) fn evaluate(run: &mut Run, index: ItemIndex) {
     run.end_item(index, end);
 }
 
+/// Whether something takes the contact sheet of a Merge item.
+pub(super) fn draws_sheet(run: &Run, index: ItemIndex) -> bool {
+    let planned = &run.plan.nodes[run.items[index as usize].node];
+    planned
+        .output_bound(&PortBinding::ContactSheet)
+        .is_some_and(|output| !planned.outputs[output].consumers.is_empty())
+}
+
+/// What of an item's outputs goes into the log: all that does not follow from its inputs again. A long list that came in,
+/// or that a Merge made, would repeat everything its members said.
+pub(super) fn worth_recording(
+    run: &Run,
+    index: ItemIndex,
+    outputs: &BTreeMap<PortId, Value>,
+) -> BTreeMap<PortId, Value> {
+    let is_long =
+        |value: &Value| matches!(value, Value::List(list) if list.len() > LONGEST_RECORDED_LIST);
+    if !outputs.values().any(is_long) {
+        return outputs.clone();
+    }
+    match &run.plan.nodes[run.items[index as usize].node].node.kind {
+        NodeKind::Merge(merge) if !matches!(merge.mode, MergeMode::Best { .. }) => outputs
+            .iter()
+            .filter(|(_, value)| !is_long(value))
+            .map(|(port_id, value)| (*port_id, value.clone()))
+            .collect(),
+        NodeKind::Condition(_) | NodeKind::Review(_) => outputs
+            .iter()
+            .map(|(port_id, value)| {
+                let value = if is_long(value) {
+                    Value::Trigger
+                } else {
+                    value.clone()
+                };
+                (*port_id, value)
+            })
+            .collect(),
+        _ => outputs.clone(),
+    }
+}
+
+/// The inverse of [`worth_recording`], when a log is replayed.
+pub(super) fn completed(
+    run: &Run,
+    index: ItemIndex,
+    mut outputs: BTreeMap<PortId, Value>,
+) -> BTreeMap<PortId, Value> {
+    let node = &run.plan.nodes[run.items[index as usize].node].node;
+    match &node.kind {
+        NodeKind::Merge(merge)
+            if merge.mode.makes_list() && !matches!(merge.mode, MergeMode::Best { .. }) =>
+        {
+            let is_missing = node
+                .outputs
+                .iter()
+                .any(|port| port.binding == PortBinding::List && !outputs.contains_key(&port.id));
+            if is_missing {
+                let elements = gathered(run, index).elements;
+                outputs.extend(list_outputs(run, index, elements));
+            }
+        }
+        NodeKind::Condition(_) | NodeKind::Review(_) => {
+            if let Some(value) = run.input_value(index, 0) {
+                for output in outputs.values_mut() {
+                    if *output == Value::Trigger {
+                        *output = value.clone();
+                    }
+                }
+            }
+        }
+        _ => {}
+    }
+    outputs
+}
+
 /// The list at every port that gives the list.
 pub(super) fn list_outputs(
     run: &Run,
     index: ItemIndex,
     elements: Arc<[ListElement]>,
-) -> BTreeMap<crate::project::PortId, Value> {
+) -> BTreeMap<PortId, Value> {
     run.plan.nodes[run.items[index as usize].node]
         .node
         .outputs

@@ -2,7 +2,6 @@
 
 use crate::engine::id::IndexPath;
 use crate::engine::plan::{FanIndex, JoinSide, JoinStage, Plan};
-use crate::engine::value::Labels;
 
 /// One index per open fan-out of the stream, in the order of the stream's list of open fan-outs.
 pub(super) type Path = Box<[u32]>;
@@ -48,13 +47,4 @@ pub(super) fn index_path(plan: &Plan, open: &[FanIndex], path: &[u32]) -> IndexP
             .map(|(fan_out, index)| (plan.fan_outs[*fan_out].node_id, *index))
             .collect(),
     )
-}
-
-/// The labels of everything at this path. Where two fan-outs name an axis alike, the inner one's value is kept.
-pub(super) fn labels(plan: &Plan, open: &[FanIndex], path: &[u32]) -> Labels {
-    open.iter()
-        .zip(path)
-        .filter(|(_, index)| **index != NO_INDEX)
-        .flat_map(|(fan_out, index)| plan.fan_out_labels(*fan_out, *index))
-        .collect()
 }

@@ -1,6 +1,6 @@
 //! Giving items another chance: what failed or was cancelled becomes Ready again, and everything made from it waits.
 
-use super::flow::is_counted;
+use super::flow::weight;
 use super::run::{Content, ItemIndex, Run, TokenIndex, Work};
 use crate::engine::event::ItemState;
 use crate::engine::event::RunState;
@@ -9,6 +9,13 @@ impl Run {
     /// Reopens every ended item in one of these states, and what depends on them. Gives `false` and changes nothing when
     /// something that depends on them is executing right now.
     pub fn reopen(&mut self, states: &[ItemState]) -> bool {
+        self.reopen_where(|run, index| {
+            states.contains(&run.items[index as usize].state) && run.needless(index).is_none()
+        })
+    }
+
+    /// Reopens the items chosen by a rule, and what depends on them, as [`Self::reopen`] does.
+    pub fn reopen_where(&mut self, is_chosen: impl Fn(&Self, ItemIndex) -> bool) -> bool {
         // Sources before what takes from them: by node, which is topological.
         let mut order: Vec<ItemIndex> = (0..self.items.len() as ItemIndex).collect();
         order.sort_by_key(|index| self.items[*index as usize].node);
@@ -21,7 +28,7 @@ impl Run {
                 .iter()
                 .enumerate()
                 .any(|(input, token)| self.is_dirty(index, input, *token, &dirty));
-            let is_root = states.contains(&item.state);
+            let is_root = is_chosen(self, index);
             if !depends && !is_root {
                 continue;
             }
@@ -34,7 +41,9 @@ impl Run {
         if found.is_empty() {
             return true;
         }
-        self.set_run_state(RunState::Running);
+        if self.state.is_ended() {
+            self.set_run_state(RunState::Running);
+        }
         for (index, depends) in found {
             if depends {
                 self.reopen_dependent(index);
@@ -59,7 +68,10 @@ impl Run {
         self.nodes[node].collectors[input]
             .as_ref()
             .and_then(|collector| collector.groups.get(&self.tokens[token as usize].path))
-            .is_some_and(|group| group.members.iter().any(is_dirty_token))
+            .is_some_and(|group| {
+                let taken = group.chosen.as_ref().unwrap_or(&group.members);
+                taken.iter().any(is_dirty_token)
+            })
     }
 
     /// The item has its inputs and is done again.
@@ -104,11 +116,11 @@ impl Run {
         let planned = &plan.nodes[self.items[index as usize].node];
         for (output, token) in self.items[index as usize].given.clone() {
             let content = &mut self.tokens[token as usize].content;
-            let was_counted = is_counted(content);
+            let was = weight(content);
             *content = Content::Pending;
             for (node, input) in &planned.outputs[output as usize].consumers {
                 if plan.nodes[*node].inputs[*input].collector.is_some() {
-                    self.member_pending(*node, *input, token, was_counted);
+                    self.member_pending(*node, *input, token, was);
                 }
             }
         }

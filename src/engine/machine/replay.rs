@@ -1,8 +1,9 @@
 //! From a log back to a run: the same code makes the same things follow, and what a crash cut off is recorded now.
 
 use super::flow::End;
-use super::run::Run;
-use super::schedule::local_work;
+use super::local_orders::local_work;
+use super::merge;
+use super::run::{Hole, HoleKind, ItemIndex, Run};
 use super::{Effect, Machine};
 use crate::engine::event::{ItemState, RunEvent, RunEventBody, RunState};
 use crate::engine::id::{AttemptId, ItemId, RunId};
@@ -57,6 +58,7 @@ impl Machine {
             .collect();
         run.outbox.splice(0..0, still_true);
         run.attempts_to_call_off = false;
+        run.needless_attempts.clear();
         run.complete_reopening();
         if run.is_called_off() && !run.state.is_ended() {
             let reason = run.called_off_reason();
@@ -67,6 +69,10 @@ impl Machine {
             .items
             .iter()
             .filter_map(|item| item.live_attempt)
+            .collect();
+        run.needless_attempts = (0..run.items.len() as ItemIndex)
+            .filter(|index| run.needless(*index).is_some())
+            .filter_map(|index| run.items[index as usize].live_attempt)
             .collect();
         self.flush(now_ms, run_id);
         for attempt_id in live {
@@ -159,11 +165,22 @@ impl Machine {
                 };
                 let before = run.items[index as usize].state;
                 match state {
-                    ItemState::Ready if before.is_ended() => run.reopen_root(index),
+                    ItemState::Ready if before.is_ended() => {
+                        run.redo_wishes.retain(|wish| *wish != index);
+                        run.reopen_root(index);
+                    }
                     ItemState::Waiting => run.reopen_dependent(index),
                     ItemState::Running if before == ItemState::Ready => {
                         run.set_item_state(index, ItemState::Running);
                         self.local_running.insert(*item_id, (run_id, index));
+                    }
+                    // What a person did not pick; all other skipping follows.
+                    ItemState::Skipped if before == ItemState::Parked => {
+                        let hole = Hole {
+                            kind: HoleKind::Skipped,
+                            reason: reason.clone().unwrap_or_default().into(),
+                        };
+                        run.end_item(index, End::Hole(hole));
                     }
                     ItemState::Cancelled if !before.is_ended() => {
                         run.end_item(index, End::Cancelled(reason.clone().unwrap_or_default()));
@@ -193,20 +210,26 @@ impl Machine {
                 item_id,
                 attempt_id,
                 outputs,
+                source,
                 notices,
             } => {
                 let Some(index) = index_of(self, item_id) else {
                     return;
                 };
                 self.local_running.remove(item_id);
+                let outputs = self.runs.get(&run_id).map_or_else(
+                    || outputs.clone(),
+                    |run| merge::completed(run, index, outputs.clone()),
+                );
                 if let Some(attempt_id) = attempt_id {
-                    self.attempt_succeeded(at_ms, *attempt_id, outputs.clone(), notices.clone());
+                    self.attempt_succeeded(at_ms, *attempt_id, outputs, notices.clone());
                 } else if let Some(run) = self.runs.get_mut(&run_id)
                     && !run.items[index as usize].state.is_ended()
                 {
                     let end = End::Done {
                         attempt_id: None,
-                        outputs: outputs.clone(),
+                        outputs,
+                        source: *source,
                         notices: notices.clone(),
                     };
                     run.end_item(index, end);
@@ -221,6 +244,31 @@ impl Machine {
                     && !run.items[index as usize].state.is_ended()
                 {
                     run.end_item(index, End::Failed(failure.clone()));
+                }
+            }
+            RunEventBody::ItemRated { item_id, rating } => {
+                if let Some(index) = index_of(self, item_id)
+                    && let Some(run) = self.runs.get_mut(&run_id)
+                {
+                    run.ratings.insert(index, *rating);
+                }
+            }
+            RunEventBody::ItemEdited { item_id, fields } => {
+                if let Some(index) = index_of(self, item_id)
+                    && let Some(run) = self.runs.get_mut(&run_id)
+                {
+                    run.edit(index, fields.clone());
+                    run.redo_wishes.push(index);
+                }
+            }
+            RunEventBody::ItemPriorityChanged { item_id, priority } => {
+                if let Some(run) = self.runs.get_mut(&run_id) {
+                    run.prioritise(*item_id, *priority);
+                }
+            }
+            RunEventBody::RunPriorityChanged { priority } => {
+                if let Some(run) = self.runs.get_mut(&run_id) {
+                    run.priority = *priority;
                 }
             }
             RunEventBody::ItemCreated { .. } | RunEventBody::FilesWritten { .. } => {}
@@ -242,6 +290,16 @@ fn is_same_fact(one: &RunEventBody, other: &RunEventBody) -> bool {
         | (Body::FilesWritten { item_id: one, .. }, Body::FilesWritten { item_id: other, .. }) => {
             one == other
         }
+        (
+            Body::ItemPriorityChanged {
+                item_id: one,
+                priority: one_priority,
+            },
+            Body::ItemPriorityChanged {
+                item_id: other,
+                priority: other_priority,
+            },
+        ) => one == other && one_priority == other_priority,
         (
             Body::ItemStateChanged {
                 item_id: one,

@@ -1,14 +1,16 @@
 //! One run: its items, the values between them, and what is ready.
 
-use super::path::{self, Path};
+use super::flow::Weight;
+use super::path::{NO_INDEX, Path};
 use crate::engine::event::{ItemState, RunEventBody, RunState};
 use crate::engine::failure::Failure;
 use crate::engine::id::{AttemptId, ItemId, RunId};
-use crate::engine::plan::{NodeIndex, Plan};
+use crate::engine::plan::{FanIndex, NodeIndex, Plan};
 use crate::engine::value::{Labels, Value};
-use crate::project::{BackendId, NodeKind};
+use crate::project::{BackendId, Literal, NodeKind};
+use crate::workflow::ParameterAddress;
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 /// Number of an item in [`Run::items`], in order of creation: after everything it takes from.
@@ -33,6 +35,20 @@ pub(super) struct Run {
     pub tokens: Vec<Token>,
     /// Per fan-out: path of its item → what it opened there.
     pub extents: Vec<HashMap<Path, Extent>>,
+    /// Per fan-out: path of its item → what the labels of its values show, where that is not in the plan.
+    pub shown: Vec<HashMap<Path, Arc<[Box<str>]>>>,
+    /// Groups of Merges (first n, cancel the rest) that have what they need, by Merge and path.
+    pub satisfied: HashSet<(NodeIndex, Path)>,
+    /// Live attempts whose results nothing needs any more.
+    pub needless_attempts: Vec<AttemptId>,
+    /// Fields of Workflow items that a person changed.
+    pub edits: HashMap<ItemIndex, Vec<(ParameterAddress, Literal)>>,
+    /// Ratings of Review items, 0 to 5.
+    pub ratings: HashMap<ItemIndex, u8>,
+    /// Items to be made again as soon as nothing made from them executes.
+    pub redo_wishes: Vec<ItemIndex>,
+    /// Higher goes first.
+    pub priority: i32,
     /// What is to be done before the step ends, in order.
     pub work: VecDeque<Work>,
     /// Nodes that may have become exhausted.
@@ -44,8 +60,8 @@ pub(super) struct Run {
     pub active_nodes: BTreeSet<NodeIndex>,
     /// Nodes of which it is to be checked whether any backend can run them at all.
     pub unchecked_nodes: BTreeSet<NodeIndex>,
-    /// Items that are Ready for work on this machine: deepest node first, then index.
-    pub local_ready: BTreeSet<(Reverse<u32>, Path, NodeIndex, ItemIndex)>,
+    /// Items that are Ready for work on this machine: by priority, deepest node first, then index.
+    pub local_ready: BTreeSet<(Reverse<i32>, Reverse<u32>, Path, NodeIndex, ItemIndex)>,
     /// Events of the current step that are not yet handed out.
     pub outbox: Vec<RunEventBody>,
     /// While a log is replayed: events that follow from it and were not met in it yet.
@@ -60,6 +76,9 @@ pub(super) struct Run {
     pub retry_wished: bool,
 }
 
+/// Where a Ready item stands among those of its node: higher priority first, then by index.
+pub(super) type ReadyKey = (Reverse<i32>, Path, ItemIndex);
+
 /// What happens at one node.
 #[derive(Debug, Default)]
 pub(super) struct NodeState {
@@ -69,8 +88,8 @@ pub(super) struct NodeState {
     pub is_exhausted: bool,
     pub joins: Vec<JoinState>,
     pub collectors: Vec<Option<CollectorState>>,
-    /// Workflow items that are Ready, by index.
-    pub ready: BTreeSet<(Path, ItemIndex)>,
+    /// Workflow items that are Ready, by priority, then index.
+    pub ready: BTreeSet<ReadyKey>,
 }
 
 /// What one join stage has seen, by the shared part of the path.
@@ -101,8 +120,26 @@ pub(super) struct Group {
     pub members: Vec<TokenIndex>,
     /// Members that are there (a value, or a reason why there is none).
     pub settled: u32,
+    /// Members that are values.
+    pub values: u32,
+    /// Merge (first n): the members that were there first, once there were enough.
+    pub chosen: Option<Vec<TokenIndex>>,
     /// The group as one token, once it was complete.
     pub token: Option<TokenIndex>,
+}
+
+impl Group {
+    /// Counts a member.
+    pub fn add(&mut self, weight: Weight) {
+        self.settled += u32::from(weight.is_counted);
+        self.values += u32::from(weight.is_value);
+    }
+
+    /// No longer counts a member.
+    pub fn remove(&mut self, weight: Weight) {
+        self.settled = self.settled.saturating_sub(u32::from(weight.is_counted));
+        self.values = self.values.saturating_sub(u32::from(weight.is_value));
+    }
 }
 
 /// What one item of a fan-out opened.
@@ -172,6 +209,8 @@ pub(super) struct Item {
     pub state: ItemState,
     /// Inputs that are being made again.
     pub missing: u32,
+    /// Higher goes first among the Ready ones.
+    pub priority: i32,
     /// Attempts so far.
     pub attempts: u32,
     /// The attempt that is at a backend.
@@ -238,6 +277,13 @@ impl Run {
             item_by_id: HashMap::new(),
             tokens: Vec::new(),
             extents: plan.fan_outs.iter().map(|_| HashMap::new()).collect(),
+            shown: plan.fan_outs.iter().map(|_| HashMap::new()).collect(),
+            satisfied: HashSet::new(),
+            needless_attempts: Vec::new(),
+            edits: HashMap::new(),
+            ratings: HashMap::new(),
+            redo_wishes: Vec::new(),
+            priority: 0,
             work: VecDeque::new(),
             candidates: (0..plan.nodes.len()).collect(),
             exhausted_nodes: 0,
@@ -347,32 +393,40 @@ impl Run {
         }
     }
 
-    fn leave_queues(&mut self, index: ItemIndex) {
+    pub fn leave_queues(&mut self, index: ItemIndex) {
         let item = &self.items[index as usize];
         let depth = self.plan.nodes[item.node].depth;
         if self.is_remote(item.node) {
             let node_state = &mut self.nodes[item.node];
-            node_state.ready.remove(&(item.path.clone(), index));
+            node_state
+                .ready
+                .remove(&(Reverse(item.priority), item.path.clone(), index));
             if node_state.ready.is_empty() {
                 self.active_nodes.remove(&item.node);
             }
         } else {
-            self.local_ready
-                .remove(&(Reverse(depth), item.path.clone(), item.node, index));
+            self.local_ready.remove(&(
+                Reverse(item.priority),
+                Reverse(depth),
+                item.path.clone(),
+                item.node,
+                index,
+            ));
         }
     }
 
     /// Puts a Ready item where the scheduler finds it.
     pub fn enter_queue(&mut self, index: ItemIndex) {
         let item = &self.items[index as usize];
-        let (node, path) = (item.node, item.path.clone());
+        let (node, path, priority) = (item.node, item.path.clone(), Reverse(item.priority));
         if self.is_remote(node) {
-            self.nodes[node].ready.insert((path, index));
+            self.nodes[node].ready.insert((priority, path, index));
             self.active_nodes.insert(node);
             self.unchecked_nodes.insert(node);
         } else {
             let depth = self.plan.nodes[node].depth;
-            self.local_ready.insert((Reverse(depth), path, node, index));
+            self.local_ready
+                .insert((priority, Reverse(depth), path, node, index));
         }
     }
 
@@ -383,7 +437,34 @@ impl Run {
 
     pub fn labels_of(&self, index: ItemIndex) -> Labels {
         let item = &self.items[index as usize];
-        path::labels(&self.plan, &self.plan.nodes[item.node].open, &item.path)
+        self.labels_at(&self.plan.nodes[item.node].open, &item.path)
+    }
+
+    /// The labels of everything at this path. Where two fan-outs name an axis alike, the inner one's value is kept.
+    pub fn labels_at(&self, open: &[FanIndex], path: &[u32]) -> Labels {
+        open.iter()
+            .zip(path)
+            .filter(|(_, index)| **index != NO_INDEX)
+            .flat_map(|(fan_out, index)| {
+                let shown = &self.shown[*fan_out];
+                let shown = if shown.is_empty() {
+                    None
+                } else {
+                    // Where the fan-out was opened: its enclosing fan-outs, as far as they are still open.
+                    let key: Path = self.plan.fan_outs[*fan_out]
+                        .enclosing
+                        .iter()
+                        .filter_map(|outer| {
+                            let position = open.iter().position(|one| one == outer)?;
+                            path.get(position).copied()
+                        })
+                        .collect();
+                    shown.get(&key).and_then(|shown| shown.get(*index as usize))
+                };
+                self.plan
+                    .fan_out_labels(*fan_out, *index, shown.map(AsRef::as_ref))
+            })
+            .collect()
     }
 
     /// The item as a sentence names it: `"Upscale" (seed=7)`.

@@ -49,6 +49,18 @@ pub(super) fn leaf_count(value: &Value) -> usize {
     }
 }
 
+/// Every single value inside, in order.
+pub(super) fn leaves(value: &Value) -> Vec<Value> {
+    match value {
+        Value::Trigger | Value::Literal(_) | Value::Artifact(_) => vec![value.clone()],
+        Value::Batch(batch) => batch.iter().cloned().map(Value::Artifact).collect(),
+        Value::List(list) => list
+            .iter()
+            .flat_map(|element| leaves(&element.value))
+            .collect(),
+    }
+}
+
 /// The first single value inside: what a single input takes of a batch or list (run semantics, rule 9).
 pub(super) fn first_leaf(value: &Value) -> Option<Value> {
     match value {

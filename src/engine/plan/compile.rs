@@ -2,12 +2,12 @@
 
 use super::{
     Completeness, FanIndex, JoinSide, JoinStage, MAX_ITEMS_PER_RUN, NodeIndex, Plan, PlanCollector,
-    PlanFanOut, PlanInput, PlanNode, PlanOutput, PlanProblem, fan_values, is_each,
+    PlanFanOut, PlanInput, PlanNode, PlanOutput, PlanProblem, Serves, fan_values, is_each,
 };
 use crate::artifacts::ContentHash;
 use crate::project::{
-    FanOutNode, Link, MergeMode, MergeScope, Node, NodeId, NodeKind, PortBinding, Project,
-    WorkflowNode,
+    FanOutNode, FanOutSource, Link, MergeMode, MergeRest, MergeScope, Node, NodeId, NodeKind,
+    PortBinding, Project, WorkflowNode,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -51,6 +51,7 @@ pub(super) fn compile(project: Arc<Project>) -> Result<Plan, Vec<PlanProblem>> {
     }
     compiler.check_item_limit();
     compiler.mark_goals();
+    compiler.mark_servants();
     if compiler.problems.is_empty() {
         Ok(compiler.plan)
     } else {
@@ -189,9 +190,8 @@ impl Compiler {
             wires.into_iter().zip(source_opens).enumerate()
         {
             let kept_open: Vec<FanIndex> = without(&source_open, &closed);
-            let collector =
-                matches!(&node.kind, NodeKind::Merge(merge) if merge.mode == MergeMode::All)
-                    .then(|| self.collector(index, input, &source_open, &kept_open));
+            let collector = matches!(&node.kind, NodeKind::Merge(merge) if merge.mode.makes_list())
+                .then(|| self.collector(index, input, &source_open, &kept_open));
             if let Some(from) = self.plan.nodes.get_mut(source) {
                 from.outputs[output].consumers.push((index, input));
                 if from.dependents.last() != Some(&index) {
@@ -236,6 +236,7 @@ impl Compiler {
             open,
             opens,
             is_goal: false,
+            serves: Vec::new(),
             sources: sources.into_iter().collect(),
             dependents: Vec::new(),
             workflow_hash,
@@ -258,7 +259,7 @@ impl Compiler {
         let NodeKind::Merge(merge) = &node.kind else {
             return Vec::new();
         };
-        if merge.mode != MergeMode::All {
+        if !merge.mode.makes_list() {
             return Vec::new();
         }
         match merge.closes {
@@ -369,8 +370,9 @@ impl Compiler {
                         self.problems.push(problem(node, message));
                     }
                 }
+                self.check_cells(node, source);
                 // Above the limit the exact figure does not matter: the item limit refuses it.
-                Some(u32::try_from(fan_values::count(source)).unwrap_or(u32::MAX - 1))
+                fan_values::count(source).map(|count| u32::try_from(count).unwrap_or(u32::MAX - 1))
             }
             NodeKind::Workflow(_) if node.outputs.iter().any(|port| is_each(&port.binding)) => None,
             _ => return None,
@@ -389,6 +391,20 @@ impl Compiler {
             watchers: Vec::new(),
         });
         Some(fan_out)
+    }
+
+    /// Refuses a table with cells that are not of their column's type, before anything runs.
+    fn check_cells(&mut self, node: &Node, source: &FanOutSource) {
+        let FanOutSource::Table(table) = source else {
+            return;
+        };
+        for cell in table.wrong_cells() {
+            let message = format!(
+                "row {}, column \"{}\" of the table of \"{}\" holds \"{}\", but the column holds {}; correct the cell",
+                cell.row, cell.column, node.title, cell.text, cell.wanted
+            );
+            self.problems.push(problem(node, message));
+        }
     }
 
     fn workflow_hash(&mut self, node: &Node) -> Option<ContentHash> {
@@ -424,6 +440,44 @@ impl Compiler {
                 );
                 self.problems.push(problem(&node.node, message));
                 return;
+            }
+        }
+    }
+
+    /// Finds, for every Merge (first n, cancel the rest), the nodes whose values nothing else needs.
+    fn mark_servants(&mut self) {
+        for merge in 0..self.plan.nodes.len() {
+            let NodeKind::Merge(settings) = &self.plan.nodes[merge].node.kind else {
+                continue;
+            };
+            if !matches!(
+                settings.mode,
+                MergeMode::First {
+                    rest: MergeRest::Cancel,
+                    ..
+                }
+            ) {
+                continue;
+            }
+            let kept = self.plan.nodes[merge].open.clone();
+            let mut servants: BTreeSet<NodeIndex> = BTreeSet::from([merge]);
+            // Every node comes after those that feed it.
+            for node in (0..merge).rev() {
+                let planned = &self.plan.nodes[node];
+                let is_servant = !planned.is_goal
+                    && !planned.dependents.is_empty()
+                    && planned
+                        .dependents
+                        .iter()
+                        .all(|dependent| servants.contains(dependent));
+                if !is_servant {
+                    continue;
+                }
+                servants.insert(node);
+                if kept.iter().all(|fan_out| planned.open.contains(fan_out)) {
+                    let key = positions(&planned.open, &kept);
+                    self.plan.nodes[node].serves.push(Serves { merge, key });
+                }
             }
         }
     }

@@ -3,9 +3,9 @@
 use super::{FanIndex, Plan};
 use crate::project::{Axis, FanOutNode, FanOutSource, Integer, Literal, NodeKind, SeedOrder};
 
-/// How many values the source has.
-pub(super) fn count(source: &FanOutSource) -> u64 {
-    match source {
+/// How many values the source has; none where only the run can tell.
+pub(super) fn count(source: &FanOutSource) -> Option<u64> {
+    Some(match source {
         FanOutSource::List(axis) => axis.values.len() as u64,
         FanOutSource::Range { count, .. } | FanOutSource::Seeds { count, .. } => u64::from(*count),
         FanOutSource::Grid(axes) => axes
@@ -14,19 +14,37 @@ pub(super) fn count(source: &FanOutSource) -> u64 {
                 product.saturating_mul(axis.values.len() as u64)
             })
             .min(if axes.is_empty() { 0 } else { u64::MAX }),
-    }
+        FanOutSource::Zip(axes) => axes
+            .iter()
+            .map(|axis| axis.values.len() as u64)
+            .min()
+            .unwrap_or(0),
+        FanOutSource::Table(table) => table.rows.len() as u64,
+        FanOutSource::Files(_) | FanOutSource::Split { .. } => return None,
+    })
 }
 
 /// The names of the source's axes.
 pub(super) fn axis_names(source: &FanOutSource) -> Vec<&str> {
     match source {
         FanOutSource::List(axis) => vec![&axis.name],
-        FanOutSource::Range { axis, .. } | FanOutSource::Seeds { axis, .. } => vec![axis],
-        FanOutSource::Grid(axes) => axes.iter().map(|axis| axis.name.as_str()).collect(),
+        FanOutSource::Range { axis, .. }
+        | FanOutSource::Seeds { axis, .. }
+        | FanOutSource::Split { axis, .. } => vec![axis],
+        FanOutSource::Grid(axes) | FanOutSource::Zip(axes) => {
+            axes.iter().map(|axis| axis.name.as_str()).collect()
+        }
+        FanOutSource::Table(table) => table
+            .columns
+            .iter()
+            .map(|column| column.name.as_str())
+            .collect(),
+        FanOutSource::Files(files) => vec![&files.axis],
     }
 }
 
-/// The value of one axis at an index; none when there is no such axis or index.
+/// The value of one axis at an index; none when there is no such axis or index, the cell of a table is empty, or only the
+/// run knows it.
 fn axis_value(source: &FanOutSource, axis_name: &str, index: u32) -> Option<Literal> {
     match source {
         FanOutSource::List(axis) => (axis.name == axis_name)
@@ -39,6 +57,20 @@ fn axis_value(source: &FanOutSource, axis_name: &str, index: u32) -> Option<Lite
             axis, first, order, ..
         } => (axis == axis_name).then(|| Literal::Integer(seed(*first, *order, index).into())),
         FanOutSource::Grid(axes) => grid_value(axes, axis_name, index),
+        FanOutSource::Zip(axes) => axes
+            .iter()
+            .find(|axis| axis.name == axis_name)?
+            .values
+            .get(index as usize)
+            .cloned(),
+        FanOutSource::Table(table) => {
+            let column = table
+                .columns
+                .iter()
+                .position(|column| column.name == axis_name)?;
+            table.value(index as usize, column)
+        }
+        FanOutSource::Files(_) | FanOutSource::Split { .. } => None,
     }
 }
 
@@ -96,10 +128,24 @@ impl Plan {
     }
 
     /// The labels that one index of one fan-out puts on everything made from it: every axis with its value as shown,
-    /// or for a split batch the port's name with the position.
-    pub(crate) fn fan_out_labels(&self, fan_out: FanIndex, index: u32) -> Vec<(String, String)> {
+    /// or for a split batch the port's name with the position. `shown` is what only the run knows: a file's name.
+    pub(crate) fn fan_out_labels(
+        &self,
+        fan_out: FanIndex,
+        index: u32,
+        shown: Option<&str>,
+    ) -> Vec<(String, String)> {
         let node = &self.nodes[self.fan_outs[fan_out].node].node;
         match &node.kind {
+            NodeKind::FanOut(FanOutNode {
+                source: source @ (FanOutSource::Files(_) | FanOutSource::Split { .. }),
+            }) => axis_names(source)
+                .into_iter()
+                .map(|name| {
+                    let shown = shown.map_or_else(|| index.to_string(), str::to_owned);
+                    (name.to_owned(), shown)
+                })
+                .collect(),
             NodeKind::FanOut(FanOutNode { source }) => axis_names(source)
                 .into_iter()
                 .filter_map(|name| {

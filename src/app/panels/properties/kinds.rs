@@ -2,6 +2,7 @@
 
 use super::affinity_words;
 use super::fields::{self, Editor};
+use super::sources;
 use crate::app::actions::Action;
 use crate::app::catalog::{WorkflowFacts, control_for, data_type_of, field_of};
 use crate::app::files::FilePurpose;
@@ -10,9 +11,9 @@ use crate::app::shell::PanelContext;
 use crate::app::theme::{GRID, TEXT_SMALL};
 use crate::app::widgets::{at_right, caption, field_label, hint, icon_button, row, strong};
 use crate::project::{
-    Affinity, Axis, DataType, ExposedParameter, Fallback, FanOutSource, InputValue, Literal,
-    MergeFailurePolicy, MergeMode, MergeScope, Node, NodeKind, Port, PortBinding, PortId, PortNeed,
-    SeedOrder, WorkflowNode,
+    Affinity, Axis, Column, DataType, ExposedParameter, Fallback, FanOutSource, FilePattern,
+    InputValue, Literal, MergeFailurePolicy, MergeMode, MergeRest, MergeScope, Node, NodeKind,
+    Port, PortBinding, PortId, PortNeed, SeedOrder, Table, WorkflowNode,
 };
 use crate::workflow::Control;
 use bevy_egui::egui::{self, Id, Margin, RichText, TextEdit, Ui};
@@ -31,13 +32,22 @@ pub fn settings(ui: &mut Ui, panel: &mut PanelContext<'_>, node: &mut Node, edit
         NodeKind::Condition(settings) => condition(ui, panel, &mut settings.expression, editor),
         NodeKind::FanOut(settings) => fan_out(ui, panel, node, &mut settings.source, editor),
         NodeKind::Merge(settings) => merge(ui, panel, node, settings, editor),
+        NodeKind::Review(settings) => {
+            caption(ui, panel.theme, "Asks");
+            fields::line(ui, &mut settings.question, "what to look for", editor);
+            hint(
+                ui,
+                panel.theme,
+                "Each item waits here until you pick or reject it; no machine is held meanwhile.",
+            );
+        }
     }
     if kind != node.kind {
         *node = node.clone().with_kind(kind, &mut PortId::new_now);
     }
     if matches!(
         node.kind,
-        NodeKind::Output(_) | NodeKind::Condition(_) | NodeKind::Merge(_)
+        NodeKind::Output(_) | NodeKind::Condition(_) | NodeKind::Merge(_) | NodeKind::Review(_)
     ) {
         carries(ui, panel, node, editor);
     }
@@ -602,6 +612,10 @@ fn fan_out(
         FanOutSource::Range { .. } => 1,
         FanOutSource::Seeds { .. } => 2,
         FanOutSource::Grid(_) => 3,
+        FanOutSource::Zip(_) => 4,
+        FanOutSource::Table(_) => 5,
+        FanOutSource::Files(_) => 6,
+        FanOutSource::Split { .. } => 7,
     };
     let mut chosen = Some(current);
     fields::pick(
@@ -613,6 +627,10 @@ fn fan_out(
             (0, "Value of a list"),
             (1, "Number of a range"),
             (3, "Combination (grid)"),
+            (4, "Values side by side"),
+            (5, "Row of a table"),
+            (6, "File of a folder"),
+            (7, "Value that comes in"),
         ],
         editor,
     );
@@ -690,6 +708,21 @@ fn fan_out(
             );
             *order = chosen.unwrap_or_default();
         }
+        FanOutSource::Zip(axes) => {
+            hint(
+                ui,
+                theme,
+                "One value of each axis at a time; both need as many",
+            );
+            for (index, axis) in axes.iter_mut().enumerate() {
+                axis_editor(ui, panel, id.with(index), axis, editor);
+            }
+        }
+        FanOutSource::Table(table) => sources::table(ui, panel, id, table, editor),
+        FanOutSource::Files(files) => sources::files(ui, panel, id, files, editor),
+        FanOutSource::Split { axis, data_type } => {
+            sources::split(ui, panel, id, axis, data_type, editor);
+        }
         FanOutSource::Grid(axes) => {
             let total: usize = axes.iter().map(|axis| axis.values.len()).product();
             hint(
@@ -747,6 +780,23 @@ fn fresh_source(kind: u8) -> FanOutSource {
             count: 4,
         },
         3 => FanOutSource::Grid(vec![axis("first"), axis("second")]),
+        4 => FanOutSource::Zip(vec![axis("first"), axis("second")]),
+        5 => FanOutSource::Table(Table {
+            columns: vec![Column {
+                name: "prompt".to_owned(),
+                data_type: DataType::Text,
+            }],
+            rows: vec![vec![String::new()]],
+        }),
+        6 => FanOutSource::Files(FilePattern {
+            axis: "file".to_owned(),
+            pattern: "*.png".to_owned(),
+            data_type: DataType::Image,
+        }),
+        7 => FanOutSource::Split {
+            axis: "part".to_owned(),
+            data_type: DataType::Image,
+        },
         _ => FanOutSource::Seeds {
             axis: "seed".to_owned(),
             first: 1,
@@ -866,18 +916,66 @@ fn merge(
     let theme = panel.theme;
     caption(ui, theme, "Merge");
     field_label(ui, theme, "Makes");
-    let mut mode = Some(settings.mode);
+    let fresh = |mode: u8| match mode {
+        1 => MergeMode::First {
+            count: 1,
+            rest: MergeRest::Cancel,
+        },
+        2 => MergeMode::Best {
+            expression: "image.sharpness".to_owned(),
+            keep: 1,
+        },
+        3 => MergeMode::Either,
+        _ => MergeMode::All,
+    };
+    let current = match settings.mode {
+        MergeMode::All => 0,
+        MergeMode::First { .. } => 1,
+        MergeMode::Best { .. } => 2,
+        MergeMode::Either => 3,
+    };
+    let mut mode = Some(current);
     fields::pick(
         ui,
         ("mode", node.id.uuid()),
         &mut mode,
         &[
-            (MergeMode::All, "A list of everything"),
-            (MergeMode::Either, "Whichever side has a value"),
+            (0, "A list of everything"),
+            (1, "The first that are there"),
+            (2, "The best by a score"),
+            (3, "Whichever side has a value"),
         ],
         editor,
     );
-    settings.mode = mode.unwrap_or_default();
+    if mode != Some(current) {
+        settings.mode = fresh(mode.unwrap_or_default());
+    }
+    match &mut settings.mode {
+        MergeMode::First { count, rest } => {
+            field_label(ui, theme, "How many");
+            editor.track(&ui.add(egui::DragValue::new(count).range(1..=100_000)));
+            field_label(ui, theme, "The others");
+            let mut chosen = Some(*rest);
+            fields::pick(
+                ui,
+                ("rest", node.id.uuid()),
+                &mut chosen,
+                &[
+                    (MergeRest::Cancel, "Call them off"),
+                    (MergeRest::Leave, "Let them finish"),
+                ],
+                editor,
+            );
+            *rest = chosen.unwrap_or_default();
+        }
+        MergeMode::Best { expression, keep } => {
+            field_label(ui, theme, "Score");
+            fields::line(ui, expression, "image.sharpness", editor);
+            field_label(ui, theme, "How many");
+            editor.track(&ui.add(egui::DragValue::new(keep).range(1..=100_000)));
+        }
+        MergeMode::All | MergeMode::Either => {}
+    }
     if settings.mode == MergeMode::Either {
         hint(ui, theme, "Joins the two sides of a condition.");
         return;

@@ -1,0 +1,267 @@
+//! What placement weighs for one item: every backend, out for a reason or with what it would cost.
+
+use super::attempts::Attempt;
+use super::input::Availability;
+use super::run::{ItemIndex, Run};
+use super::values::bytes_elsewhere;
+use super::{ATTEMPTS_AHEAD_PER_BACKEND, BackendFacts, Machine};
+use crate::engine::event::{ItemState, RunState};
+use crate::engine::id::{ItemId, RunId};
+use crate::engine::placement::{self, Candidate, Cost, Exclusion};
+use crate::project::{Affinity, BackendId, NodeKind, WorkflowNode};
+use std::collections::BTreeMap;
+
+/// A backend while work is given out.
+pub(super) struct Desk {
+    pub free: usize,
+    pub wait_ms: u64,
+}
+
+impl Machine {
+    /// How much room a backend has, and how long until it is free.
+    pub(super) fn desk(&self, now_ms: u64, facts: &BackendFacts) -> Desk {
+        let live = self
+            .load
+            .get(&facts.backend_id)
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        let wait_ms = live
+            .iter()
+            .filter_map(|attempt_id| self.attempts.get(attempt_id))
+            .map(|attempt| self.remaining_ms(now_ms, attempt))
+            .sum();
+        let free = if facts.availability == Availability::Online {
+            ATTEMPTS_AHEAD_PER_BACKEND.saturating_sub(live.len())
+        } else {
+            0
+        };
+        Desk { free, wait_ms }
+    }
+
+    /// Expected milliseconds until an attempt is done. One that takes longer than expected is expected to take half as
+    /// long again as it has taken.
+    fn remaining_ms(&self, now_ms: u64, attempt: &Attempt) -> u64 {
+        let expected = attempt
+            .workflow
+            .map_or(placement::PRIOR_RUN_MS, |workflow| {
+                self.estimates.run_ms(workflow, attempt.backend_id)
+            }) as u64;
+        let elapsed = attempt
+            .started_ms
+            .map_or(0, |started_ms| now_ms.saturating_sub(started_ms));
+        if elapsed < expected {
+            expected - elapsed
+        } else {
+            elapsed / 2
+        }
+    }
+
+    /// Every backend for one item: out for a reason, or what it would cost.
+    pub(super) fn candidates(
+        &self,
+        now_ms: u64,
+        run: &Run,
+        index: ItemIndex,
+        desks: &BTreeMap<BackendId, Desk>,
+    ) -> Vec<Candidate<'_>> {
+        let exclusions: Vec<(&BackendFacts, Option<Exclusion>)> = self
+            .backends
+            .values()
+            .map(|facts| (facts, self.exclusion(now_ms, run, index, facts)))
+            .collect();
+        // What failed here, or fails here often, is tried here again only when there is nowhere else to go.
+        let someone_is_free = exclusions.iter().any(|(_, exclusion)| exclusion.is_none());
+        let able = exclusions
+            .iter()
+            .filter(|(_, exclusion)| {
+                !matches!(
+                    exclusion,
+                    Some(
+                        Exclusion::Disabled
+                            | Exclusion::TiedElsewhere
+                            | Exclusion::LacksTags { .. }
+                            | Exclusion::Unable { .. }
+                    )
+                )
+            })
+            .count();
+        exclusions
+            .into_iter()
+            .map(|(facts, exclusion)| {
+                let exclusion = match exclusion {
+                    Some(Exclusion::FailedHere) if !someone_is_free => None,
+                    Some(Exclusion::PairBlocked { .. }) if able == 1 => None,
+                    other => other,
+                };
+                Candidate {
+                    backend_id: facts.backend_id,
+                    name: &facts.name,
+                    verdict: match exclusion {
+                        Some(exclusion) => Err(exclusion),
+                        None => Ok(self.cost(now_ms, run, index, facts.backend_id, desks)),
+                    },
+                }
+            })
+            .collect()
+    }
+
+    fn cost(
+        &self,
+        now_ms: u64,
+        run: &Run,
+        index: ItemIndex,
+        backend_id: BackendId,
+        desks: &BTreeMap<BackendId, Desk>,
+    ) -> Cost {
+        let item = &run.items[index as usize];
+        let workflow = run.plan.nodes[item.node].workflow_hash;
+        let mut run_ms = workflow.map_or(placement::PRIOR_RUN_MS, |workflow| {
+            self.estimates.run_ms(workflow, backend_id)
+        }) as u64;
+        let is_measured =
+            workflow.is_some_and(|hash| self.estimates.measured_run_ms(hash, backend_id).is_some());
+        if !is_measured {
+            // A run that has not ended yet already says how long it takes at least.
+            let running = self.load.get(&backend_id).into_iter().flatten();
+            for attempt in running.filter_map(|attempt_id| self.attempts.get(attempt_id)) {
+                if attempt.workflow == workflow
+                    && let Some(started_ms) = attempt.started_ms
+                {
+                    run_ms = run_ms.max(now_ms.saturating_sub(started_ms));
+                }
+            }
+        }
+        let bytes = (0..item.inputs.len())
+            .filter_map(|input| run.input_value(index, input))
+            .map(|value| bytes_elsewhere(value, backend_id))
+            .sum();
+        Cost {
+            wait_ms: desks.get(&backend_id).map_or(0, |desk| desk.wait_ms),
+            transfer_ms: placement::transfer_ms(bytes),
+            // Never nothing: what is held for a full backend has to count there.
+            run_ms: run_ms.max(1),
+        }
+    }
+
+    /// The first hard filter that keeps a backend from taking an item.
+    fn exclusion(
+        &self,
+        now_ms: u64,
+        run: &Run,
+        index: ItemIndex,
+        facts: &BackendFacts,
+    ) -> Option<Exclusion> {
+        let item = &run.items[index as usize];
+        let planned = &run.plan.nodes[item.node];
+        let NodeKind::Workflow(workflow) = &planned.node.kind else {
+            return None;
+        };
+        if let Some(exclusion) = not_wanted(workflow, facts) {
+            return Some(exclusion);
+        }
+        if let Some(reason) = planned
+            .workflow_hash
+            .and_then(|hash| facts.unable.get(&hash))
+        {
+            return Some(Exclusion::Unable {
+                reason: reason.clone(),
+            });
+        }
+        if let Some(failure) = planned
+            .workflow_hash
+            .and_then(|hash| self.learned_unable.get(&(hash, facts.backend_id)))
+        {
+            return Some(Exclusion::Unable {
+                reason: failure.message.clone(),
+            });
+        }
+        match &facts.availability {
+            Availability::Disabled => return Some(Exclusion::Disabled),
+            Availability::Offline { reason } => {
+                return Some(Exclusion::Offline {
+                    reason: reason.clone(),
+                });
+            }
+            Availability::Online => {}
+        }
+        if let Some(trouble) = &item.trouble {
+            let resting = trouble
+                .avoid
+                .iter()
+                .filter(|(backend_id, _)| *backend_id == facts.backend_id)
+                .map(|(_, until_ms)| *until_ms)
+                .max()
+                .unwrap_or(0);
+            if resting == u64::MAX || trouble.failed_on.contains(&facts.backend_id) {
+                return Some(Exclusion::FailedHere);
+            }
+            if resting > now_ms {
+                return Some(Exclusion::Resting {
+                    left_ms: resting - now_ms,
+                });
+            }
+        }
+        let blocked_until_ms = planned
+            .workflow_hash
+            .and_then(|hash| self.pairs.get(&(hash, facts.backend_id)))
+            .map_or(0, |pair| pair.blocked_until_ms);
+        (blocked_until_ms > now_ms).then(|| Exclusion::PairBlocked {
+            left_ms: blocked_until_ms - now_ms,
+        })
+    }
+
+    /// Why a Ready item is not on its way, as a sentence; none when it does not wait for a backend.
+    #[must_use]
+    pub fn waiting_reason(&self, now_ms: u64, run_id: RunId, item_id: ItemId) -> Option<String> {
+        let run = self.runs.get(&run_id)?;
+        let index = run.item_by_id.get(&item_id).copied()?;
+        let item = run.items.get(index as usize)?;
+        if item.state != ItemState::Ready {
+            return None;
+        }
+        if !run.is_remote(item.node) {
+            return Some("waits for its turn on this machine".to_owned());
+        }
+        if run.state == RunState::Paused {
+            return Some("the run is paused".to_owned());
+        }
+        if self.backends.is_empty() {
+            return Some("no backend is registered".to_owned());
+        }
+        let desks = self
+            .backends
+            .values()
+            .map(|facts| (facts.backend_id, self.desk(now_ms, facts)))
+            .collect();
+        let candidates = self.candidates(now_ms, run, index, &desks);
+        if let Some((best, cost)) = placement::best(&candidates) {
+            return Some(format!(
+                "waits for {}, which is expected to be free in {} s",
+                best.name,
+                cost.wait_ms.div_ceil(1000)
+            ));
+        }
+        let reasons: Vec<String> = candidates
+            .iter()
+            .filter_map(|candidate| {
+                let exclusion = candidate.verdict.as_ref().err()?;
+                Some(format!("{}: {exclusion}", candidate.name))
+            })
+            .collect();
+        Some(reasons.join("; "))
+    }
+}
+
+/// Why a node does not want a backend.
+pub(super) fn not_wanted(workflow: &WorkflowNode, facts: &BackendFacts) -> Option<Exclusion> {
+    match &workflow.affinity {
+        Affinity::Any => None,
+        Affinity::Backend(wanted) => {
+            (*wanted != facts.backend_id).then_some(Exclusion::TiedElsewhere)
+        }
+        Affinity::Tags(tags) => {
+            let missing: Vec<String> = tags.difference(&facts.tags).cloned().collect();
+            (!missing.is_empty()).then_some(Exclusion::LacksTags { tags: missing })
+        }
+    }
+}

@@ -1,0 +1,353 @@
+//! Reviews, tables and files on the command line: the real binary with a built-in server.
+
+use crate::command_line::{BuiltinProcess, run, stderr, stdout};
+use comfyui_orchestrator::project::{
+    Affinity, BatchMode, CachePolicy, DataType, ExposedParameter, Fallback, FanOutSource,
+    FilePattern, Link, LinkId, MergeMode, MergeNode, Node, NodeId, OutputNode, Port, PortBinding,
+    PortId, PortNeed, PortRef, Project, ProjectId, RetryPolicy, ReviewNode, Table, WorkflowFile,
+    WorkflowName, WorkflowNode, write_portable_form,
+};
+use comfyui_orchestrator::workflow::{NodeAddress, ParameterAddress};
+use std::path::Path;
+use tempfile::TempDir;
+
+const PLAIN: &str = r#"{
+  "1": {"class_type": "EmptyImage", "inputs": {"width": 32, "height": 24, "batch_size": 1, "color": 0}},
+  "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "plain"}}
+}"#;
+
+const INVERT: &str = r#"{
+  "1": {"class_type": "LoadImage", "inputs": {"image": "none.png"}},
+  "2": {"class_type": "ImageInvert", "inputs": {"image": ["1", 0]}},
+  "3": {"class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": "inverted"}}
+}"#;
+
+fn address(node_id: &str, class_type: &str) -> NodeAddress {
+    NodeAddress {
+        node_id: node_id.to_owned(),
+        class_type: class_type.to_owned(),
+        title: String::new(),
+    }
+}
+
+/// A project in the making: nodes by place.
+struct Build {
+    project: Project,
+    nodes: Vec<Node>,
+}
+
+impl Build {
+    fn new() -> Self {
+        let mut project = Project::new(ProjectId::new_now(), "Reviewed");
+        for (name, text) in [("plain", PLAIN), ("invert", INVERT)] {
+            let file = WorkflowFile { text: text.into() };
+            let name = WorkflowName::new(name).expect("a name");
+            project.workflows.insert(name, file);
+        }
+        Self {
+            project,
+            nodes: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, node: Node) -> usize {
+        self.project.nodes.insert(node.id, node.clone());
+        self.nodes.push(node);
+        self.nodes.len() - 1
+    }
+
+    fn workflow(
+        &mut self,
+        name: &str,
+        fields: &[(&str, &str, &str, DataType)],
+        output: (&str, &str),
+    ) -> usize {
+        let parameters: Vec<ExposedParameter> = fields
+            .iter()
+            .map(|(node_id, class_type, input, _)| ExposedParameter {
+                address: ParameterAddress {
+                    node: address(node_id, class_type),
+                    input: (*input).to_owned(),
+                },
+                label: (*input).to_owned(),
+                value: None,
+            })
+            .collect();
+        let inputs = parameters
+            .iter()
+            .zip(fields)
+            .map(|(parameter, field)| Port {
+                id: PortId::new_now(),
+                name: parameter.label.clone(),
+                data_type: field.3,
+                binding: PortBinding::Parameter(parameter.address.clone()),
+                need: PortNeed::Optional,
+            })
+            .collect();
+        let image = Port {
+            id: PortId::new_now(),
+            name: "image".to_owned(),
+            data_type: DataType::Image,
+            binding: PortBinding::WorkflowOutput {
+                address: address(output.0, output.1),
+                batch: BatchMode::Whole,
+            },
+            need: PortNeed::Optional,
+        };
+        let settings = WorkflowNode {
+            workflow: WorkflowName::new(name).expect("a name"),
+            parameters,
+            affinity: Affinity::Any,
+            fallback: Fallback::AutoSelect,
+            retry: RetryPolicy::default(),
+            cache: CachePolicy::Use,
+        };
+        self.add(Node::workflow(
+            NodeId::new_now(),
+            settings,
+            inputs,
+            vec![image],
+        ))
+    }
+
+    fn output(&mut self, template: &str) -> usize {
+        let settings = OutputNode {
+            template: template.to_owned(),
+        };
+        self.add(Node::output_to(
+            NodeId::new_now(),
+            settings,
+            DataType::Image,
+            &mut PortId::new_now,
+        ))
+    }
+
+    fn link(&mut self, from: (usize, usize), to: (usize, usize)) {
+        let end = |node: &Node, port: PortId| PortRef {
+            node: node.id,
+            port,
+        };
+        let (source, target) = (&self.nodes[from.0], &self.nodes[to.0]);
+        self.project.links.insert(Link {
+            id: LinkId::new_now(),
+            from: end(source, source.outputs[from.1].id),
+            to: end(target, target.inputs[to.1].id),
+        });
+    }
+
+    fn write(&self, folder: &Path) -> String {
+        let path = folder.join("reviewed.orchestrator.json");
+        std::fs::write(&path, write_portable_form(&self.project).expect("writable"))
+            .expect("written");
+        path.to_string_lossy().into_owned()
+    }
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .map(|entry| {
+            entry
+                .expect("an entry")
+                .file_name()
+                .to_string_lossy()
+                .into_owned()
+        })
+        .collect();
+    names.sort();
+    names
+}
+
+/// A table of pictures, looked at by a person: the run waits without a process, and goes on with the answer.
+#[test]
+fn a_run_waits_for_a_person_and_goes_on_with_the_answer() {
+    let folder = TempDir::new().expect("a folder");
+    let server = BuiltinProcess::start(&folder.path().join("server"));
+    let mut build = Build::new();
+    let table = "color,width\n16711680,64\n65280,\n255,48\n16777215,40\n";
+    let table = FanOutSource::Table(Table::from_text(table).expect("a table"));
+    let rows = build.add(Node::fan_out(
+        NodeId::new_now(),
+        table,
+        &mut PortId::new_now,
+    ));
+    let fields = [
+        ("1", "EmptyImage", "color", DataType::Integer),
+        ("1", "EmptyImage", "width", DataType::Integer),
+    ];
+    let plain = build.workflow("plain", &fields, ("2", "SaveImage"));
+    let question = ReviewNode {
+        question: "Which colours?".to_owned(),
+    };
+    let review = build.add(Node::review(
+        NodeId::new_now(),
+        question,
+        DataType::Image,
+        &mut PortId::new_now,
+    ));
+    let output = build.output("{label:color}.{ext}");
+    build.link((rows, 0), (plain, 0));
+    build.link((rows, 1), (plain, 1));
+    build.link((plain, 0), (review, 0));
+    build.link((review, 0), (output, 0));
+    let project = build.write(folder.path());
+    let (data, out) = (folder.path().join("data"), folder.path().join("out"));
+    let out_text = out.to_string_lossy().into_owned();
+    let ran = run(
+        &data,
+        &[
+            "run",
+            &project,
+            "--backend",
+            &server.url,
+            "--out",
+            &out_text,
+        ],
+    );
+    assert_eq!(ran.status.code(), Some(3), "{}", stderr(&ran));
+    assert!(
+        stderr(&ran).contains("4 items wait for you"),
+        "{}",
+        stderr(&ran)
+    );
+    assert_eq!(names(&out), Vec::<String>::new());
+
+    let listed = run(&data, &["runs", "review", "last", "--json"]);
+    let widths: Vec<u32> = stdout(&listed)
+        .lines()
+        .map(|line| {
+            let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
+            let file = line["files"][0].as_str().expect("a file");
+            image::image_dimensions(file).expect("a picture").0
+        })
+        .collect();
+    assert_eq!(
+        widths,
+        [64, 32, 48, 40],
+        "the empty cell leaves the workflow's width"
+    );
+    let refused = run(&data, &["runs", "review", "last", "--pick", "9"]);
+    assert!(
+        stderr(&refused).contains("there is no item 9"),
+        "{}",
+        stderr(&refused)
+    );
+
+    let redone = run(
+        &data,
+        &[
+            "runs",
+            "review",
+            "last",
+            "--redo",
+            "2",
+            "--set",
+            "width=80",
+            "--backend",
+            &server.url,
+        ],
+    );
+    assert_eq!(redone.status.code(), Some(3), "{}", stderr(&redone));
+    let answered = run(
+        &data,
+        &[
+            "runs",
+            "review",
+            "last",
+            "--pick",
+            "2-3",
+            "--backend",
+            &server.url,
+        ],
+    );
+    assert!(answered.status.success(), "{}", stderr(&answered));
+    assert_eq!(names(&out), ["255.png", "65280.png"]);
+    let width = image::image_dimensions(out.join("65280.png"))
+        .expect("a picture")
+        .0;
+    assert_eq!(width, 80, "made again with the other width");
+}
+
+/// Files found by a pattern, the sharpest of them kept.
+#[test]
+fn files_become_items_and_the_best_is_kept() {
+    let folder = TempDir::new().expect("a folder");
+    let server = BuiltinProcess::start(&folder.path().join("server"));
+    let shots = folder.path().join("inputs/shots/day 1");
+    std::fs::create_dir_all(&shots).expect("a folder");
+    for (name, step) in [
+        ("shot 2.png", 8_u32),
+        ("shot 10.png", 2),
+        ("shot 1.png", 64),
+    ] {
+        let picture = image::RgbImage::from_fn(64, 64, |x, y| {
+            let light = if (x / step + y / step) % 2 == 0 {
+                255
+            } else {
+                0
+            };
+            image::Rgb([light, light, light])
+        });
+        picture.save(shots.join(name)).expect("written");
+    }
+    std::fs::write(shots.join("notes.txt"), "no picture").expect("written");
+    let mut build = Build::new();
+    let pattern = FanOutSource::Files(FilePattern {
+        axis: "shot".to_owned(),
+        pattern: "shots/**/shot*.png".to_owned(),
+        data_type: DataType::Image,
+    });
+    let files = build.add(Node::fan_out(
+        NodeId::new_now(),
+        pattern,
+        &mut PortId::new_now,
+    ));
+    let fields = [("1", "LoadImage", "image", DataType::Image)];
+    let invert = build.workflow("invert", &fields, ("3", "SaveImage"));
+    let best = MergeNode {
+        mode: MergeMode::Best {
+            expression: "image.sharpness".to_owned(),
+            keep: 1,
+        },
+        ..MergeNode::default()
+    };
+    let merge = build.add(Node::merge(
+        NodeId::new_now(),
+        best,
+        DataType::Image,
+        &mut PortId::new_now,
+    ));
+    let output = build.output("best.{ext}");
+    let all = build.output("all/{index}.{ext}");
+    build.link((files, 0), (invert, 0));
+    build.link((invert, 0), (merge, 0));
+    build.link((merge, 0), (output, 0));
+    build.link((invert, 0), (all, 0));
+    let project = build.write(folder.path());
+    let (data, out) = (folder.path().join("data"), folder.path().join("out"));
+    let out_text = out.to_string_lossy().into_owned();
+    let ran = run(
+        &data,
+        &[
+            "run",
+            &project,
+            "--backend",
+            &server.url,
+            "--out",
+            &out_text,
+            "--json",
+        ],
+    );
+    assert!(ran.status.success(), "{}", stderr(&ran));
+    assert_eq!(names(&out.join("all")).len(), 3);
+    let said = stdout(&ran);
+    assert!(said.contains("day 1/shot 10.png"), "the label is the name");
+    let sharpest = image::open(out.join("best.png"))
+        .expect("a picture")
+        .to_rgb8();
+    // The finest chequerboard, inverted.
+    assert_eq!(sharpest.get_pixel(0, 0).0, [0, 0, 0]);
+    assert_eq!(sharpest.get_pixel(2, 0).0, [255, 255, 255]);
+    assert_eq!(sharpest.get_pixel(4, 0).0, [0, 0, 0]);
+}
