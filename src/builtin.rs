@@ -12,10 +12,12 @@
 mod cache;
 mod clock;
 mod execute;
+mod flac;
 mod folders;
 mod host;
 mod http;
 mod jobs;
+mod latent;
 mod node;
 mod nodes;
 mod options;
@@ -26,6 +28,7 @@ mod queue;
 mod resize;
 mod server;
 mod sockets;
+mod sound;
 mod spec;
 mod validate;
 

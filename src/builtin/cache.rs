@@ -8,11 +8,7 @@ use std::{
 
 use serde_json::{Map, Value};
 
-use super::{
-    host::Host,
-    node::Datum,
-    spec::{InputKind, NodeClass},
-};
+use super::{host::Host, node::Datum, spec::NodeClass};
 
 /// What one node made.
 #[derive(Debug)]
@@ -160,11 +156,9 @@ fn signature(
         part(node_id.as_bytes());
     }
     for input in &class.inputs {
-        let is_file = matches!(
-            input.kind,
-            InputKind::InputImages | InputKind::InputFiles | InputKind::RemoteFiles
-        );
-        if let (true, Some(Value::String(name))) = (is_file, inputs.get(input.name)) {
+        if let (Some(_), Some(Value::String(name))) =
+            (input.kind.file_word(), inputs.get(input.name))
+        {
             let bytes = fs::read(host.folders.annotated_file(name)?).ok()?;
             part(blake3::hash(&bytes).as_bytes());
         }

@@ -133,12 +133,17 @@ impl Folders {
         const EXTENSIONS: [&str; 9] = [
             "png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff", "avif",
         ];
+        self.input_files_of(&EXTENSIONS)
+    }
+
+    /// The names of the files in the input folder with one of these extensions, sorted.
+    pub fn input_files_of(&self, extensions: &[&str]) -> Vec<String> {
         let mut names = self.input_files();
         names.retain(|name| {
             Path::new(name)
                 .extension()
                 .and_then(|extension| extension.to_str())
-                .is_some_and(|extension| EXTENSIONS.contains(&extension.to_lowercase().as_str()))
+                .is_some_and(|extension| extensions.contains(&extension.to_lowercase().as_str()))
         });
         names
     }

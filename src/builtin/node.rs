@@ -12,9 +12,11 @@ use serde_json::{Map, Value, json};
 use super::{
     execute::PromptRun,
     host::Host,
+    latent::LatentBatch,
     picture::{ImageBatch, MaskBatch},
     python,
     queue::QueuedPrompt,
+    sound::Sound,
 };
 
 /// A value that travels on a link.
@@ -24,6 +26,10 @@ pub enum Datum {
     Image(Arc<ImageBatch>),
     /// MASK.
     Mask(Arc<MaskBatch>),
+    /// LATENT.
+    Latent(Arc<LatentBatch>),
+    /// AUDIO.
+    Sound(Arc<Sound>),
     /// Everything that is JSON: INT, FLOAT, STRING, BOOLEAN, COMBO.
     Plain(Value),
 }
@@ -39,6 +45,13 @@ impl Datum {
             Self::Mask(batch) => json!(format!(
                 "MASK {} x {} x {}",
                 batch.frames, batch.height, batch.width
+            )),
+            Self::Latent(batch) => json!(format!("LATENT {:?}", batch.shape)),
+            Self::Sound(sound) => json!(format!(
+                "AUDIO {} channels, {} samples at {} Hz",
+                sound.channels.len(),
+                sound.length(),
+                sound.sample_rate
             )),
             Self::Plain(value @ (Value::Array(_) | Value::Object(_))) => json!(python::text(value)),
             Self::Plain(value) => value.clone(),
@@ -165,6 +178,22 @@ impl NodeRun<'_> {
         match self.input(name)? {
             Datum::Mask(batch) => Ok(Arc::clone(batch)),
             other => Err(wrong_type(name, "a MASK", other)),
+        }
+    }
+
+    /// An input of type LATENT.
+    pub fn latent(&self, name: &str) -> Result<Arc<LatentBatch>, NodeFailure> {
+        match self.input(name)? {
+            Datum::Latent(batch) => Ok(Arc::clone(batch)),
+            other => Err(wrong_type(name, "a LATENT", other)),
+        }
+    }
+
+    /// An input of type AUDIO.
+    pub fn sound(&self, name: &str) -> Result<Arc<Sound>, NodeFailure> {
+        match self.input(name)? {
+            Datum::Sound(sound) => Ok(Arc::clone(sound)),
+            other => Err(wrong_type(name, "an AUDIO", other)),
         }
     }
 

@@ -5,11 +5,13 @@ mod animate;
 mod combine;
 pub mod files;
 mod generate;
+mod latents;
 mod load;
 mod mask;
 mod orchestrator;
 mod primitive;
 mod save;
+mod sounds;
 mod transform;
 
 use indexmap::IndexMap;
@@ -27,6 +29,8 @@ pub fn all() -> IndexMap<&'static str, NodeClass> {
         adjust::classes(),
         combine::classes(),
         mask::classes(),
+        latents::classes(),
+        sounds::classes(),
         primitive::classes(),
         orchestrator::classes(),
     ]

@@ -4,6 +4,11 @@ use serde_json::{Map, Value, json};
 
 use super::{folders::Folders, node::RunNode};
 
+/// Extensions of files that `LoadAudio` lists: sounds, and videos for their sound.
+const SOUND_EXTENSIONS: [&str; 13] = [
+    "flac", "mp3", "opus", "wav", "ogg", "m4a", "aac", "mp4", "webm", "mov", "mkv", "avi", "m4v",
+];
+
 /// Which of ComfyUI's two node interfaces a class is written for there; their descriptions differ in form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interface {
@@ -24,8 +29,24 @@ pub enum InputKind {
     InputImages,
     /// The files that lie in the input folder; any file there is valid, checked by name.
     InputFiles,
+    /// The `.latent` files that lie in the input folder; any file there is valid, checked by name.
+    InputLatents,
+    /// The sounds and videos that lie in the input folder; any file there is valid, checked by name.
+    InputSounds,
     /// A `COMBO` whose choices the frontend fetches; any file there is valid, checked by name.
     RemoteFiles,
+}
+
+impl InputKind {
+    /// What ComfyUI calls a file of such an input in its messages; none for inputs that name no file.
+    pub fn file_word(&self) -> Option<&'static str> {
+        match self {
+            Self::Named(_) | Self::Choice(_) => None,
+            Self::InputImages | Self::InputFiles | Self::RemoteFiles => Some("image"),
+            Self::InputLatents => Some("latent"),
+            Self::InputSounds => Some("audio"),
+        }
+    }
 }
 
 /// One input of a class.
@@ -62,6 +83,8 @@ pub struct NodeClass {
     pub hidden: Vec<(&'static str, &'static str)>,
     /// Type and name of each output slot.
     pub outputs: Vec<(&'static str, &'static str)>,
+    /// Help for the output slots, where a V1 class has it.
+    pub output_tooltips: &'static [&'static str],
     /// Whether a prompt may end in it.
     pub output_node: bool,
     /// ComfyUI advises against it.
@@ -90,6 +113,7 @@ impl NodeClass {
             inputs: Vec::new(),
             hidden: Vec::new(),
             outputs: Vec::new(),
+            output_tooltips: &[],
             output_node: false,
             deprecated: false,
             experimental: false,
@@ -189,6 +213,12 @@ impl NodeClass {
         self
     }
 
+    /// Help for the output slots.
+    pub fn outputs_described(mut self, tooltips: &'static [&'static str]) -> Self {
+        self.output_tooltips = tooltips;
+        self
+    }
+
     /// A prompt may end in this class.
     pub fn output_node(mut self) -> Self {
         self.output_node = true;
@@ -229,24 +259,29 @@ impl NodeClass {
         match (&input.kind, self.interface) {
             (InputKind::Named(name), _) => json!(name),
             (InputKind::Choice(choices), Interface::V1) => json!(choices),
-            (InputKind::Choice(_), Interface::V3) | (InputKind::RemoteFiles, _) => json!("COMBO"),
+            (InputKind::Choice(_) | InputKind::InputSounds, Interface::V3)
+            | (InputKind::RemoteFiles, _) => json!("COMBO"),
             (InputKind::InputImages, _) => json!(folders.input_images()),
             (InputKind::InputFiles, _) => json!(folders.input_files()),
+            (InputKind::InputLatents, _) => json!(folders.input_files_of(&["latent"])),
+            (InputKind::InputSounds, _) => json!(folders.input_files_of(&SOUND_EXTENSIONS)),
         }
     }
 
     /// The options of an input as `/object_info` writes them.
-    pub fn options_value(&self, input: &InputSpec) -> Map<String, Value> {
-        match (&input.kind, self.interface) {
-            (InputKind::Choice(choices), Interface::V3) => {
-                let mut options = Map::new();
-                options.insert("multiselect".to_owned(), json!(false));
-                options.insert("options".to_owned(), json!(choices));
-                options.extend(input.options.clone());
-                options
+    pub fn options_value(&self, input: &InputSpec, folders: &Folders) -> Map<String, Value> {
+        let choices = match (&input.kind, self.interface) {
+            (InputKind::Choice(choices), Interface::V3) => json!(choices),
+            (InputKind::InputSounds, Interface::V3) => {
+                json!(folders.input_files_of(&SOUND_EXTENSIONS))
             }
-            _ => input.options.clone(),
-        }
+            _ => return input.options.clone(),
+        };
+        let mut options = Map::new();
+        options.insert("multiselect".to_owned(), json!(false));
+        options.insert("options".to_owned(), choices);
+        options.extend(input.options.clone());
+        options
     }
 
     /// The entry of `/object_info`.
@@ -265,7 +300,7 @@ impl NodeClass {
             let described: Map<String, Value> = inputs
                 .iter()
                 .map(|input| {
-                    let options = self.options_value(input);
+                    let options = self.options_value(input, folders);
                     let kind = self.type_value(input, folders);
                     let bare = options.is_empty()
                         && self.interface == Interface::V1
@@ -314,6 +349,9 @@ impl NodeClass {
         if self.interface == Interface::V3 {
             put("output_tooltips", json!(vec![Value::Null; types.len()]));
             put("output_matchtypes", Value::Null);
+        }
+        if !self.output_tooltips.is_empty() {
+            put("output_tooltips", json!(self.output_tooltips));
         }
         put("name", json!(self.name));
         put("display_name", json!(self.display_name));

@@ -376,7 +376,7 @@ impl Validation<'_> {
     fn config(&self, class: &NodeClass, input: &InputSpec) -> Value {
         json!([
             class.type_value(input, &self.host.folders),
-            class.options_value(input)
+            class.options_value(input, &self.host.folders)
         ])
     }
 
@@ -545,25 +545,23 @@ impl Validation<'_> {
         input: &InputSpec,
         value: Value,
     ) -> Result<Value, Value> {
-        let choices = match input.kind {
-            InputKind::Choice(choices) => choices,
-            InputKind::Named(_)
-            | InputKind::InputImages
-            | InputKind::InputFiles
-            | InputKind::RemoteFiles => {
-                let name = python::text(&value);
-                let file = self.host.folders.annotated_file(&name);
-                return if file.is_some_and(|file| file.exists()) {
-                    Ok(value)
-                } else {
-                    Err(reason(
-                        "custom_validation_failed",
-                        "Custom validation failed for node",
-                        &format!("{} - Invalid image file: {name}", input.name),
-                        json!({ "input_name": input.name }),
-                    ))
-                };
-            }
+        let InputKind::Choice(choices) = input.kind else {
+            let name = python::text(&value);
+            let file = self.host.folders.annotated_file(&name);
+            return if file.is_some_and(|file| file.exists()) {
+                Ok(value)
+            } else {
+                Err(reason(
+                    "custom_validation_failed",
+                    "Custom validation failed for node",
+                    &format!(
+                        "{} - Invalid {} file: {name}",
+                        input.name,
+                        input.kind.file_word().unwrap_or("image")
+                    ),
+                    json!({ "input_name": input.name }),
+                ))
+            };
         };
         if value.as_str().is_some_and(|text| choices.contains(&text)) {
             return Ok(value);
@@ -613,10 +611,7 @@ fn compare(left: &Value, right: &Value) -> Option<std::cmp::Ordering> {
 fn accepts(kind: &InputKind, received: &str) -> bool {
     let wanted = match kind {
         InputKind::Named(name) => *name,
-        InputKind::Choice(_)
-        | InputKind::InputImages
-        | InputKind::InputFiles
-        | InputKind::RemoteFiles => "COMBO",
+        _ => "COMBO",
     };
     let any = |types: &str| types.split(',').any(|one| one.trim() == "*");
     any(wanted)

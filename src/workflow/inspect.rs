@@ -317,7 +317,8 @@ fn outputs(prompt: &Prompt, object_info: Option<&ObjectInfo>) -> Vec<OutputPort>
         if !is_output {
             continue;
         }
-        let value_type = known_output(&node.class_type)
+        let value_type = shown_value(prompt, node, object_info)
+            .or_else(|| known_output(&node.class_type))
             .or_else(|| {
                 let spec = spec?;
                 spec.inputs
@@ -355,6 +356,34 @@ fn has_link(node: &PromptNode) -> bool {
     node.inputs
         .values()
         .any(|value| link_source(value).is_some())
+}
+
+/// What a node shows that shows anything as text: a number stays a number, so that it can go into a field for one.
+fn shown_value(
+    prompt: &Prompt,
+    node: &PromptNode,
+    object_info: Option<&ObjectInfo>,
+) -> Option<ValueType> {
+    if node.class_type != "PreviewAny" {
+        return None;
+    }
+    let (source, slot) = link_source(node.inputs.get("source")?)?;
+    let source = prompt.nodes.get(source)?;
+    let type_name = match object_info.and_then(|info| info.get(&source.class_type)) {
+        Some(spec) => spec.outputs.get(slot)?.type_name.as_str(),
+        None => match source.class_type.as_str() {
+            "PrimitiveInt" => "INT",
+            "PrimitiveFloat" => "FLOAT",
+            "PrimitiveBoolean" => "BOOLEAN",
+            _ => return None,
+        },
+    };
+    let value_type = ValueType::of_comfy(type_name);
+    matches!(
+        value_type,
+        ValueType::Integer | ValueType::Number | ValueType::Boolean
+    )
+    .then_some(value_type)
 }
 
 /// What the output nodes of ComfyUI and of the most used custom packs make.

@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 /// Longest a test waits for something to happen. Generous: test machines are slow and shared.
-const PATIENCE: Duration = Duration::from_mins(2);
+pub const PATIENCE: Duration = Duration::from_mins(2);
 
 /// The demo's scene with small pictures, so that a run takes seconds.
 fn small_harbour() -> Project {
@@ -37,13 +37,13 @@ fn small_harbour() -> Project {
     project
 }
 
-struct BuiltinServer {
-    config: BackendConfig,
-    handle: ServerHandle,
-    address: SocketAddr,
+pub struct BuiltinServer {
+    pub config: BackendConfig,
+    pub handle: ServerHandle,
+    pub address: SocketAddr,
 }
 
-async fn start_server(
+pub async fn start_server(
     folder: &Path,
     name: &str,
     step_delay_ms: u64,
@@ -67,7 +67,11 @@ async fn start_server(
     }
 }
 
-async fn start_engine(folder: &Path, servers: &[&BuiltinServer], resume: ResumePolicy) -> Engine {
+pub async fn start_engine(
+    folder: &Path,
+    servers: &[&BuiltinServer],
+    resume: ResumePolicy,
+) -> Engine {
     comfyui_orchestrator::engine::start(EngineOptions {
         data_dir: folder.join("data"),
         extra_backends: servers.iter().map(|server| server.config.clone()).collect(),
@@ -78,14 +82,14 @@ async fn start_engine(folder: &Path, servers: &[&BuiltinServer], resume: ResumeP
     .unwrap()
 }
 
-fn folders(folder: &Path) -> RunFolders {
+pub fn folders(folder: &Path) -> RunFolders {
     RunFolders {
         output: folder.join("out"),
         inputs: folder.join("in"),
     }
 }
 
-async fn next(events: &mut mpsc::Receiver<EngineEvent>) -> EngineEvent {
+pub async fn next(events: &mut mpsc::Receiver<EngineEvent>) -> EngineEvent {
     timeout(PATIENCE, events.recv())
         .await
         .expect("the engine says something")
@@ -93,7 +97,7 @@ async fn next(events: &mut mpsc::Receiver<EngineEvent>) -> EngineEvent {
 }
 
 /// Follows a run to its end.
-async fn finish(
+pub async fn finish(
     events: &mut mpsc::Receiver<EngineEvent>,
     run_id: RunId,
 ) -> (RunView, Vec<RunEvent>) {
@@ -119,7 +123,7 @@ async fn finish(
     }
 }
 
-fn files_below(folder: &Path) -> BTreeSet<String> {
+pub fn files_below(folder: &Path) -> BTreeSet<String> {
     let mut files = BTreeSet::new();
     let mut open = vec![folder.to_path_buf()];
     while let Some(next) = open.pop() {
@@ -135,7 +139,7 @@ fn files_below(folder: &Path) -> BTreeSet<String> {
 }
 
 /// Every prompt id of the log was POSTed exactly once, to whichever server.
-fn assert_posted_once(log: &[RunEvent], servers: &[&ServerHandle]) {
+pub fn assert_posted_once(log: &[RunEvent], servers: &[&ServerHandle]) {
     let mut posts: BTreeMap<String, u64> = BTreeMap::new();
     for server in servers {
         for (prompt_id, count) in server.posts_by_prompt_id() {

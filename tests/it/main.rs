@@ -9,6 +9,7 @@ mod comfy;
 mod comfy_traps;
 mod command_line;
 mod corpus;
+mod data_kinds;
 mod editor_files;
 mod engine_driver;
 mod engine_end_to_end;

@@ -68,6 +68,24 @@ pub fn save_path(
         .map_err(|text| NodeFailure::raised("Exception", text))
 }
 
+/// Writes a file that is no picture, and gives what the protocol says of it.
+pub fn saved_as(
+    run: &NodeRun<'_>,
+    place: Place,
+    prefix: &str,
+    extension: &str,
+    bytes: &[u8],
+) -> Result<Value, NodeFailure> {
+    let path = run
+        .host
+        .folders
+        .save_path(place, prefix, 0, 0)
+        .map_err(|text| NodeFailure::raised("Exception", text))?;
+    let name = path.file_name(0, extension);
+    std::fs::write(path.folder.join(&name), bytes)?;
+    Ok(file_entry(&name, &path, place))
+}
+
 /// What the protocol says of a written file.
 pub fn file_entry(name: &str, path: &SavePath, place: Place) -> Value {
     json!({ "filename": name, "subfolder": path.subfolder, "type": place.word() })
