@@ -13,7 +13,6 @@ mod text;
 mod write;
 
 pub use condition::check_expression;
-pub use template::{TemplateError, check_template};
 
 use super::command::RunFolders;
 use super::failure::{Failure, FailureClass};

@@ -4,6 +4,10 @@ use std::fmt;
 
 /// Most digits that `{index:0N}` may ask for.
 const MAX_INDEX_DIGITS: usize = 12;
+/// Longest template in characters.
+const MAX_TEMPLATE_CHARS: usize = 500;
+/// Most folders and the file name together.
+const MAX_SEGMENTS: usize = 8;
 
 /// A piece of an output template.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +41,11 @@ pub enum TemplateError {
     /// Nothing there.
     #[error("the file name is empty; use for example {{node}}_{{index:04}}.{{ext}}")]
     Empty,
+    /// It is too long or has too many folders.
+    #[error(
+        "the file name is too long; up to {MAX_TEMPLATE_CHARS} characters and {MAX_SEGMENTS} levels are possible"
+    )]
+    TooLong,
     /// A brace without its partner.
     #[error("a brace in the file name has no partner; placeholders look like {{index}}")]
     UnpairedBrace,
@@ -60,11 +69,14 @@ pub enum TemplateError {
     BadCharacter(char),
 }
 
-/// Takes an output template apart. What comes back can only name files below the output folder, as long as each
+/// Takes an output template apart; both the check before a run and the writing of its files do it here. What comes back can only name files below the output folder, as long as each
 /// placeholder is filled with a single path segment.
 pub fn parse_template(template: &str) -> Result<Vec<TemplatePart>, TemplateError> {
     if template.trim().is_empty() {
         return Err(TemplateError::Empty);
+    }
+    if template.chars().count() > MAX_TEMPLATE_CHARS {
+        return Err(TemplateError::TooLong);
     }
     let mut parts = Vec::new();
     let mut rest = template;
@@ -137,6 +149,9 @@ fn check_folders(parts: &[TemplatePart]) -> Result<(), TemplateError> {
         let name = segment.trim();
         name.is_empty() || name.chars().all(|c| c == '.')
     });
+    if shape.split('/').count() > MAX_SEGMENTS {
+        return Err(TemplateError::TooLong);
+    }
     match bad {
         Some(segment) => Err(TemplateError::BadFolder(segment.to_owned())),
         None => Ok(()),

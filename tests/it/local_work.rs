@@ -509,7 +509,7 @@ fn every_kind_of_value_becomes_a_file() {
     );
     let message = workplace.write("../{index}", text("x"), &none).unwrap_err();
     assert!(
-        message.contains("leads out of the output folder"),
+        message.contains("has the folder \"..\""),
         "{message}"
     );
 

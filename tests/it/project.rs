@@ -949,6 +949,17 @@ fn output_templates_stay_below_their_folder() {
         TemplateError::BadFolder(String::new())
     );
     assert_eq!(refused("C:{node}"), TemplateError::BadCharacter(':'));
+    assert_eq!(refused("a/b/c/d/e/f/g/h/i"), TemplateError::TooLong);
+    assert_eq!(refused(&"x".repeat(501)), TemplateError::TooLong);
+    assert_eq!(refused("C:\\x.{ext}"), TemplateError::BadCharacter(':'));
+    assert!(matches!(
+        refused("{{x}}"),
+        TemplateError::UnknownPlaceholder(_)
+    ));
+    for unknown in ["seed", "index:x", "index:99", "label:"] {
+        let expected = TemplateError::UnknownPlaceholder(unknown.to_owned());
+        assert_eq!(refused(&format!("{{{unknown}}}")), expected);
+    }
     assert_eq!(refused("a\\{node}"), TemplateError::BadCharacter('\\'));
     assert_eq!(refused("{node"), TemplateError::UnpairedBrace);
     assert_eq!(refused("node}"), TemplateError::UnpairedBrace);
