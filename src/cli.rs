@@ -52,13 +52,13 @@ enum Command {
     Demo(demo::DemoArguments),
     /// Start a built-in ComfyUI-protocol server with real image nodes on the CPU.
     Builtin(builtin::BuiltinArguments),
-    /// Look at a ComfyUI server.
+    /// Look at ComfyUI servers and register them.
     #[command(subcommand)]
     Backend(backend::BackendCommand),
     /// Make, check, pack and unpack projects.
     #[command(subcommand)]
     Project(project::ProjectCommand),
-    /// Look at earlier runs.
+    /// Look at earlier runs and go on with them.
     #[command(subcommand)]
     Runs(runs::RunsCommand),
 }
@@ -78,7 +78,7 @@ pub fn dispatch(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Some(Command::Run(arguments)) => runtime.block_on(run::run(data_dir, arguments)),
         Some(Command::Demo(arguments)) => demo::demo(&runtime, data_dir, &arguments),
         Some(Command::Builtin(arguments)) => runtime.block_on(builtin::serve(data_dir, arguments)),
-        Some(Command::Backend(command)) => runtime.block_on(backend::backend(command)),
+        Some(Command::Backend(command)) => runtime.block_on(backend::backend(data_dir, command)),
         Some(Command::Project(command)) => project::project(command),
         Some(Command::Runs(command)) => runtime.block_on(runs::runs(data_dir, command)),
     }

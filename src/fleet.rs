@@ -9,7 +9,7 @@ mod roster;
 mod status;
 
 pub use auth::{AuthError, auth_headers};
-pub use backend::{Auth, BackendConfig, Secret, TlsPolicy};
+pub use backend::{Auth, AuthFormatError, BackendConfig, Secret, TlsPolicy};
 pub use check::{BackendReport, check};
 pub use health::{Health, HttpHealth, LinkHealth};
 pub use roster::{Fleet, FleetError, FleetEvent, endpoint_of};

@@ -16,7 +16,7 @@ pub use error::StoreError;
 pub use knowledge::{
     MAX_REMEMBERED_BACKENDS, MAX_REMEMBERED_BYTES, PackedObjectInfo, StoredObjectInfo,
 };
-pub use runs::{NewRun, RunSummary, StoredRun};
+pub use runs::{Attendance, NewRun, RunSummary, StoredRun};
 
 use crate::artifacts::{Artifact, ContentHash};
 use crate::engine::{RunEvent, RunId, Value};
@@ -101,7 +101,10 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn runs(&self) -> Result<Vec<RunSummary>, StoreError> {
-        self.reader.call(|connection| runs::list(connection)).await
+        let instance = self.instance.clone();
+        self.reader
+            .call(move |connection| runs::list(connection, |owner| instance.knows_alive(owner)))
+            .await
     }
 
     /// A run with what is needed to go on with it.
@@ -109,8 +112,25 @@ impl Store {
     /// # Errors
     /// [`StoreError::UnknownRun`] and others.
     pub async fn run(&self, run_id: RunId) -> Result<StoredRun, StoreError> {
+        let instance = self.instance.clone();
         self.reader
-            .call(move |connection| runs::get(connection, run_id))
+            .call(move |connection| {
+                runs::get(connection, run_id, |owner| instance.knows_alive(owner))
+            })
+            .await
+    }
+
+    /// Notes the backends that a run uses beside the registered ones, in place of those noted before.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn set_run_backends(
+        &self,
+        run_id: RunId,
+        backends: Vec<BackendConfig>,
+    ) -> Result<(), StoreError> {
+        self.writer
+            .call(move |connection| runs::set_backends(connection, run_id, &backends))
             .await
     }
 
@@ -138,9 +158,8 @@ impl Store {
         let instance = self.instance.clone();
         self.writer
             .call(move |connection| {
-                let folder = instance.folder();
                 runs::claim_unfinished(connection, instance.id(), |owner| {
-                    instance::is_alive(folder.as_deref(), owner)
+                    instance.knows_alive(owner)
                 })
             })
             .await
@@ -155,9 +174,8 @@ impl Store {
         let instance = self.instance.clone();
         self.writer
             .call(move |connection| {
-                let folder = instance.folder();
                 runs::claim(connection, run_id, instance.id(), |owner| {
-                    instance::is_alive(folder.as_deref(), owner)
+                    instance.knows_alive(owner)
                 })
             })
             .await

@@ -184,6 +184,7 @@ impl Scene {
                 output: "/output".into(),
                 inputs: "/inputs".into(),
             },
+            backends: Vec::new(),
         }
     }
 

@@ -1,5 +1,6 @@
 //! `runs review`: what a run asks a person, and the answers.
 
+use super::backend::BackendArguments;
 use super::watch::{self, Telling};
 use crate::artifacts::ArtifactStore;
 use crate::engine::{
@@ -14,7 +15,6 @@ use clap::Args;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use url::Url;
 
 /// Exit code of a run that waits for a person.
 pub(super) const WAITS_FOR_PERSON: u8 = 3;
@@ -44,9 +44,8 @@ pub(super) struct ReviewArguments {
     /// Leave items that are not named waiting: more answers follow.
     #[arg(long)]
     more: bool,
-    /// A server to use, beside the registered ones. May be given several times.
-    #[arg(long = "backend", value_name = "URL", value_parser = super::parse_address)]
-    backends: Vec<Url>,
+    #[command(flatten)]
+    backends: BackendArguments,
     /// Print the list as JSON.
     #[arg(long)]
     json: bool,
@@ -81,11 +80,7 @@ pub(super) async fn review(
     }
     let engine = crate::engine::start(EngineOptions {
         data_dir,
-        extra_backends: arguments
-            .backends
-            .into_iter()
-            .map(super::run::unregistered)
-            .collect(),
+        extra_backends: arguments.backends.configs()?,
         registry: RegistryUse::Registered,
         resume: ResumePolicy::Leave,
     })

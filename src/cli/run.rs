@@ -1,9 +1,9 @@
 //! `run PROJECT`: run a project and wait for its outputs.
 
+use super::backend::BackendArguments;
 use super::data_dir::data_dir;
 use super::watch::{self, Telling};
 use crate::engine::{EngineOptions, RegistryUse, ResumePolicy, RunCommand, RunFolders, RunId};
-use crate::fleet::BackendConfig;
 use crate::project::{DataType, Edit, Literal, NodeKind, PortId, Project};
 use crate::store::project_folder;
 use anyhow::{Context as _, anyhow, bail};
@@ -11,15 +11,13 @@ use clap::Args;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use url::Url;
 
 #[derive(Debug, Args)]
 pub(super) struct RunArguments {
     /// The project: its folder, its project.ron, or a portable .orchestrator.json file.
     project: PathBuf,
-    /// A ComfyUI server to use, beside the registered ones. May be given several times.
-    #[arg(long = "backend", value_name = "URL", value_parser = super::parse_address)]
-    backends: Vec<Url>,
+    #[command(flatten)]
+    backends: BackendArguments,
     /// A parameter to change for this run. NODE is the node's title, PARAM the parameter's label; an Input node's value is
     /// called `value`. May be given several times.
     #[arg(long = "set", value_name = "NODE.PARAM=VALUE")]
@@ -50,7 +48,7 @@ pub(super) async fn run(
     let data_dir = data_dir(asked_dir)?;
     let engine = crate::engine::start(EngineOptions {
         data_dir,
-        extra_backends: arguments.backends.into_iter().map(unregistered).collect(),
+        extra_backends: arguments.backends.configs()?,
         registry: RegistryUse::Registered,
         resume: ResumePolicy::Leave,
     })
@@ -86,16 +84,6 @@ fn project_base(path: &Path) -> PathBuf {
     } else {
         path.parent().map_or_else(PathBuf::new, Path::to_path_buf)
     }
-}
-
-/// A server named on the command line: used for this run, not registered.
-pub(super) fn unregistered(url: Url) -> BackendConfig {
-    let name = match (url.host_str(), url.port()) {
-        (Some(host), Some(port)) => format!("{host}:{port}"),
-        (Some(host), None) => host.to_owned(),
-        (None, _) => url.to_string(),
-    };
-    BackendConfig::new(&name, url)
 }
 
 /// Applies one `NODE.PARAM=VALUE`.

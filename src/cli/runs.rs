@@ -1,5 +1,6 @@
 //! `runs list|show|resume`: earlier runs.
 
+use super::backend::BackendArguments;
 use super::data_dir::data_dir;
 use super::watch::{self, Telling};
 use crate::engine::{
@@ -11,7 +12,6 @@ use anyhow::{Context as _, bail};
 use clap::Subcommand;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use url::Url;
 
 /// Events of one page.
 const PAGE: usize = 4096;
@@ -28,9 +28,8 @@ pub(super) enum RunsCommand {
     Resume {
         /// The run's id, or the beginning or end of it; `last` is the newest one.
         run: String,
-        /// A server to use, beside the registered ones. May be given several times.
-        #[arg(long = "backend", value_name = "URL", value_parser = super::parse_address)]
-        backends: Vec<Url>,
+        #[command(flatten)]
+        backends: BackendArguments,
         /// Give failed items another chance as well.
         #[arg(long)]
         retry_failed: bool,
@@ -76,7 +75,7 @@ pub(super) async fn runs(
 async fn resume(
     data_dir: PathBuf,
     run: RunSummary,
-    backends: Vec<Url>,
+    backends: BackendArguments,
     retry_failed: bool,
 ) -> anyhow::Result<ExitCode> {
     let run_id = run.run_id;
@@ -91,15 +90,19 @@ async fn resume(
         ),
         _ => {}
     }
+    let backends = backends.configs()?;
     let has_no_backend = backends.is_empty();
     let engine = crate::engine::start(EngineOptions {
         data_dir,
-        extra_backends: backends.into_iter().map(super::run::unregistered).collect(),
+        extra_backends: backends,
         registry: RegistryUse::Registered,
         resume: ResumePolicy::Leave,
     })
     .await?;
-    if has_no_backend && engine.handle.backends().await?.is_empty() {
+    if has_no_backend
+        && engine.handle.backends().await?.is_empty()
+        && engine.handle.backends_of(run_id).await?.is_empty()
+    {
         bail!("there is no backend to go on with; name the run's servers with --backend URL");
     }
     let project = engine.handle.project_of(run_id).await?;
@@ -127,12 +130,17 @@ async fn resume(
 }
 
 async fn list(store: &Store, json: bool) -> anyhow::Result<ExitCode> {
-    let runs = store.runs().await?;
+    let mut runs = Vec::new();
+    for run in store.runs().await? {
+        let standing = Standing::of(store, &run).await?;
+        runs.push((run, standing));
+    }
     if json {
-        for run in &runs {
+        for (run, standing) in &runs {
             let line = serde_json::json!({
                 "run_id": run.run_id, "project_id": run.project_id, "name": run.name,
-                "created_ms": run.created_ms, "state": run.state, "events": run.event_count,
+                "created_ms": run.created_ms, "state": run.state,
+                "interrupted": *standing == Standing::Interrupted, "events": run.event_count,
             });
             println!("{line}");
         }
@@ -140,16 +148,21 @@ async fn list(store: &Store, json: bool) -> anyhow::Result<ExitCode> {
         println!("No runs yet. `comfyui-orchestrator demo` makes one.");
     } else {
         println!("{:<10} {:<24} {:>8}  PROJECT", "RUN", "STATE", "EVENTS");
-        for run in &runs {
+        for (run, standing) in &runs {
             let id = run.run_id.to_string();
             // Ids of one minute begin alike; their ends differ.
             let short = id.get(id.len() - 8..).unwrap_or(&id);
             println!(
                 "{short:<10} {:<24} {:>8}  {}",
-                state_words(run.state),
+                standing.words(run.state),
                 run.event_count,
                 run.name
             );
+        }
+        for wanted in [Standing::Interrupted, Standing::WaitsForPerson] {
+            if let Some((run, _)) = runs.iter().find(|(_, standing)| *standing == wanted) {
+                println!("{}", wanted.hint(run.run_id));
+            }
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -179,8 +192,12 @@ async fn show(store: &Store, wanted: &str, json: bool) -> anyhow::Result<ExitCod
         let project =
             crate::project::read_portable_form(store.run(run.run_id).await?.snapshot.as_bytes())
                 .context("the run's snapshot cannot be read")?;
-        println!("{}: {}", run.name, state_words(run.state));
+        let standing = Standing::of(store, &run).await?;
+        println!("{}: {}", run.name, standing.words(run.state));
         println!("run {}", run.run_id);
+        if standing != Standing::AsItSays {
+            println!("{}", standing.hint(run.run_id));
+        }
         for node in project.nodes.values() {
             if let Some(counts) = view.nodes.get(&node.id).map(|node| node.counts) {
                 println!(
@@ -242,15 +259,66 @@ fn line_of(event: &RunEvent) -> Option<String> {
     }
 }
 
-fn state_words(state: RunState) -> &'static str {
-    match state {
-        RunState::Running => "running",
-        RunState::Paused => "paused",
-        RunState::Cancelling => "cancelling",
-        RunState::Stopping => "stopping",
-        RunState::Completed => "completed",
-        RunState::CompletedWithFailures => "completed with failures",
-        RunState::Failed => "failed",
-        RunState::Cancelled => "cancelled",
+/// What a run's state does not say by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// Nothing.
+    AsItSays,
+    /// Its program ended in the middle.
+    Interrupted,
+    /// Its program ended when all that was left was for a person to answer.
+    WaitsForPerson,
+}
+
+impl Standing {
+    async fn of(store: &Store, run: &RunSummary) -> anyhow::Result<Self> {
+        if !run.is_interrupted() {
+            return Ok(Self::AsItSays);
+        }
+        let mut view = RunView::default();
+        let mut seq = 0;
+        loop {
+            let page = store.events(run.run_id, seq, PAGE).await?;
+            for event in &page {
+                view.apply(event);
+            }
+            seq += page.len() as u64;
+            if page.len() < PAGE {
+                break;
+            }
+        }
+        Ok(if watch::only_parked_left(&view) {
+            Self::WaitsForPerson
+        } else {
+            Self::Interrupted
+        })
+    }
+
+    fn words(self, state: RunState) -> &'static str {
+        match (self, state) {
+            (Self::Interrupted, _) => "interrupted",
+            (Self::WaitsForPerson, _) => "waits for you",
+            (_, RunState::Running) => "running",
+            (_, RunState::Paused) => "paused",
+            (_, RunState::Cancelling) => "cancelling",
+            (_, RunState::Stopping) => "stopping",
+            (_, RunState::Completed) => "completed",
+            (_, RunState::CompletedWithFailures) => "completed with failures",
+            (_, RunState::Failed) => "failed",
+            (_, RunState::Cancelled) => "cancelled",
+        }
+    }
+
+    /// What a person can do with such a run.
+    fn hint(self, run_id: RunId) -> String {
+        match self {
+            Self::AsItSays => String::new(),
+            Self::Interrupted => format!(
+                "Interrupted runs go on when the app is opened, or with: comfyui-orchestrator runs resume {run_id}"
+            ),
+            Self::WaitsForPerson => {
+                format!("Runs ask you something: comfyui-orchestrator runs review {run_id}")
+            }
+        }
     }
 }

@@ -110,7 +110,7 @@ pub(super) async fn follow(
 }
 
 /// Whether a person is asked and nothing goes on until the answer.
-fn only_parked_left(view: &RunView) -> bool {
+pub(super) fn only_parked_left(view: &RunView) -> bool {
     let parked = view.counts.get(ItemState::Parked);
     parked > 0 && view.counts.ended() + parked == view.counts.total()
 }

@@ -52,7 +52,8 @@ const STORE_RETRY_DELAY: Duration = Duration::from_secs(2);
 pub struct EngineOptions {
     /// Folder of the database and of the artifact store.
     pub data_dir: PathBuf,
-    /// Backends to use beside the registered ones, for this process only.
+    /// Backends to use beside the registered ones. With [`RegistryUse::Registered`] the runs of this process remember them, so
+    /// that they go on there. One whose address is registered is the registered one.
     pub extra_backends: Vec<BackendConfig>,
     /// Whether backends of the registry are used.
     pub registry: RegistryUse,
@@ -158,6 +159,7 @@ pub async fn start(options: EngineOptions) -> Result<Engine, EngineError> {
         orphans: HashMap::new(),
         statuses: BTreeMap::new(),
         registered: HashSet::new(),
+        extra_backends: Vec::new(),
         client_ids,
         sole_engine: SoleEngine::try_become(&options.data_dir),
         lacks: HashMap::new(),
@@ -171,6 +173,8 @@ pub async fn start(options: EngineOptions) -> Result<Engine, EngineError> {
         executor
             .registered
             .extend(registered.iter().map(|backend| backend.id));
+        backends.retain(|extra| registered.iter().all(|known| known.url != extra.url));
+        executor.extra_backends.clone_from(&backends);
         backends.extend(registered);
     }
     for config in backends {
@@ -271,6 +275,8 @@ struct Executor {
     orphans: HashMap<BackendId, Vec<AttemptId>>,
     statuses: BTreeMap<BackendId, BackendStatus>,
     registered: HashSet<BackendId>,
+    /// Backends that runs remember although they are not registered.
+    extra_backends: Vec<BackendConfig>,
     client_ids: ClientIds,
     sole_engine: SoleEngine,
     /// Workflows that a backend cannot run, by run.
@@ -833,7 +839,9 @@ impl Executor {
                 return;
             }
         };
-        if let Err(error) = starting::store_run(&self.shared.store, &context).await {
+        if let Err(error) =
+            starting::store_run(&self.shared.store, &context, self.extra_backends.clone()).await
+        {
             let problems = vec![(None, error.to_string())];
             self.tell(&EngineEvent::RunRefused { run_id, problems })
                 .await;
@@ -855,13 +863,17 @@ impl Executor {
             if !self.shared.store.claim_run(run_id).await? {
                 return Err(StartError::ElsewhereAlive);
             }
-            let stored = self.shared.store.run(run_id).await?;
+            let mut stored = self.shared.store.run(run_id).await?;
+            let backends = std::mem::take(&mut stored.backends);
             let context = starting::restore(run_id, stored)?;
             let events = self.log_of(run_id).await?;
-            Ok::<_, StartError>((context, events))
+            Ok::<_, StartError>((context, events, backends))
         };
         match loaded.await {
-            Ok((context, events)) => {
+            Ok((context, events, backends)) => {
+                if let Err(error) = self.join_backends(run_id, backends).await {
+                    tracing::warn!(%error, %run_id, "the servers of a run cannot be remembered");
+                }
                 let plan = context.plan.clone();
                 self.runs.insert(run_id, context);
                 for event in &events {
@@ -878,6 +890,35 @@ impl Executor {
                 false
             }
         }
+    }
+
+    /// Brings the backends of a run of the past together with those of this process: both know all of them from now on.
+    async fn join_backends(
+        &mut self,
+        run_id: RunId,
+        mut of_run: Vec<BackendConfig>,
+    ) -> Result<(), StoreError> {
+        for config in &of_run {
+            let is_known = self
+                .shared
+                .fleet
+                .configs()
+                .iter()
+                .any(|known| known.id == config.id || known.url == config.url);
+            if !is_known {
+                self.connect(config.clone()).await?;
+            }
+        }
+        let before = of_run.len();
+        for extra in &self.extra_backends {
+            if of_run.iter().all(|known| known.id != extra.id) {
+                of_run.push(extra.clone());
+            }
+        }
+        if of_run.len() > before {
+            self.shared.store.set_run_backends(run_id, of_run).await?;
+        }
+        Ok(())
     }
 
     /// Goes on with what earlier processes left.

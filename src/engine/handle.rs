@@ -137,6 +137,14 @@ impl EngineHandle {
         self.store.backends().await
     }
 
+    /// The backends that a run uses beside the registered ones.
+    ///
+    /// # Errors
+    /// [`StoreError`]; also when there is no such run.
+    pub async fn backends_of(&self, run_id: RunId) -> Result<Vec<BackendConfig>, StoreError> {
+        Ok(self.store.run(run_id).await?.backends)
+    }
+
     /// How a backend is reached; none when there is none of that id.
     #[must_use]
     pub fn backend(&self, backend_id: BackendId) -> Option<BackendConfig> {

@@ -4,6 +4,7 @@ use crate::project::BackendId;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fmt;
+use std::str::FromStr;
 use url::Url;
 
 /// A registered ComfyUI server.
@@ -71,6 +72,75 @@ pub enum Auth {
         /// Its value.
         value: Secret,
     },
+}
+
+/// Why a text says no way of authentication.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum AuthFormatError {
+    /// It has another form.
+    #[error(
+        "authentication is written bearer:env:NAME, basic:USER:env:NAME or header:HEADER:env:NAME, where NAME is the environment variable that holds the secret"
+    )]
+    Form,
+    /// It has the secret in it instead of a reference.
+    #[error(
+        "write env:NAME in place of the secret, where NAME is the environment variable that holds it: secrets on a command line can be read by others"
+    )]
+    SecretItself,
+}
+
+impl fmt::Display for Auth {
+    /// In the form that [`Auth::from_str`] reads; `none` for none.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("none"),
+            Self::Bearer(secret) => write!(f, "bearer:{secret:?}"),
+            Self::Basic { user, password } => write!(f, "basic:{user}:{password:?}"),
+            Self::Header { name, value } => write!(f, "header:{name}:{value:?}"),
+        }
+    }
+}
+
+impl FromStr for Auth {
+    type Err = AuthFormatError;
+
+    /// `none`, `bearer:env:NAME`, `basic:USER:env:NAME` or `header:HEADER:env:NAME`.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "none" {
+            return Ok(Self::None);
+        }
+        let (kind, rest) = text.split_once(':').ok_or(AuthFormatError::Form)?;
+        let secret = |text: &str| match text.strip_prefix("env:") {
+            Some(name) if !name.is_empty() && !name.contains('=') => {
+                Ok(Secret::Env(name.to_owned()))
+            }
+            Some(_) => Err(AuthFormatError::Form),
+            None => Err(AuthFormatError::SecretItself),
+        };
+        let named = || {
+            rest.split_once(':')
+                .filter(|(name, _)| !name.is_empty())
+                .ok_or(AuthFormatError::Form)
+        };
+        match kind {
+            "bearer" => Ok(Self::Bearer(secret(rest)?)),
+            "basic" => {
+                let (user, password) = named()?;
+                Ok(Self::Basic {
+                    user: user.to_owned(),
+                    password: secret(password)?,
+                })
+            }
+            "header" => {
+                let (name, value) = named()?;
+                Ok(Self::Header {
+                    name: name.to_owned(),
+                    value: secret(value)?,
+                })
+            }
+            _ => Err(AuthFormatError::Form),
+        }
+    }
 }
 
 /// Where a secret is to be found. Never the secret itself.

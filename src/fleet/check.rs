@@ -1,12 +1,12 @@
 //! One look at a server, without registering it.
 
 use super::DeviceStatus;
-use super::backend::TlsPolicy;
-use crate::comfy::{Client, ComfyError, Endpoint};
+use super::backend::BackendConfig;
+use super::roster::{FleetError, endpoint_of};
+use crate::comfy::Client;
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::time::Instant;
-use url::Url;
 
 /// What a server says of itself.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -36,13 +36,9 @@ pub struct BackendReport {
 /// Asks a server what it is, what it can do and what it is doing.
 ///
 /// # Errors
-/// [`ComfyError`] says what answered instead, and what to do.
-pub async fn check(url: &Url) -> Result<BackendReport, ComfyError> {
-    let client = Client::new(Endpoint::new(
-        url,
-        reqwest::header::HeaderMap::new(),
-        TlsPolicy::Verify,
-    )?)?;
+/// [`FleetError`] says what is wrong with the configuration, or what answered instead, and what to do.
+pub async fn check(config: &BackendConfig) -> Result<BackendReport, FleetError> {
+    let client = Client::new(endpoint_of(config, |name| std::env::var(name).ok())?)?;
     let began = Instant::now();
     let stats = client.system_stats().await?;
     let latency_ms = began.elapsed().as_millis() as u64;

@@ -9,9 +9,10 @@ use std::time::Duration;
 const APPLICATION_ID: i32 = 0x434F_7263;
 
 /// Every migration in order; the first makes format 1.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     include_str!("../../migrations/0001_begin.sql"),
     include_str!("../../migrations/0002_object_info.sql"),
+    include_str!("../../migrations/0003_run_backends.sql"),
 ];
 
 /// The newest format this program knows.

@@ -51,9 +51,9 @@ impl Instance {
         &self.id
     }
 
-    /// Where the instances of this database have their locks; none in memory.
-    pub(super) fn folder(&self) -> Option<PathBuf> {
-        self.folder.clone()
+    /// Whether an instance of this database still runs: this one, or another.
+    pub(super) fn knows_alive(&self, id: &str) -> bool {
+        id == self.id || is_alive(self.folder.as_deref(), id)
     }
 }
 
@@ -69,7 +69,7 @@ impl Drop for Instance {
 }
 
 /// Whether an instance still runs. What cannot be found out counts as running: better late than twice.
-pub(super) fn is_alive(folder: Option<&Path>, id: &str) -> bool {
+fn is_alive(folder: Option<&Path>, id: &str) -> bool {
     let Some(folder) = folder else {
         return false;
     };

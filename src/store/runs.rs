@@ -3,6 +3,7 @@
 use super::error::StoreError;
 use super::worker::CallError;
 use crate::engine::{RunEvent, RunEventBody, RunFolders, RunId, RunState};
+use crate::fleet::BackendConfig;
 use crate::project::ProjectId;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use std::collections::BTreeMap;
@@ -22,6 +23,17 @@ pub struct NewRun {
     pub snapshot: String,
     /// Where it writes and reads.
     pub folders: RunFolders,
+    /// Backends that are used beside the registered ones.
+    pub backends: Vec<BackendConfig>,
+}
+
+/// Whether a program works on a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attendance {
+    /// One that lives does, this one or another.
+    Attended,
+    /// None does: it has ended, or the program that worked on it is gone.
+    Unattended,
 }
 
 /// A stored run without its snapshot, for lists.
@@ -37,6 +49,8 @@ pub struct RunSummary {
     pub created_ms: u64,
     /// Where it is.
     pub state: RunState,
+    /// Whether a program works on it.
+    pub attendance: Attendance,
     /// How many events its log has.
     pub event_count: u64,
 }
@@ -50,15 +64,27 @@ pub struct StoredRun {
     pub snapshot: String,
     /// Where it writes and reads.
     pub folders: RunFolders,
+    /// Backends that are used beside the registered ones.
+    pub backends: Vec<BackendConfig>,
 }
 
-const SUMMARY_COLUMNS: &str = "run_id, project_id, name, created_ms, state, next_seq";
+impl RunSummary {
+    /// Whether it stopped in the middle because its program ended: it goes on when somebody resumes it.
+    #[must_use]
+    pub fn is_interrupted(&self) -> bool {
+        self.attendance == Attendance::Unattended
+            && !self.state.is_ended()
+            && self.state != RunState::Paused
+    }
+}
+
+const SUMMARY_COLUMNS: &str = "run_id, project_id, name, created_ms, state, next_seq, owner";
 
 pub(super) fn create(connection: &Connection, run: &NewRun, owner: &str) -> Result<(), CallError> {
     connection
         .prepare_cached(
-            "INSERT INTO runs (run_id, project_id, name, created_ms, state, snapshot, folders, owner)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            "INSERT INTO runs (run_id, project_id, name, created_ms, state, snapshot, folders, backends, owner)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         )?
         .execute(params![
             run.run_id.to_string(),
@@ -68,6 +94,7 @@ pub(super) fn create(connection: &Connection, run: &NewRun, owner: &str) -> Resu
             state_text(RunState::Running)?,
             run.snapshot,
             to_json(&run.folders, "the folders of the run")?,
+            to_json(&run.backends, "the backends of the run")?,
             owner,
         ])?;
     Ok(())
@@ -130,16 +157,35 @@ pub(super) fn append(connection: &Connection, events: &[RunEvent]) -> Result<(),
     Ok(())
 }
 
-pub(super) fn list(connection: &Connection) -> Result<Vec<RunSummary>, CallError> {
+pub(super) fn list(
+    connection: &Connection,
+    is_alive: impl Fn(&str) -> bool,
+) -> Result<Vec<RunSummary>, CallError> {
     let mut statement = connection.prepare_cached(&format!(
         "SELECT {SUMMARY_COLUMNS} FROM runs ORDER BY created_ms DESC, run_id DESC"
     ))?;
     let mut rows = statement.query([])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        found.push(summary_of(row)?);
+        found.push(summary_of(row, &is_alive)?);
     }
     Ok(found)
+}
+
+/// Notes backends that a run uses beside the registered ones, in place of those noted before.
+pub(super) fn set_backends(
+    connection: &Connection,
+    run_id: RunId,
+    backends: &[BackendConfig],
+) -> Result<(), CallError> {
+    connection.execute(
+        "UPDATE runs SET backends = ?2 WHERE run_id = ?1",
+        params![
+            run_id.to_string(),
+            to_json(&backends, "the backends of the run")?
+        ],
+    )?;
+    Ok(())
 }
 
 /// Makes this instance the owner of every unfinished run whose owner is gone, and returns those and its own.
@@ -153,14 +199,15 @@ pub(super) fn claim_unfinished(
     let mut claimed = Vec::new();
     {
         let mut owners = transaction.prepare_cached(&format!(
-            "SELECT {SUMMARY_COLUMNS}, owner FROM runs ORDER BY created_ms, run_id"
+            "SELECT {SUMMARY_COLUMNS} FROM runs ORDER BY created_ms, run_id"
         ))?;
         let mut update =
             transaction.prepare_cached("UPDATE runs SET owner = ?2 WHERE run_id = ?1")?;
         let mut rows = owners.query([])?;
         while let Some(row) = rows.next()? {
             let owner: String = row.get(6)?;
-            let summary = summary_of(row)?;
+            // Whose it is becomes true below.
+            let summary = summary_of(row, &|_owner: &str| true)?;
             if summary.state.is_ended() {
                 continue;
             }
@@ -203,16 +250,21 @@ pub(super) fn claim(
     Ok(true)
 }
 
-pub(super) fn get(connection: &Connection, run_id: RunId) -> Result<StoredRun, CallError> {
+pub(super) fn get(
+    connection: &Connection,
+    run_id: RunId,
+    is_alive: impl Fn(&str) -> bool,
+) -> Result<StoredRun, CallError> {
     let mut statement = connection.prepare_cached(&format!(
-        "SELECT {SUMMARY_COLUMNS}, snapshot, folders FROM runs WHERE run_id = ?1"
+        "SELECT {SUMMARY_COLUMNS}, snapshot, folders, backends FROM runs WHERE run_id = ?1"
     ))?;
     let mut rows = statement.query([run_id.to_string()])?;
     let row = rows.next()?.ok_or(StoreError::UnknownRun { run_id })?;
     Ok(StoredRun {
-        summary: summary_of(row)?,
-        snapshot: row.get(6)?,
-        folders: from_json(&row.get::<_, String>(7)?, "the folders of a run")?,
+        summary: summary_of(row, &is_alive)?,
+        snapshot: row.get(7)?,
+        folders: from_json(&row.get::<_, String>(8)?, "the folders of a run")?,
+        backends: from_json(&row.get::<_, String>(9)?, "the backends of a run")?,
     })
 }
 
@@ -251,9 +303,16 @@ pub(super) fn events(
     Ok(found)
 }
 
-fn summary_of(row: &Row) -> Result<RunSummary, CallError> {
+fn summary_of(row: &Row, is_alive: &impl Fn(&str) -> bool) -> Result<RunSummary, CallError> {
     let run_id: String = row.get(0)?;
     let project_id: String = row.get(1)?;
+    let state: RunState = serde_json::from_value(row.get::<_, String>(4)?.into())
+        .map_err(|error| StoreError::unreadable(format!("the state of run {run_id}"), error))?;
+    let attendance = if !state.is_ended() && is_alive(&row.get::<_, String>(6)?) {
+        Attendance::Attended
+    } else {
+        Attendance::Unattended
+    };
     Ok(RunSummary {
         run_id: run_id
             .parse()
@@ -263,8 +322,8 @@ fn summary_of(row: &Row) -> Result<RunSummary, CallError> {
             .map_err(|error| StoreError::unreadable("the project id of a run", error))?,
         name: row.get(2)?,
         created_ms: row.get::<_, i64>(3)? as u64,
-        state: serde_json::from_value(row.get::<_, String>(4)?.into())
-            .map_err(|error| StoreError::unreadable(format!("the state of run {run_id}"), error))?,
+        state,
+        attendance,
         event_count: row.get::<_, i64>(5)? as u64,
     })
 }

@@ -234,6 +234,7 @@ mod tests {
                 output: "/".into(),
                 inputs: "/".into(),
             },
+            backends: Vec::new(),
         }))
         .unwrap();
         let limit_pages = |pages: u32| {

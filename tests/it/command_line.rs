@@ -39,7 +39,7 @@ pub fn stdout(output: &Output) -> String {
 
 /// The command fails, and says a sentence that contains every one of `fragments`.
 #[track_caller]
-fn refuses(output: &Output, fragments: &[&str]) {
+pub fn refuses(output: &Output, fragments: &[&str]) {
     assert!(
         !output.status.success(),
         "exit code 0 although it failed: {}",
@@ -112,7 +112,7 @@ fn answering(status: &'static str, body: &'static str) -> String {
 }
 
 /// The sample with small pictures, as a portable file.
-fn small_scene(folder: &Path) -> String {
+pub fn small_scene(folder: &Path) -> String {
     let mut project = read_portable_form(SCENE.as_bytes()).expect("the sample is readable");
     for file in project.workflows.values_mut() {
         file.text = file

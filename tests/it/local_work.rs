@@ -508,10 +508,7 @@ fn every_kind_of_value_becomes_a_file() {
         ["seed=8_0.png", "seed=9_1.png", "seed=9_2.png"]
     );
     let message = workplace.write("../{index}", text("x"), &none).unwrap_err();
-    assert!(
-        message.contains("has the folder \"..\""),
-        "{message}"
-    );
+    assert!(message.contains("has the folder \"..\""), "{message}");
 
     // What the store lost is told by name.
     let gone = workplace.picture(4, 4, 3);

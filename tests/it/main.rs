@@ -23,6 +23,7 @@ mod real_comfyui;
 mod reviews;
 mod run_semantics;
 mod scripted_server;
+mod servers_on_the_command_line;
 mod simulation;
 mod store;
 mod workflow;

@@ -31,6 +31,7 @@ fn new_run(run_id: RunId) -> NewRun {
             output: "/out".into(),
             inputs: "/in".into(),
         },
+        backends: Vec::new(),
     }
 }
 

@@ -8,7 +8,7 @@ use crate::engine::command::RunFolders;
 use crate::engine::id::RunId;
 use crate::engine::machine::{Availability, BackendFacts};
 use crate::engine::plan::Plan;
-use crate::fleet::{BackendState, BackendStatus, Fleet};
+use crate::fleet::{BackendConfig, BackendState, BackendStatus, Fleet};
 use crate::project::{
     self, BackendId, Node, NodeId, NodeKind, PortBinding, PortRef, Project, WorkflowName,
     WorkflowNode,
@@ -290,8 +290,12 @@ pub(super) fn backend_facts(
     })
 }
 
-/// Writes the run's row: snapshot and folders.
-pub(super) async fn store_run(store: &Store, context: &RunContext) -> Result<(), StoreError> {
+/// Writes the run's row: snapshot, folders, and the backends it uses beside the registered ones.
+pub(super) async fn store_run(
+    store: &Store,
+    context: &RunContext,
+    backends: Vec<BackendConfig>,
+) -> Result<(), StoreError> {
     store
         .create_run(NewRun {
             run_id: context.run_id,
@@ -300,6 +304,7 @@ pub(super) async fn store_run(store: &Store, context: &RunContext) -> Result<(),
             created_ms: context.created_ms,
             snapshot: context.snapshot.clone(),
             folders: context.folders.clone(),
+            backends,
         })
         .await
 }
