@@ -10,6 +10,7 @@ mod review;
 mod run;
 mod runs;
 mod watch;
+mod workflow;
 
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
@@ -58,6 +59,9 @@ enum Command {
     /// Make, check, pack and unpack projects.
     #[command(subcommand)]
     Project(project::ProjectCommand),
+    /// Look into, convert, check and compare ComfyUI workflows, also inside pictures and videos.
+    #[command(subcommand)]
+    Workflow(workflow::WorkflowCommand),
     /// Look at earlier runs and go on with them.
     #[command(subcommand)]
     Runs(runs::RunsCommand),
@@ -80,6 +84,7 @@ pub fn dispatch(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Some(Command::Builtin(arguments)) => runtime.block_on(builtin::serve(data_dir, arguments)),
         Some(Command::Backend(command)) => runtime.block_on(backend::backend(data_dir, command)),
         Some(Command::Project(command)) => project::project(command),
+        Some(Command::Workflow(command)) => runtime.block_on(workflow::workflow(data_dir, command)),
         Some(Command::Runs(command)) => runtime.block_on(runs::runs(data_dir, command)),
     }
 }

@@ -10,7 +10,7 @@ mod status;
 
 pub use auth::{AuthError, auth_headers};
 pub use backend::{Auth, AuthFormatError, BackendConfig, Secret, TlsPolicy};
-pub use check::{BackendReport, check};
+pub use check::{BackendReport, Capabilities, capabilities, check};
 pub use health::{Health, HttpHealth, LinkHealth};
 pub use roster::{Fleet, FleetError, FleetEvent, endpoint_of};
 pub use status::{BackendState, BackendStatus, DeviceStatus};

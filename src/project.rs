@@ -8,6 +8,7 @@ mod document;
 mod edit;
 mod fan_out;
 mod format;
+mod from_workflow;
 mod history;
 pub(crate) mod id;
 mod layout;
@@ -28,6 +29,7 @@ pub use format::{
     FORMAT_VERSION, FormatError, MAX_PROJECT_BYTES, ProjectFormat, portable_schema,
     read_folder_form, read_portable_form, write_folder_form, write_portable_form,
 };
+pub use from_workflow::FreshIds;
 pub use history::{History, MAX_UNDO_STEPS};
 pub use id::{BackendId, FrameId, LinkId, NodeId, PortId, ProjectId};
 pub use layout::DEFAULT_NODE_WIDTH;

@@ -1,11 +1,8 @@
 //! What is known about the workflow files of the project: their fields, outputs and problems. Inspected once per file.
 
-use crate::project::{
-    BatchMode, DataType, ExposedParameter, Literal, Node, NodeId, Port, PortBinding, PortId,
-    PortNeed, WorkflowFile, WorkflowName, WorkflowNode,
-};
+use crate::project::{DataType, Literal, Node, NodeId, PortId, WorkflowFile, WorkflowName};
 use crate::workflow::{
-    Control, Field, Inspection, ObjectInfo, ParameterAddress, Role, ValueType, inspect, sketch,
+    Control, Field, Inspection, ObjectInfo, ParameterAddress, ValueType, inspect, sketch,
 };
 use bevy::prelude::Resource;
 use std::collections::HashMap;
@@ -71,59 +68,11 @@ pub fn look_through(text: &str, object_info: Option<&ObjectInfo>) -> WorkflowFac
     }
 }
 
-/// A node for a workflow: loaders become image inputs, suggested fields are shown, output nodes become outputs.
+/// A node for a workflow: loaders become inputs, suggested fields are shown, output nodes become outputs.
 #[must_use]
 pub fn node_for_workflow(id: NodeId, name: &WorkflowName, inspection: &Inspection) -> Node {
-    let inputs = inspection
-        .exposures
-        .iter()
-        .filter(|exposure| exposure.role == Role::Loader)
-        .map(|exposure| Port {
-            id: PortId::new_now(),
-            name: exposure.label.clone(),
-            data_type: data_type_of(exposure.value_type),
-            binding: PortBinding::Parameter(exposure.address.clone()),
-            need: PortNeed::Optional,
-        })
-        .collect();
-    let parameters = inspection
-        .exposures
-        .iter()
-        .filter(|exposure| exposure.role != Role::Loader)
-        .take(SUGGESTED_PARAMETERS)
-        .map(|exposure| ExposedParameter {
-            address: exposure.address.clone(),
-            label: exposure.label.clone(),
-            value: None,
-        })
-        .collect();
-    let outputs = inspection
-        .outputs
-        .iter()
-        .map(|output| Port {
-            id: PortId::new_now(),
-            name: output.label.clone(),
-            data_type: data_type_of(output.value_type),
-            binding: PortBinding::WorkflowOutput {
-                address: output.address.clone(),
-                batch: BatchMode::Whole,
-            },
-            need: PortNeed::Optional,
-        })
-        .collect();
-    let settings = WorkflowNode {
-        workflow: name.clone(),
-        parameters,
-        affinity: crate::project::Affinity::default(),
-        fallback: crate::project::Fallback::default(),
-        retry: crate::project::RetryPolicy::default(),
-        cache: crate::project::CachePolicy::default(),
-    };
-    Node::workflow(id, settings, inputs, outputs)
+    Node::for_workflow(id, name, inspection, &mut PortId::new_now)
 }
-
-/// Fields shown on a new node without being asked for.
-const SUGGESTED_PARAMETERS: usize = 8;
 
 /// The field behind an exposed parameter.
 #[must_use]
@@ -137,20 +86,7 @@ pub fn field_of<'a>(facts: &'a WorkflowFacts, address: &ParameterAddress) -> Opt
 /// The type of a port for values of a field.
 #[must_use]
 pub fn data_type_of(value_type: ValueType) -> DataType {
-    match value_type {
-        ValueType::Image => DataType::Image,
-        ValueType::Mask => DataType::Mask,
-        ValueType::Video => DataType::Video,
-        ValueType::Audio => DataType::Audio,
-        ValueType::Latent => DataType::Latent,
-        ValueType::Text => DataType::Text,
-        ValueType::Integer => DataType::Integer,
-        ValueType::Number => DataType::Number,
-        ValueType::Boolean => DataType::Boolean,
-        ValueType::Json => DataType::Json,
-        ValueType::File => DataType::File,
-        ValueType::Any => DataType::Any,
-    }
+    value_type.into()
 }
 
 /// How a value is edited when its field is not known: by what the value is.

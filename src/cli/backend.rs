@@ -98,7 +98,7 @@ impl BackendArguments {
 }
 
 /// A server named by its address.
-fn unregistered(url: Url) -> BackendConfig {
+pub(super) fn unregistered(url: Url) -> BackendConfig {
     let name = match (url.host_str(), url.port()) {
         (Some(host), Some(port)) => format!("{host}:{port}"),
         (Some(host), None) => host.to_owned(),

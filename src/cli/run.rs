@@ -3,9 +3,15 @@
 use super::backend::BackendArguments;
 use super::data_dir::data_dir;
 use super::watch::{self, Telling};
+use super::workflow::sources;
 use crate::engine::{EngineOptions, RegistryUse, ResumePolicy, RunCommand, RunFolders, RunId};
-use crate::project::{DataType, Edit, Literal, NodeKind, PortId, Project};
+use crate::fleet::{self, BackendConfig};
+use crate::project::{
+    DataType, Edit, FreshIds, LinkId, Literal, NodeId, NodeKind, PortId, Project, ProjectId,
+    WorkflowFile, WorkflowName,
+};
 use crate::store::project_folder;
+use crate::workflow::{self, EmbeddedWorkflow, ObjectInfo};
 use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -14,7 +20,8 @@ use std::sync::Arc;
 
 #[derive(Debug, Args)]
 pub(super) struct RunArguments {
-    /// The project: its folder, its project.ron, or a portable .orchestrator.json file.
+    /// The project: its folder, its project.ron, or a portable .orchestrator.json file. Or a workflow: a file of ComfyUI's, or
+    /// a picture, video, sound or model that holds one.
     project: PathBuf,
     #[command(flatten)]
     backends: BackendArguments,
@@ -35,8 +42,15 @@ pub(super) async fn run(
     asked_dir: Option<PathBuf>,
     arguments: RunArguments,
 ) -> anyhow::Result<ExitCode> {
-    let opened = project_folder::open(&arguments.project)?;
-    let mut project = opened.project;
+    let data_dir = data_dir(asked_dir)?;
+    let backends = arguments.backends.configs()?;
+    let mut project = match workflow_in(&arguments.project)? {
+        Some(found) => {
+            let classes = known_classes(&data_dir, &backends).await?;
+            project_of(&arguments.project, &found, classes.as_ref())?
+        }
+        None => project_folder::open(&arguments.project)?.project,
+    };
     for setting in &arguments.settings {
         set(&mut project, setting)?;
     }
@@ -45,10 +59,9 @@ pub(super) async fn run(
         output: std::path::absolute(arguments.out.unwrap_or_else(|| folder.join("outputs")))?,
         inputs: std::path::absolute(folder.join("inputs"))?,
     };
-    let data_dir = data_dir(asked_dir)?;
     let engine = crate::engine::start(EngineOptions {
         data_dir,
-        extra_backends: arguments.backends.configs()?,
+        extra_backends: backends,
         registry: RegistryUse::Registered,
         resume: ResumePolicy::Leave,
     })
@@ -75,6 +88,71 @@ pub(super) async fn run(
         }
     }
     Ok(super::review::exit_code(&end, &run_id.to_string()))
+}
+
+/// The workflow in a file that is no project.
+fn workflow_in(path: &Path) -> anyhow::Result<Option<EmbeddedWorkflow>> {
+    let is = |ending: &str| {
+        path.extension()
+            .is_some_and(|extension| extension.eq_ignore_ascii_case(ending))
+    };
+    let is_portable = path.file_stem().is_some_and(|stem| {
+        Path::new(stem)
+            .extension()
+            .is_some_and(|e| e == "orchestrator")
+    });
+    if is("ron") || is_portable || !path.is_file() {
+        return Ok(None);
+    }
+    match sources::read_workflow(path) {
+        Ok(found) => Ok(Some(found)),
+        // JSON that is no workflow is refused as a project, which says what is expected.
+        Err(_) if is("json") => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// What is known of node classes: of the servers named, else of every one that was ever seen.
+async fn known_classes(
+    data_dir: &Path,
+    backends: &[BackendConfig],
+) -> anyhow::Result<Option<ObjectInfo>> {
+    let mut known = Vec::new();
+    for config in backends {
+        // A server that does not answer now is complained of by the run itself.
+        if let Ok(capabilities) = fleet::capabilities(config).await {
+            known.push(capabilities.object_info);
+        }
+    }
+    if known.is_empty() {
+        return sources::remembered_classes(Some(data_dir.to_path_buf())).await;
+    }
+    Ok(Some(ObjectInfo::merged(&known)))
+}
+
+/// A project that runs a workflow and writes what it makes.
+fn project_of(
+    path: &Path,
+    found: &EmbeddedWorkflow,
+    object_info: Option<&ObjectInfo>,
+) -> anyhow::Result<Project> {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let name = WorkflowName::new(stem.trim())
+        .or_else(|| WorkflowName::new("Workflow"))
+        .with_context(|| format!("{} has no name", path.display()))?;
+    let sketch = workflow::sketch(&found.document, object_info)
+        .with_context(|| path.display().to_string())?;
+    let file = WorkflowFile {
+        text: found.text.as_str().into(),
+    };
+    let inspection = workflow::inspect(&sketch.prompt, object_info);
+    let mut fresh = FreshIds {
+        node: &mut NodeId::new_now,
+        port: &mut PortId::new_now,
+        link: &mut LinkId::new_now,
+    };
+    let project = Project::of_workflow(ProjectId::new_now(), &name, file, &inspection, &mut fresh)?;
+    Ok(project)
 }
 
 /// The folder that relative inputs and default outputs belong to.

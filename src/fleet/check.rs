@@ -4,7 +4,9 @@ use super::DeviceStatus;
 use super::backend::BackendConfig;
 use super::roster::{FleetError, endpoint_of};
 use crate::comfy::Client;
+use crate::workflow::{ModelSizes, ObjectInfo};
 use serde::Serialize;
+use serde_json::Value;
 use std::collections::BTreeSet;
 use std::time::Instant;
 
@@ -64,6 +66,56 @@ pub async fn check(config: &BackendConfig) -> Result<BackendReport, FleetError> 
                 vram_free: device.vram_free,
             })
             .collect(),
+    })
+}
+
+/// What a server can run, asked for once.
+#[derive(Clone, Debug)]
+pub struct Capabilities {
+    /// Its node classes.
+    pub object_info: ObjectInfo,
+    /// The sizes of its model files, where it tells them.
+    pub model_sizes: ModelSizes,
+    /// Memory of its largest device in bytes; none when it says nothing of devices.
+    pub largest_device_bytes: Option<u64>,
+}
+
+/// The kinds of models whose files make up nearly all of what is loaded (`folder_paths.py` of `ComfyUI`).
+const MODEL_FOLDERS: [&str; 9] = [
+    "checkpoints",
+    "diffusion_models",
+    "text_encoders",
+    "vae",
+    "loras",
+    "controlnet",
+    "clip_vision",
+    "style_models",
+    "upscale_models",
+];
+
+/// Asks a server for its node classes and for the sizes of its models.
+///
+/// # Errors
+/// [`FleetError`] says what answered instead, or why it cannot be asked.
+pub async fn capabilities(config: &BackendConfig) -> Result<Capabilities, FleetError> {
+    // Environment variables are read here, at the edge.
+    let endpoint = endpoint_of(config, |name| std::env::var(name).ok())?;
+    let client = Client::new(endpoint)?;
+    let stats = client.system_stats().await?;
+    let classes = client.object_info().await?;
+    let mut model_sizes = ModelSizes::new();
+    for folder in MODEL_FOLDERS {
+        // Sizes are only good to know.
+        for (name, byte_len) in client.model_sizes(folder).await.unwrap_or_default() {
+            model_sizes.insert(name.replace('\\', "/"), byte_len);
+        }
+    }
+    let largest_device_bytes = stats.devices.iter().map(|device| device.vram_total).max();
+    Ok(Capabilities {
+        // Always an object, so this cannot fail.
+        object_info: ObjectInfo::from_json(&Value::Object(classes)).unwrap_or_default(),
+        model_sizes,
+        largest_device_bytes,
     })
 }
 

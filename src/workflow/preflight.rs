@@ -56,6 +56,20 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// What kind of reason it is, as a word for programs.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::MissingClass { .. } => "missing_class",
+            Self::MissingModel { .. } => "missing_model",
+            Self::NotInList { .. } => "not_in_list",
+            Self::MissingInput { .. } => "missing_input",
+            Self::DanglingLink { .. } => "dangling_link",
+            Self::BadValue(PatchError::WrongType { .. }) => "wrong_type",
+            Self::BadValue(_) => "out_of_range",
+        }
+    }
+
     /// Whether another backend may still run the prompt: it lacks something that others may have.
     #[must_use]
     pub fn is_about_backend(&self) -> bool {
@@ -178,7 +192,6 @@ fn converts(input: &InputSpec, value: &Value) -> bool {
     }
 }
 
-/// Whether a value names a model file.
 /// Whether a choice is the name of a model file, by its extension.
 #[must_use]
 pub fn is_model_name(value: &str) -> bool {

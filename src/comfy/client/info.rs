@@ -160,6 +160,29 @@ impl Client {
             .map_err(|error| self.missing(error, || format!("model folder {folder}")))
     }
 
+    /// The sizes in bytes of the models of one kind, by the names of loaders. Nothing for kinds the server does not know, and
+    /// on versions that have no such page (it is an experiment of `ComfyUI`'s).
+    pub async fn model_sizes(&self, folder: &str) -> Result<Vec<(String, u64)>, ComfyError> {
+        #[derive(Deserialize)]
+        struct ModelFile {
+            #[serde(default, deserialize_with = "json::id")]
+            name: String,
+            #[serde(default, deserialize_with = "json::count")]
+            size: u64,
+        }
+        let files: Vec<ModelFile> =
+            match self.json(self.get(&["experiment", "models", folder])).await {
+                Err(ComfyError::Status {
+                    status: 404 | 405, ..
+                }) => Vec::new(),
+                other => other?,
+            };
+        Ok(files
+            .into_iter()
+            .map(|file| (file.name, file.size))
+            .collect())
+    }
+
     /// Unloads models and frees cached memory before the next prompt.
     pub async fn free(&self, unload_models: bool, free_memory: bool) -> Result<(), ComfyError> {
         self.send_only(self.post(

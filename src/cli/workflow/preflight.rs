@@ -1,0 +1,140 @@
+//! `workflow preflight FILE`: which servers can run a workflow, and why the others cannot.
+
+use super::sources::{open_store, read_workflow};
+use crate::fleet::{self, BackendConfig};
+use crate::workflow::{Fitness, fitness};
+use anyhow::bail;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// What is known of one server.
+struct Row {
+    name: String,
+    /// How the workflow fits, or why the server could not be asked.
+    found: Result<Found, String>,
+}
+
+struct Found {
+    fitness: Fitness,
+    largest_device_bytes: Option<u64>,
+}
+
+pub(super) async fn preflight(
+    asked_dir: Option<PathBuf>,
+    path: &Path,
+    named: Vec<BackendConfig>,
+    as_json: bool,
+) -> anyhow::Result<ExitCode> {
+    let workflow = read_workflow(path)?;
+    let backends = if named.is_empty() {
+        match open_store(asked_dir)? {
+            Some(store) => store.backends().await?,
+            None => Vec::new(),
+        }
+    } else {
+        named
+    };
+    if backends.is_empty() {
+        bail!("there is no server to check; name one with --backend URL");
+    }
+    let asked = backends.into_iter().map(|config| async move {
+        let capabilities = fleet::capabilities(&config)
+            .await
+            .map_err(|error| error.to_string());
+        (config.name, capabilities)
+    });
+    let mut rows = Vec::new();
+    for (name, capabilities) in futures_util::future::join_all(asked).await {
+        let found = match capabilities {
+            Ok(capabilities) => {
+                let fitness = fitness(
+                    &workflow.document,
+                    &capabilities.object_info,
+                    &capabilities.model_sizes,
+                )?;
+                Ok(Found {
+                    fitness,
+                    largest_device_bytes: capabilities.largest_device_bytes,
+                })
+            }
+            Err(error) => Err(error),
+        };
+        rows.push(Row { name, found });
+    }
+    if as_json {
+        let rows: Vec<Value> = rows.iter().map(row_json).collect();
+        println!("{}", serde_json::to_string_pretty(&rows)?);
+    } else {
+        rows.iter().for_each(tell);
+    }
+    let one_is_ready = rows
+        .iter()
+        .any(|row| matches!(&row.found, Ok(found) if found.fitness.is_ready()));
+    Ok(if one_is_ready {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn row_json(row: &Row) -> Value {
+    match &row.found {
+        Err(error) => json!({ "backend": row.name, "ready": false, "error": error }),
+        Ok(found) => {
+            let reasons: Vec<Value> = found
+                .fitness
+                .reasons
+                .iter()
+                .map(|reason| json!({ "kind": reason.kind(), "message": reason.to_string() }))
+                .collect();
+            json!({
+                "backend": row.name,
+                "ready": found.fitness.is_ready(),
+                "reasons": reasons,
+                "respelled": found.fitness.respelled,
+                "models": found.fitness.models,
+                "weights_bytes": found.fitness.weights_bytes(),
+                "largest_device_bytes": found.largest_device_bytes,
+            })
+        }
+    }
+}
+
+fn tell(row: &Row) {
+    let found = match &row.found {
+        Ok(found) => found,
+        Err(error) => {
+            println!("{}: cannot be asked: {error}", row.name);
+            return;
+        }
+    };
+    let fitness = &found.fitness;
+    if fitness.is_ready() {
+        println!("{}: ready", row.name);
+    } else {
+        println!("{}: cannot run it", row.name);
+        for reason in &fitness.reasons {
+            println!("  - {reason}");
+        }
+    }
+    for respelling in &fitness.respelled {
+        println!("  {} will be sent as {}", respelling.address, respelling.to);
+    }
+    if fitness.models.is_empty() {
+        return;
+    }
+    match (fitness.weights_bytes(), found.largest_device_bytes) {
+        (Some(needed), Some(device)) if needed > device => println!(
+            "  its models have {}, the largest device {}: parts of them will be moved in and out",
+            gib(needed),
+            gib(device)
+        ),
+        (Some(needed), _) => println!("  its models have {}", gib(needed)),
+        (None, _) => println!("  memory it needs: unknown, as not every model's size is"),
+    }
+}
+
+fn gib(bytes: u64) -> String {
+    format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))
+}
