@@ -1,9 +1,11 @@
 //! The panel at the right: settings of what is selected, how it stands in the run, and why it runs where it runs.
 
+mod fan_out;
 mod fields;
 mod items;
 mod kinds;
 mod sources;
+mod workflow;
 
 use crate::app::actions::Action;
 use crate::app::icons;
@@ -191,7 +193,7 @@ fn several(ui: &mut Ui, panel: &mut PanelContext<'_>) {
             );
         }
         let mut editor = Editor::default();
-        kinds::affinity(ui, panel, &mut affinity, &mut editor);
+        workflow::affinity(ui, panel, &mut affinity, &mut editor);
         if let Some(id) = editor.changed {
             let gesture = panel.state.gesture(id);
             for (node, settings) in workflows {

@@ -1,0 +1,360 @@
+//! Settings of Workflow nodes: their parameters, which of them are inputs, and where they run.
+
+use super::affinity_words;
+use super::fields::{self, Editor};
+use crate::app::actions::Action;
+use crate::app::catalog::{WorkflowFacts, control_for, data_type_of, field_of};
+use crate::app::icons;
+use crate::app::shell::PanelContext;
+use crate::app::theme::{GRID, TEXT_SMALL};
+use crate::app::widgets::{at_right, caption, field_label, hint, row};
+use crate::project::{
+    Affinity, DataType, ExposedParameter, Fallback, Literal, Node, Port, PortBinding, PortId,
+    PortNeed, WorkflowNode,
+};
+use bevy_egui::egui::{self, Id, Margin, RichText, TextEdit, Ui};
+
+pub fn settings(
+    ui: &mut Ui,
+    panel: &mut PanelContext<'_>,
+    node: &mut Node,
+    settings: &mut WorkflowNode,
+    editor: &mut Editor,
+) {
+    let theme = panel.theme;
+    let document = panel.document;
+    let Some(file) = document.project().workflows.get(&settings.workflow) else {
+        ui.label(
+            RichText::new(format!(
+                "{} The workflow \"{}\" is missing. Import it again.",
+                icons::WARNING_CIRCLE,
+                settings.workflow
+            ))
+            .color(theme.error),
+        );
+        return;
+    };
+    let facts = panel.catalog.facts(&settings.workflow, file);
+    if let WorkflowFacts::Unusable(reason) = &*facts {
+        hint(ui, theme, reason);
+    }
+    caption(ui, theme, "Parameters");
+    if settings.parameters.is_empty() {
+        hint(ui, theme, "None shown. Add fields of the workflow below.");
+    }
+    let mut removed = None;
+    for (index, parameter) in settings.parameters.iter_mut().enumerate() {
+        let linked = linked_port(node, parameter);
+        row(ui, |ui| {
+            let label = field_label(ui, theme, &parameter.label);
+            label.on_hover_text(parameter.address.to_string());
+            at_right(ui, |ui| {
+                let menu = RichText::new(icons::DOTS_THREE).size(15.0).color(theme.dim);
+                ui.menu_button(menu, |ui| {
+                    if parameter.value.is_some()
+                        && ui.button("Use the workflow's own value").clicked()
+                    {
+                        parameter.value = None;
+                        editor.step(Id::new(("reset", index)));
+                        ui.close();
+                    }
+                    let words = if linked.is_some() {
+                        "Remove its input"
+                    } else {
+                        "Take it from an input"
+                    };
+                    if ui.button(words).clicked() {
+                        toggle_input(node, parameter, &facts);
+                        editor.step(Id::new(("port", index)));
+                        ui.close();
+                    }
+                    if ui.button("Hide from the node").clicked() {
+                        removed = Some(index);
+                        ui.close();
+                    }
+                });
+                if linked.is_some() {
+                    ui.label(
+                        RichText::new("from its input")
+                            .size(TEXT_SMALL)
+                            .color(theme.dim),
+                    );
+                } else if parameter.value.is_none() {
+                    ui.label(
+                        RichText::new("workflow's value")
+                            .size(TEXT_SMALL)
+                            .color(theme.faint),
+                    );
+                }
+            });
+        });
+        parameter_field(
+            ui,
+            panel,
+            node.id,
+            index,
+            parameter,
+            &facts,
+            linked.is_none(),
+            editor,
+        );
+        ui.add_space(GRID);
+    }
+    if let Some(index) = removed {
+        settings.parameters.remove(index);
+        editor.step(Id::new(("hide", index)));
+    }
+    expose_menu(ui, panel, settings, &facts, editor);
+
+    caption(ui, theme, "Where it runs");
+    affinity(ui, panel, &mut settings.affinity, editor);
+    field_label(ui, theme, "If that machine fails");
+    let mut fallback = Some(settings.fallback);
+    fields::pick(
+        ui,
+        ("fallback", node.id.uuid()),
+        &mut fallback,
+        &[
+            (Fallback::AutoSelect, "The next best machine"),
+            (Fallback::AskUser, "Ask me"),
+            (Fallback::None, "The item fails"),
+        ],
+        editor,
+    );
+    settings.fallback = fallback.unwrap_or_default();
+    row(ui, |ui| {
+        ui.label(RichText::new("Attempts").size(12.0).color(theme.dim));
+        let response = ui.add(
+            egui::DragValue::new(&mut settings.retry.max_attempts)
+                .range(1..=20)
+                .speed(0.1),
+        );
+        editor.track(&response);
+    });
+}
+
+fn linked_port(node: &Node, parameter: &ExposedParameter) -> Option<PortId> {
+    node.inputs
+        .iter()
+        .find(|port| port.binding == PortBinding::Parameter(parameter.address.clone()))
+        .map(|port| port.id)
+}
+
+/// Gives a parameter an input port, or takes it away.
+fn toggle_input(node: &mut Node, parameter: &ExposedParameter, facts: &WorkflowFacts) {
+    if let Some(port) = linked_port(node, parameter) {
+        node.inputs.retain(|input| input.id != port);
+        return;
+    }
+    let data_type = field_of(facts, &parameter.address)
+        .map(|field| data_type_of(field.value_type))
+        .or_else(|| parameter.value.as_ref().map(Literal::data_type))
+        .unwrap_or(DataType::Any);
+    node.inputs.push(Port {
+        id: PortId::new_now(),
+        name: parameter.label.clone(),
+        data_type,
+        binding: PortBinding::Parameter(parameter.address.clone()),
+        need: PortNeed::Optional,
+    });
+}
+
+#[allow(clippy::too_many_arguments, reason = "one field of the list above")]
+fn parameter_field(
+    ui: &mut Ui,
+    panel: &mut PanelContext<'_>,
+    node_id: crate::project::NodeId,
+    index: usize,
+    parameter: &ExposedParameter,
+    facts: &WorkflowFacts,
+    enabled: bool,
+    editor: &mut Editor,
+) {
+    let theme = panel.theme;
+    let field = field_of(facts, &parameter.address);
+    if field.is_none() && matches!(facts, WorkflowFacts::Usable(_)) {
+        ui.label(
+            RichText::new(format!(
+                "{} {} is not in the workflow any more",
+                icons::WARNING,
+                parameter.address
+            ))
+            .size(TEXT_SMALL)
+            .color(theme.warn),
+        );
+        return;
+    }
+    let Some(mut value) = parameter
+        .value
+        .clone()
+        .or_else(|| field.map(|field| Literal::from_json(&field.value)))
+    else {
+        return;
+    };
+    let control = field.map_or_else(|| control_for(&value), |field| field.control.clone());
+    let id = Id::new(("parameter", node_id.uuid(), index));
+    let before = value.clone();
+    let mut own = Editor::default();
+    let response = ui
+        .add_enabled_ui(enabled, |ui| {
+            fields::value(ui, panel, id, &control, &mut value, &mut own);
+        })
+        .response;
+    if let Some(tooltip) = field.and_then(|field| field.tooltip.as_deref()) {
+        response.on_hover_text(tooltip);
+    }
+    if let Some(changed) = own.changed
+        && value != before
+    {
+        let gesture = panel.state.gesture(changed);
+        panel.act(Action::SetParameter {
+            node: node_id,
+            label: parameter.label.clone(),
+            value: Some(value),
+            gesture,
+        });
+    }
+    editor.ended |= own.ended;
+}
+
+fn expose_menu(
+    ui: &mut Ui,
+    panel: &PanelContext<'_>,
+    settings: &mut WorkflowNode,
+    facts: &WorkflowFacts,
+    editor: &mut Editor,
+) {
+    let WorkflowFacts::Usable(inspection) = facts else {
+        return;
+    };
+    let theme = panel.theme;
+    ui.menu_button(
+        RichText::new(format!("{}  Show another field", icons::PLUS)).size(12.0),
+        |ui| {
+            ui.set_min_width(260.0);
+            egui::ScrollArea::vertical()
+                .max_height(320.0)
+                .show(ui, |ui| {
+                    for field in &inspection.fields {
+                        if settings
+                            .parameters
+                            .iter()
+                            .any(|shown| shown.address == field.address)
+                        {
+                            continue;
+                        }
+                        let words =
+                            format!("{}  ·  {}", field.label, field.address.node.class_type);
+                        let value: String = field.value.to_string().chars().take(40).collect();
+                        if ui
+                            .button(words)
+                            .on_hover_text(format!("{}\n{value}", field.address))
+                            .clicked()
+                        {
+                            let mut label = field.label.clone();
+                            let taken = |label: &str| {
+                                settings.parameters.iter().any(|one| one.label == label)
+                            };
+                            let mut number = 2;
+                            while taken(&label) {
+                                label = format!("{} {number}", field.label);
+                                number += 1;
+                            }
+                            settings.parameters.push(ExposedParameter {
+                                address: field.address.clone(),
+                                label,
+                                value: None,
+                            });
+                            editor.step(Id::new("expose"));
+                            ui.close();
+                        }
+                    }
+                    if inspection.fields.is_empty() {
+                        ui.label(RichText::new("This workflow has no fields").color(theme.dim));
+                    }
+                });
+        },
+    );
+}
+
+/// Where a node may run.
+pub fn affinity(
+    ui: &mut Ui,
+    panel: &mut PanelContext<'_>,
+    affinity: &mut Affinity,
+    editor: &mut Editor,
+) {
+    let theme = panel.theme;
+    field_label(ui, theme, "Machine");
+    let shown = match &*affinity {
+        Affinity::Backend(id) => panel.backends.name_of(*id),
+        Affinity::Tags(tags) if !tags.is_empty() => {
+            format!(
+                "tags: {}",
+                tags.iter().cloned().collect::<Vec<_>>().join(", ")
+            )
+        }
+        other => affinity_words(other).to_owned(),
+    };
+    let id = ui.make_persistent_id("affinity");
+    let before = affinity.clone();
+    egui::ComboBox::from_id_salt(id)
+        .width(ui.available_width())
+        .selected_text(shown)
+        .show_ui(ui, |ui| {
+            ui.selectable_value(affinity, Affinity::Any, affinity_words(&Affinity::Any));
+            if ui
+                .selectable_label(
+                    matches!(affinity, Affinity::Tags(_)),
+                    affinity_words(&Affinity::Tags(std::collections::BTreeSet::new())),
+                )
+                .clicked()
+                && !matches!(affinity, Affinity::Tags(_))
+            {
+                *affinity = Affinity::Tags(std::collections::BTreeSet::new());
+            }
+            for (backend_id, card) in &panel.backends.cards {
+                ui.selectable_value(
+                    affinity,
+                    Affinity::Backend(*backend_id),
+                    format!("Only {}", card.status.name),
+                );
+            }
+        });
+    if *affinity != before {
+        editor.step(id);
+    }
+    if let Affinity::Tags(tags) = affinity {
+        let key = id.with("tags");
+        let mut text = panel
+            .state
+            .drafts
+            .get(&key)
+            .cloned()
+            .unwrap_or_else(|| tags.iter().cloned().collect::<Vec<_>>().join(", "));
+        let response = ui.add(
+            TextEdit::singleline(&mut text)
+                .id(key)
+                .hint_text("24 GB, video")
+                .desired_width(f32::INFINITY)
+                .margin(Margin::symmetric(8, 6)),
+        );
+        if response.changed() {
+            *tags = text
+                .split(',')
+                .map(|tag| tag.trim().to_owned())
+                .filter(|tag| !tag.is_empty())
+                .collect();
+            panel.state.drafts.insert(key, text);
+        }
+        if response.lost_focus() {
+            panel.state.drafts.remove(&key);
+        }
+        editor.track(&response);
+        hint(
+            ui,
+            theme,
+            "A machine needs all of these tags. Separate them by commas.",
+        );
+    }
+}
