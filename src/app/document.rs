@@ -4,7 +4,7 @@ use super::actions::Gesture;
 use crate::project::{Edit, EditError, History, LinkId, NodeId, Project, ProjectId, Touched};
 use crate::store::project_folder::{DiskStamp, ProjectPlace};
 use bevy::prelude::Resource;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::path::Path;
 
 /// Where a project lies and what was read or written there last.
@@ -24,7 +24,12 @@ pub struct Document {
     saved: Option<SavedAs>,
     revision: u64,
     generation: u64,
+    /// What each of the latest changes touched, with the revision it led to.
+    changes: VecDeque<(u64, Touched)>,
 }
+
+/// Changes whose touched parts are remembered; whoever looks less often looks at everything.
+const CHANGES: usize = 64;
 
 impl Document {
     /// A document that shows this project; `saved` says where it was opened from, none for a new one.
@@ -36,6 +41,7 @@ impl Document {
             saved,
             revision: 0,
             generation: 0,
+            changes: VecDeque::new(),
         }
     }
 
@@ -115,21 +121,47 @@ impl Document {
         let touched =
             self.history
                 .apply(&mut self.project, title, edits, Some(gesture.number()))?;
-        self.revision += 1;
+        self.remember(&touched);
         Ok(touched)
+    }
+
+    fn remember(&mut self, touched: &Touched) {
+        self.revision += 1;
+        self.changes.push_back((self.revision, touched.clone()));
+        if self.changes.len() > CHANGES {
+            self.changes.pop_front();
+        }
+    }
+
+    /// What was touched since a revision of the present generation; none when that is not known any more and everything
+    /// may have changed.
+    #[must_use]
+    pub fn touched_since(&self, revision: u64) -> Option<Vec<&Touched>> {
+        let missing = self.revision.checked_sub(revision)?;
+        let known: Vec<&Touched> = self
+            .changes
+            .iter()
+            .filter(|(at, _)| *at > revision)
+            .map(|(_, touched)| touched)
+            .collect();
+        (known.len() as u64 == missing).then_some(known)
     }
 
     /// Takes the last step back.
     pub fn undo(&mut self) -> Result<Option<Touched>, EditError> {
         let undone = self.history.undo(&mut self.project)?;
-        self.revision += u64::from(undone.is_some());
+        if let Some(touched) = &undone {
+            self.remember(touched);
+        }
         Ok(undone)
     }
 
     /// Does the step again that was taken back.
     pub fn redo(&mut self) -> Result<Option<Touched>, EditError> {
         let redone = self.history.redo(&mut self.project)?;
-        self.revision += u64::from(redone.is_some());
+        if let Some(touched) = &redone {
+            self.remember(touched);
+        }
         Ok(redone)
     }
 

@@ -7,9 +7,10 @@ use super::{
     NodeKey, NodeRun, NodeSource,
 };
 use crate::app::document::Document;
-use crate::project::{DataType, Frame, Link, NodeId, Project};
+use crate::project::{DataType, Frame, FrameId, Link, LinkId, NodeId, Project, Touched};
 use bevy::platform::collections::HashMap;
 use bevy::prelude::*;
+use std::collections::BTreeSet;
 
 /// What the entities show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +19,58 @@ pub struct Projected {
     revision: u64,
 }
 
-/// Spawns, changes and despawns entities until they show the document. Does nothing while it has not changed.
+/// What may differ from the entities.
+#[derive(Debug, Default)]
+struct Stale {
+    nodes: BTreeSet<NodeId>,
+    links: BTreeSet<LinkId>,
+    frames: BTreeSet<FrameId>,
+}
+
+impl Stale {
+    /// What these changes touched.
+    fn touched(project: &Project, changes: &[&Touched]) -> Self {
+        let mut stale = Self::default();
+        for touched in changes {
+            stale.nodes.extend(&touched.nodes);
+            stale.links.extend(&touched.links);
+            stale.frames.extend(&touched.frames);
+        }
+        // A link has the colour of the output it leaves.
+        for &node in &stale.nodes {
+            let outgoing = project.links.out_of_node(node).map(|link| link.id);
+            stale.links.extend(outgoing);
+        }
+        stale
+    }
+
+    /// Everything there is and was.
+    fn all(project: &Project, index: &EntityIndex) -> Self {
+        Self {
+            nodes: project
+                .nodes
+                .keys()
+                .chain(index.nodes.keys())
+                .copied()
+                .collect(),
+            links: project
+                .links
+                .values()
+                .map(|link| link.id)
+                .chain(index.links.keys().copied())
+                .collect(),
+            frames: project
+                .frames
+                .keys()
+                .chain(index.frames.keys())
+                .copied()
+                .collect(),
+        }
+    }
+}
+
+/// Spawns, changes and despawns entities until they show the document. Looks only at what was touched since it last did;
+/// at everything after another document was opened.
 pub fn project_document(
     mut commands: Commands,
     document: Res<Document>,
@@ -33,16 +85,29 @@ pub fn project_document(
         generation: document.generation(),
         revision: document.revision(),
     };
-    if *projected == Some(now) {
+    let before = projected.replace(now);
+    if before == Some(now) {
         return;
     }
-    *projected = Some(now);
     dirty.0 = true;
     let project = document.project();
+    let stale = before
+        .filter(|before| before.generation == now.generation)
+        .and_then(|before| document.touched_since(before.revision))
+        .map_or_else(
+            || Stale::all(project, &index),
+            |changes| Stale::touched(project, &changes),
+        );
 
     let mut fresh = HashMap::<NodeId, Entity>::default();
-    for node in project.nodes.values() {
-        let entity = index.nodes.get(&node.id).copied();
+    for node_id in &stale.nodes {
+        let entity = index.nodes.get(node_id).copied();
+        let Some(node) = project.nodes.get(node_id) else {
+            if let Some(entity) = entity {
+                commands.entity(entity).try_despawn();
+            }
+            continue;
+        };
         if let Some((mut source, mut card)) = entity.and_then(|entity| nodes.get_mut(entity).ok()) {
             if source.0 != *node {
                 card.set_if_neq(card_of(node));
@@ -68,12 +133,18 @@ pub fn project_document(
             .copied()
     };
 
-    for link in project.links.values() {
+    for link_id in &stale.links {
+        let entity = index.links.get(link_id).copied();
+        let Some(link) = project.links.get(*link_id) else {
+            if let Some(entity) = entity {
+                commands.entity(entity).try_despawn();
+            }
+            continue;
+        };
         let Some((from, to)) = entity_of(link.from.node).zip(entity_of(link.to.node)) else {
             continue;
         };
         let ends = ends_of(project, link);
-        let entity = index.links.get(&link.id).copied();
         if let Some((mut there, there_from, there_to)) =
             entity.and_then(|entity| links.get_mut(entity).ok())
             && (there_from.0, there_to.0) == (from, to)
@@ -87,29 +158,19 @@ pub fn project_document(
         commands.spawn((LinkKey(link.id), ends, LinkFrom(from), LinkTo(to)));
     }
 
-    for frame in project.frames.values() {
+    for frame_id in &stale.frames {
+        let entity = index.frames.get(frame_id).copied();
+        let Some(frame) = project.frames.get(frame_id) else {
+            if let Some(entity) = entity {
+                commands.entity(entity).try_despawn();
+            }
+            continue;
+        };
         let card = frame_card(frame);
-        let entity = index.frames.get(&frame.id).copied();
         if let Some(mut there) = entity.and_then(|entity| frames.get_mut(entity).ok()) {
             there.set_if_neq(card);
         } else {
             commands.spawn((FrameKey(frame.id), card));
-        }
-    }
-
-    for (link_id, &entity) in &index.links {
-        if !project.links.contains(*link_id) {
-            commands.entity(entity).try_despawn();
-        }
-    }
-    for (node_id, &entity) in &index.nodes {
-        if !project.nodes.contains_key(node_id) {
-            commands.entity(entity).try_despawn();
-        }
-    }
-    for (frame_id, &entity) in &index.frames {
-        if !project.frames.contains_key(frame_id) {
-            commands.entity(entity).try_despawn();
         }
     }
 }
