@@ -45,7 +45,8 @@ struct Ribbon {
     handle: f32,
     // Approximate length in canvas units, for the dash.
     length: f32,
-    pad: f32,
+    // Colour of the moving dashes.
+    pulse: u32,
     pad2: vec4<f32>,
 }
 
@@ -255,6 +256,7 @@ struct RibbonOut {
     @location(3) @interpolate(flat) outline: vec4<f32>,
     @location(4) @interpolate(flat) half_width: f32,
     @location(5) @interpolate(flat) flags: u32,
+    @location(6) @interpolate(flat) pulse: vec4<f32>,
 }
 
 @vertex
@@ -287,6 +289,7 @@ fn ribbon_vertex(@builtin(vertex_index) vertex: u32, @builtin(instance_index) in
     out.outline = color_of(ribbon.outline);
     out.half_width = half_width;
     out.flags = ribbon.flags;
+    out.pulse = color_of(ribbon.pulse);
     return out;
 }
 
@@ -300,10 +303,10 @@ fn ribbon_fragment(in: RibbonOut) -> @location(0) vec4<f32> {
         coverage = min(coverage, 0.5 + 6.0 - phase);
     }
     if (in.flags & FLAG_FLOW) != 0u {
-        // A slow dash that moves with the data: brighter, never blinking.
+        // A slow dash that moves with the data, never blinking.
         let phase = fract((in.along - frame.time_s * 28.0) / 26.0) * 26.0;
         let dash = smoothstep(0.0, 4.0, phase) * (1.0 - smoothstep(9.0, 13.0, phase));
-        color = vec4<f32>(mix(color.rgb, vec3<f32>(1.0), dash * 0.62), color.a);
+        color = mix(color, vec4<f32>(in.pulse.rgb, 1.0), dash * in.pulse.a);
     }
     let core = premultiplied(color, coverage);
     let rim = premultiplied(in.outline, 0.5 - (d - 1.25 * frame.scale_factor));

@@ -175,6 +175,8 @@ pub struct RibbonLook {
     pub width_px: f32,
     /// Whether data flows.
     pub motion: RibbonMotion,
+    /// Colour of the moving dashes, where data flows; its alpha says how much of it.
+    pub pulse: Rgba,
 }
 
 /// Whether data flows through a link.
@@ -369,7 +371,7 @@ impl Scene {
             look.width_px.to_bits(),
             handle.to_bits(),
             length.to_bits(),
-            0,
+            look.pulse.0,
             0,
             0,
             0,
@@ -425,6 +427,7 @@ mod tests {
             outline: Rgba::CLEAR,
             width_px: 2.0,
             motion: RibbonMotion::Still,
+            pulse: Rgba::CLEAR,
         };
         scene.fill(area, Rgba::CLEAR, 0.0);
         scene.close_layer();

@@ -188,43 +188,67 @@ fn hidden_pictures(count: u32) -> u32 {
     if count > max { count - (max - 1) } else { 0 }
 }
 
-/// The places of the pictures and the height of all: one, two by two, or up to four by two.
+/// How many pictures each row holds, so that no place in the block stays empty. Three are laid out by themselves.
+fn picture_rows(shown: usize) -> &'static [usize] {
+    match shown {
+        0 => &[],
+        1 => &[1],
+        2 => &[2],
+        3 => &[3],
+        4 => &[2, 2],
+        5 => &[2, 3],
+        6 => &[3, 3],
+        7 => &[3, 4],
+        _ => &[4, 4],
+    }
+}
+
+/// The places of the pictures and the height of all: rows that fill the whole width, or one large picture with two small
+/// ones beside it.
 fn pictures(input: &LayoutInput<'_>, width: f32) -> Option<(Vec<Area>, f32)> {
     let shown = input.picture_aspects.len().min(PICTURES_MAX);
+    if shown == 0 {
+        return None;
+    }
     let aspect = input
         .picture_aspects
         .first()
         .copied()
         .filter(|aspect| aspect.is_finite() && *aspect > 0.0)
-        .unwrap_or(1.0);
+        .unwrap_or(1.0)
+        .clamp(0.4, 3.2);
     let full = width - 2.0 * PICTURE_MARGIN;
-    let columns = match shown {
-        0 => return None,
-        1 => 1,
-        2..=4 => 2,
-        5..=6 => 3,
-        _ => 4,
-    };
-    let rows = shown.div_ceil(columns);
-    let cell_width = (full - PICTURE_GAP * (columns - 1) as f32) / columns as f32;
     // Tall pictures are cropped rather than making the node a tower.
-    let tallest = if shown == 1 { 0.86 } else { 1.0 };
-    let cell_height = (cell_width / aspect.clamp(0.4, 3.2))
-        .min(cell_width * tallest)
-        .round();
-    let mut places = Vec::with_capacity(shown);
-    for at in 0..shown {
-        let (column, row) = ((at % columns) as f32, (at / columns) as f32);
-        places.push(Area::at(
-            Vec2::new(
-                column * (cell_width + PICTURE_GAP),
-                row * (cell_height + PICTURE_GAP),
-            ),
-            Vec2::new(cell_width, cell_height),
-        ));
+    let height_of =
+        |cell_width: f32, tallest: f32| (cell_width / aspect).min(cell_width * tallest).round();
+    if shown == 3 {
+        // Twice the side of the two others and as high as both, so all three keep the proportions.
+        let large = ((full - PICTURE_GAP) * 2.0 / 3.0).round();
+        let small = full - PICTURE_GAP - large;
+        let height = height_of(large, 1.0);
+        let half = (height - PICTURE_GAP) / 2.0;
+        let (right, below) = (large + PICTURE_GAP, half + PICTURE_GAP);
+        let places = vec![
+            Area::at(Vec2::ZERO, Vec2::new(large, height)),
+            Area::at(Vec2::new(right, 0.0), Vec2::new(small, half)),
+            Area::at(Vec2::new(right, below), Vec2::new(small, half)),
+        ];
+        return Some((places, height));
     }
-    let height = cell_height * rows as f32 + PICTURE_GAP * (rows - 1) as f32;
-    Some((places, height))
+    let mut places = Vec::with_capacity(shown);
+    let mut top = 0.0;
+    for &columns in picture_rows(shown) {
+        let cell_width = (full - PICTURE_GAP * (columns - 1) as f32) / columns as f32;
+        let cell_height = height_of(cell_width, if shown == 1 { 0.86 } else { 1.0 });
+        for column in 0..columns {
+            places.push(Area::at(
+                Vec2::new(column as f32 * (cell_width + PICTURE_GAP), top),
+                Vec2::new(cell_width, cell_height),
+            ));
+        }
+        top += cell_height + PICTURE_GAP;
+    }
+    Some((places, top - PICTURE_GAP))
 }
 
 /// The part of a picture (0 to 1) that fills `place` without distortion: the middle.
@@ -247,6 +271,7 @@ pub fn crop(place: Area, aspect: f32) -> [f32; 4] {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
     use uuid::Uuid;
@@ -320,6 +345,27 @@ mod tests {
         let many = laid_out(&[1.0; 8], 19, 0);
         // Seven are seen, the eighth place says +12.
         assert_eq!((many.pictures.len(), many.hidden_pictures), (8, 12));
+    }
+
+    #[test]
+    fn pictures_fill_their_block_without_a_hole() {
+        for shown in 1..=PICTURES_MAX {
+            let layout = laid_out(&vec![1.46; shown], shown as u32, 0);
+            assert_eq!(layout.pictures.len(), shown);
+            let block = layout
+                .pictures
+                .iter()
+                .copied()
+                .reduce(Area::joined)
+                .unwrap();
+            let covered: f32 = layout
+                .pictures
+                .iter()
+                .map(|place| place.size().x * place.size().y)
+                .sum();
+            let share = covered / (block.size().x * block.size().y);
+            assert!(share > 0.94, "{shown} pictures fill {share} of their block");
+        }
     }
 
     #[test]

@@ -10,12 +10,14 @@ use crate::app::viewport::CanvasViewport;
 use bevy::prelude::*;
 use bevy_egui::{EguiContexts, egui};
 
-/// Size in egui points.
-const SIZE: egui::Vec2 = egui::vec2(180.0, 104.0);
+/// Largest size in egui points.
+const SIZE_MAX: egui::Vec2 = egui::vec2(180.0, 104.0);
+/// Smallest width in egui points that still shows something.
+const WIDTH_MIN: f32 = 108.0;
+/// Largest part of the canvas that it covers, per axis.
+const PART_MAX: f32 = 0.22;
 /// Distance from the corner of the canvas.
 const INSET: f32 = 12.0;
-/// The canvas must be this wide for the overview to be shown.
-const ROOM: f32 = 520.0;
 /// More nodes than this are not drawn one by one; the overview then shows the view alone.
 const NODES_MAX: usize = 4_000;
 
@@ -64,7 +66,8 @@ pub fn show(
     let Some(bounds) = places.nodes.bounds() else {
         return Ok(());
     };
-    if canvas.width() < ROOM || canvas.height() < SIZE.y * 2.5 {
+    let size = SIZE_MAX * (canvas.size() * PART_MAX / SIZE_MAX).min_elem().min(1.0);
+    if size.x < WIDTH_MIN {
         return Ok(());
     }
     let seen = view.visible_world();
@@ -72,10 +75,10 @@ pub fn show(
     let context = contexts.ctx_mut()?;
     let moved = egui::Area::new(egui::Id::new("canvas overview"))
         .order(egui::Order::Middle)
-        .fixed_pos(canvas.max - SIZE - egui::vec2(INSET, INSET))
+        .fixed_pos(canvas.max - size - egui::vec2(INSET, INSET))
         .constrain(false)
         .show(context, |ui| {
-            let (response, painter) = ui.allocate_painter(SIZE, egui::Sense::click_and_drag());
+            let (response, painter) = ui.allocate_painter(size, egui::Sense::click_and_drag());
             let place = response.rect;
             painter.rect(
                 place,

@@ -334,6 +334,11 @@ fn paint_links(
         } else {
             (color.faded(0.92), 1.8)
         };
+        let (color, pulse) = if flows {
+            brush.palette.flowing(color)
+        } else {
+            (color, Rgba::CLEAR)
+        };
         let look = RibbonLook {
             start: color,
             end: color,
@@ -348,6 +353,7 @@ fn paint_links(
             } else {
                 RibbonMotion::Still
             },
+            pulse,
         };
         if is_strong {
             bright.push((curve.start, curve.end, look));
@@ -379,6 +385,7 @@ fn paint_gesture(brush: &mut Brush<'_>, gesture: &Gesturing) {
                     WireEnd::Refused { .. } => RibbonMotion::Broken,
                     _ => RibbonMotion::Still,
                 },
+                pulse: Rgba::CLEAR,
             },
         );
         brush.scene.close_layer();

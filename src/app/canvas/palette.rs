@@ -73,7 +73,11 @@ impl Palette {
                 .faded(0.75),
             card: rgba(theme.surface_card),
             raised: rgba(theme.surface_raised),
-            field: rgba(theme.field),
+            // On a node a field is set off by its surface alone.
+            field: match theme.mode {
+                ThemeMode::Dark => rgba(theme.field),
+                ThemeMode::Light => canvas,
+            },
             line,
             text: rgba(theme.text),
             dim: rgba(theme.dim),
@@ -98,6 +102,16 @@ impl Palette {
     #[must_use]
     pub fn data_type(&self, data_type: DataType) -> Rgba {
         rgba(self.theme.data_type_color(data_type))
+    }
+
+    /// A link through which data flows: its own colour, and that of the dashes that move along it. On a dark canvas the
+    /// dashes shine; on a light one they are the ink and the link is the pale track below them.
+    #[must_use]
+    pub fn flowing(&self, link: Rgba) -> (Rgba, Rgba) {
+        match self.theme.mode {
+            ThemeMode::Dark => (link, Rgba::new(255, 255, 255, 255).faded(0.62)),
+            ThemeMode::Light => (link.mixed(self.canvas, 0.5), link.mixed(self.text, 0.25)),
+        }
     }
 
     /// The colour of a node's state.
