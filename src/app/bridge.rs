@@ -5,10 +5,15 @@
 //! [`Backends`] and [`Live`], and hands them on as messages. Progress and previews are coalesced (the latest of each item
 //! wins), run events are never dropped.
 
+mod history;
+
+pub use history::{RunHistory, follow_document, take_answers};
+
 use super::actions::Action;
 use super::catalog::Catalog;
 use super::document::Document;
 use super::files::run_folders;
+use super::settings::Folders;
 use super::toasts::{Severity, Toasts};
 use super::wake::Waker;
 use crate::engine::fold::RunView;
@@ -206,6 +211,31 @@ impl Explanations {
         }
     }
 
+    /// Takes over what another one knows.
+    fn join(&mut self, other: Self) {
+        let Self {
+            decisions,
+            reasons,
+            attempts,
+            order,
+            ..
+        } = other;
+        for attempt_id in order {
+            let Some(item_id) = attempts.get(&attempt_id).copied() else {
+                continue;
+            };
+            if self.attempts.insert(attempt_id, item_id).is_none() {
+                self.order.push_back(attempt_id);
+            }
+            if let Some(decision) = decisions.get(&item_id) {
+                self.decisions.insert(item_id, decision.clone());
+            }
+        }
+        for (item_id, reason) in reasons {
+            self.explain(item_id, reason);
+        }
+    }
+
     fn explain(&mut self, item_id: ItemId, reason: String) {
         if self.reasons.insert(item_id, reason).is_none() {
             self.reason_order.push_back(item_id);
@@ -222,8 +252,9 @@ impl Explanations {
 ///
 /// # Errors
 /// [`CommandError`] when the engine has ended.
-pub fn connect(engine: EngineHandle, waker: Waker) -> Result<Bridge, CommandError> {
+pub fn connect(engine: EngineHandle, waker: Waker) -> Result<(Bridge, RunHistory), CommandError> {
     let mut events = engine.subscribe()?;
+    let history = RunHistory::start(engine.clone(), waker.clone());
     let (sender, receiver) = mpsc::sync_channel(QUEUE_CAPACITY);
     let spawned = std::thread::Builder::new()
         .name("engine-events".to_owned())
@@ -239,10 +270,11 @@ pub fn connect(engine: EngineHandle, waker: Waker) -> Result<Bridge, CommandErro
     if let Err(error) = spawned {
         error!("No thread for the engine's events: {error}. Runs go on, but are not shown.");
     }
-    Ok(Bridge {
+    let bridge = Bridge {
         engine,
         events: std::sync::Mutex::new(receiver),
-    })
+    };
+    Ok((bridge, history))
 }
 
 /// What the bridge writes.
@@ -254,6 +286,8 @@ pub struct BridgeWorld<'w> {
     log: ResMut<'w, EventLog>,
     toasts: ResMut<'w, Toasts>,
     catalog: ResMut<'w, Catalog>,
+    document: Res<'w, Document>,
+    history: Option<ResMut<'w, RunHistory>>,
     run_events: MessageWriter<'w, RunEventMessage>,
     previews: MessageWriter<'w, PreviewMessage>,
 }
@@ -336,12 +370,18 @@ pub fn drain(bridge: Option<Res<Bridge>>, mut world: BridgeWorld, waker: Option<
 impl BridgeWorld<'_> {
     fn take_run_event(&mut self, event: RunEvent) {
         let run_id = event.run_id;
+        let is_cut = event.seq > 0 && !self.runs.views.contains_key(&run_id);
         let view = self.runs.views.entry(run_id).or_default();
         view.apply(&event);
+        if is_cut {
+            self.read_beginning(run_id);
+        }
         self.runs.explanations.take_in(&event);
         self.runs.revision += 1;
         match &event.body {
-            RunEventBody::RunCreated { .. } => {
+            RunEventBody::RunCreated { project_id, .. }
+                if *project_id == self.document.project().id =>
+            {
                 self.runs.shown = Some(run_id);
                 *self.live = Live {
                     revision: self.live.revision + 1,
@@ -395,6 +435,9 @@ impl BridgeWorld<'_> {
             RunState::Running | RunState::Paused | RunState::Cancelling | RunState::Stopping => {}
         }
         if state.is_ended() {
+            if let Some(history) = &mut self.history {
+                history.refresh();
+            }
             self.live.progress.clear();
             self.live.previews.clear();
             self.live.revision += 1;
@@ -474,12 +517,14 @@ pub fn send_commands(
     mut live: ResMut<Live>,
     mut toasts: ResMut<Toasts>,
     builtin: Option<Res<BuiltinStarter>>,
+    own_folders: Res<Folders>,
+    mut history: Option<ResMut<RunHistory>>,
 ) {
     let Some(bridge) = bridge else { return };
     for action in actions.read() {
         match action {
             Action::Run => {
-                let Some(folders) = run_folders(&document) else {
+                let Some(folders) = run_folders(&document, &own_folders) else {
                     toasts.push(
                         Severity::Error,
                         "The run has no folder",
@@ -521,8 +566,9 @@ pub fn send_commands(
                 );
             }
             Action::ShowRun(run_id) => {
-                runs.shown = Some(*run_id);
-                runs.revision += 1;
+                if let Some(history) = &mut history {
+                    history.show(*run_id, &mut runs);
+                }
                 live.revision += 1;
             }
             Action::PutBackend(config) => {

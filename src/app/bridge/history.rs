@@ -1,0 +1,253 @@
+//! Runs of earlier sessions, read back from the database by a thread of their own.
+//!
+//! The list is read at the start and after each run; the events of a run only when it is to be shown.
+
+use super::{BridgeWorld, Explanations, RunViews};
+use crate::app::document::Document;
+use crate::app::toasts::{Severity, Toasts};
+use crate::app::wake::Waker;
+use crate::engine::fold::RunView;
+use crate::engine::{EngineHandle, RunId};
+use crate::project::ProjectId;
+use crate::store::RunSummary;
+use bevy::prelude::*;
+use std::collections::HashSet;
+use std::sync::{Mutex, mpsc};
+
+/// Events read at once.
+const PAGE: usize = 4_096;
+/// Questions that may wait.
+const QUESTIONS: usize = 64;
+
+/// What the thread is asked.
+enum Question {
+    List,
+    Events(RunId),
+}
+
+/// What it answers.
+enum Answer {
+    List(Vec<RunSummary>),
+    Run(Box<ReadRun>),
+    Failed(Option<RunId>, String),
+}
+
+/// A run folded from its stored events.
+struct ReadRun {
+    run_id: RunId,
+    view: RunView,
+    explanations: Explanations,
+}
+
+/// Every run of the database, and the way to read one.
+#[derive(Resource)]
+pub struct RunHistory {
+    /// All runs, newest first.
+    pub runs: Vec<RunSummary>,
+    questions: mpsc::SyncSender<Question>,
+    answers: Mutex<mpsc::Receiver<Answer>>,
+    reading: HashSet<RunId>,
+    /// A run that is shown as soon as it is read.
+    wanted: Option<RunId>,
+    /// The project whose latest run was looked for.
+    followed: Option<(ProjectId, u64)>,
+}
+
+impl RunHistory {
+    /// Starts the thread and asks for the list.
+    pub(super) fn start(engine: EngineHandle, waker: Waker) -> Self {
+        let (questions, questions_there) = mpsc::sync_channel(QUESTIONS);
+        let (answer, answers) = mpsc::sync_channel(QUESTIONS);
+        let spawned = std::thread::Builder::new()
+            .name("run-history".to_owned())
+            .spawn(move || {
+                // Ends when the window drops its ends.
+                while let Ok(question) = questions_there.recv() {
+                    if answer.send(answer_to(&engine, &question)).is_err() {
+                        break;
+                    }
+                    waker.wake();
+                }
+            });
+        if let Err(error) = spawned {
+            error!(
+                "No thread for the history of runs: {error}. Only runs of this session are shown."
+            );
+        }
+        let mut history = Self {
+            runs: Vec::new(),
+            questions,
+            answers: Mutex::new(answers),
+            reading: HashSet::new(),
+            wanted: None,
+            followed: None,
+        };
+        history.refresh();
+        history
+    }
+
+    /// Reads the list again.
+    pub(super) fn refresh(&mut self) {
+        // Full: the list is read again after the next run.
+        let _ = self.questions.try_send(Question::List);
+    }
+
+    /// Reads the events of a run, unless that is going on.
+    pub(super) fn read(&mut self, run_id: RunId) {
+        if self.reading.insert(run_id) && self.questions.try_send(Question::Events(run_id)).is_err()
+        {
+            self.reading.remove(&run_id);
+        }
+    }
+
+    /// Whether the events of a run are being read.
+    #[must_use]
+    pub fn is_reading(&self, run_id: RunId) -> bool {
+        self.reading.contains(&run_id)
+    }
+
+    /// Shows a run: at once when it is known, else as soon as it is read.
+    pub(super) fn show(&mut self, run_id: RunId, runs: &mut RunViews) {
+        self.wanted = None;
+        if runs.views.contains_key(&run_id) {
+            runs.shown = Some(run_id);
+            runs.revision += 1;
+        } else {
+            self.wanted = Some(run_id);
+            self.read(run_id);
+        }
+    }
+}
+
+fn answer_to(engine: &EngineHandle, question: &Question) -> Answer {
+    match question {
+        Question::List => match bevy::tasks::block_on(engine.runs()) {
+            Ok(runs) => Answer::List(runs),
+            Err(error) => Answer::Failed(None, error.to_string()),
+        },
+        Question::Events(run_id) => match read_run(engine, *run_id) {
+            Ok(run) => Answer::Run(Box::new(run)),
+            Err(message) => Answer::Failed(Some(*run_id), message),
+        },
+    }
+}
+
+fn read_run(engine: &EngineHandle, run_id: RunId) -> Result<ReadRun, String> {
+    let mut view = RunView::default();
+    let mut explanations = Explanations::default();
+    let mut seq = 0;
+    loop {
+        let page = bevy::tasks::block_on(engine.events(run_id, seq, PAGE))
+            .map_err(|error| error.to_string())?;
+        for event in &page {
+            view.apply(event);
+            explanations.take_in(event);
+        }
+        seq += page.len() as u64;
+        if page.len() < PAGE {
+            return Ok(ReadRun {
+                run_id,
+                view,
+                explanations,
+            });
+        }
+    }
+}
+
+/// Takes over what was read.
+pub fn take_answers(
+    history: Option<ResMut<RunHistory>>,
+    mut runs: ResMut<RunViews>,
+    mut toasts: ResMut<Toasts>,
+) {
+    let Some(mut history) = history else { return };
+    loop {
+        let answer = match history.bypass_change_detection().answers.get_mut() {
+            Ok(answers) => answers.try_recv(),
+            Err(_) => return,
+        };
+        let Ok(answer) = answer else { return };
+        match answer {
+            Answer::List(list) => history.runs = list,
+            Answer::Run(read) => {
+                history.reading.remove(&read.run_id);
+                let live_seq = runs.views.get(&read.run_id).map_or(0, |view| view.next_seq);
+                if read.view.next_seq < live_seq {
+                    // Events came while it was read.
+                    history.read(read.run_id);
+                    continue;
+                }
+                runs.views.insert(read.run_id, read.view);
+                runs.explanations.join(read.explanations);
+                if history.wanted == Some(read.run_id) {
+                    history.wanted = None;
+                    runs.shown = Some(read.run_id);
+                }
+                runs.revision += 1;
+            }
+            Answer::Failed(run_id, message) => {
+                if let Some(run_id) = run_id {
+                    history.reading.remove(&run_id);
+                }
+                toasts.push(
+                    Severity::Warning,
+                    "The history of runs could not be read",
+                    &message,
+                );
+            }
+        }
+    }
+}
+
+/// What is shown belongs to the open project: when another one is opened, its latest run takes the place of the other's.
+pub fn follow_document(
+    history: Option<ResMut<RunHistory>>,
+    document: Res<Document>,
+    mut runs: ResMut<RunViews>,
+) {
+    let Some(mut history) = history else { return };
+    let project_id = document.project().id;
+    let now = Some((project_id, document.generation()));
+    let is_shown = |runs: &RunViews| {
+        runs.shown_view()
+            .is_some_and(|view| view.project_id == Some(project_id))
+    };
+    let is_new = history.followed != now;
+    if is_new && runs.shown.is_some() && !is_shown(&runs) {
+        runs.shown = None;
+        runs.revision += 1;
+    }
+    if !(is_new || history.is_changed()) || is_shown(&runs) {
+        history.bypass_change_detection().followed = now;
+        return;
+    }
+    history.bypass_change_detection().followed = now;
+    if history.wanted.is_some() || runs.shown.is_some() {
+        return;
+    }
+    let latest = runs
+        .views
+        .iter()
+        .rev()
+        .find(|(_, view)| view.project_id == Some(project_id))
+        .map(|(run_id, _)| *run_id)
+        .max(
+            history
+                .runs
+                .iter()
+                .find(|run| run.project_id == project_id)
+                .map(|run| run.run_id),
+        );
+    if let Some(run_id) = latest {
+        history.show(run_id, &mut runs);
+    }
+}
+
+impl BridgeWorld<'_> {
+    /// A run whose beginning was not heard here (it goes on from an earlier session) is read whole.
+    pub(super) fn read_beginning(&mut self, run_id: RunId) {
+        if let Some(history) = &mut self.history {
+            history.read(run_id);
+        }
+    }
+}
