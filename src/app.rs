@@ -13,6 +13,7 @@ pub mod dialogs;
 pub mod document;
 pub mod files;
 pub mod icons;
+pub mod keyboard;
 pub mod keymap;
 pub mod model;
 pub mod panels;
@@ -31,4 +32,4 @@ pub mod widgets;
 
 mod window;
 
-pub use window::{AppError, AppOptions, run};
+pub use window::{AppError, AppOptions, assemble, run};

@@ -57,10 +57,19 @@ pub enum Action {
     Cut,
     /// Copy the selection as JSON text.
     Copy,
-    /// Insert what was copied; the text is the clipboard's.
-    Paste(String),
+    /// Insert what was copied.
+    Paste,
+    /// Insert what was copied, linked to what the originals took their values from.
+    PasteLinked,
     /// Copy the selection beside itself.
     Duplicate,
+    /// Copy these nodes onto their own places and select the copies, which the pointer then drags away.
+    Clone {
+        /// The nodes.
+        nodes: Vec<NodeId>,
+        /// What this is part of: making the copies and moving them is one step.
+        gesture: Gesture,
+    },
     /// Delete the selection.
     Delete,
     /// Select every node.
@@ -442,6 +451,8 @@ pub static ACTIONS: &[ActionSpec] = &[
     spec!("edit.redo", "Redo", icons::ARROW_CLOCKWISE, Edit, [COMMAND_SHIFT, Z; COMMAND, Y], RedoStep, false, Action::Redo),
     spec!("edit.cut", "Cut", icons::SCISSORS, Edit, [COMMAND, X], Selection, true, Action::Cut),
     spec!("edit.copy", "Copy", icons::COPY, Edit, [COMMAND, C], Selection, false, Action::Copy),
+    spec!("edit.paste", "Paste", icons::CLIPBOARD, Edit, [COMMAND, V], Nothing, false, Action::Paste),
+    spec!("edit.paste_linked", "Paste with inputs", "", Edit, [COMMAND_SHIFT, V], Nothing, false, Action::PasteLinked),
     spec!("edit.duplicate", "Duplicate", icons::COPY_SIMPLE, Edit, [COMMAND, D], Selection, false, Action::Duplicate),
     spec!("edit.delete", "Delete", icons::TRASH, Edit, [Modifiers::NONE, Delete; Modifiers::NONE, Backspace], Selection, false, Action::Delete),
     spec!("edit.select_all", "Select all", "", Edit, [COMMAND, A], Nodes, true, Action::SelectAll),
@@ -494,6 +505,9 @@ pub struct Clipboard {
     pub nodes: Vec<Node>,
     /// Links with both ends among the nodes.
     pub links: Vec<crate::project::Link>,
+    /// Links into the nodes from others, for a paste that keeps them.
+    #[serde(default)]
+    pub incoming: Vec<crate::project::Link>,
     /// The workflow files that the nodes name, so that they paste into another project.
     pub workflows: std::collections::BTreeMap<WorkflowName, Arc<str>>,
 }

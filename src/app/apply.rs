@@ -30,6 +30,7 @@ pub fn apply_actions(
     mut catalog: ResMut<Catalog>,
     mut toasts: ResMut<Toasts>,
     mut clipboard: ResMut<EguiClipboard>,
+    mut copied: Local<Option<String>>,
     view: Res<CanvasView>,
 ) {
     for action in actions.read() {
@@ -37,14 +38,37 @@ pub fn apply_actions(
             Action::Undo => document.undo().map(|_| ()),
             Action::Redo => document.redo().map(|_| ()),
             Action::Copy => {
-                copy(&document, &selection, &mut clipboard, &mut toasts);
+                copy(&document, &selection, &mut clipboard, &mut copied);
                 Ok(())
             }
             Action::Cut => {
-                copy(&document, &selection, &mut clipboard, &mut toasts);
+                copy(&document, &selection, &mut clipboard, &mut copied);
                 delete(&mut document, &selection, "Cut")
             }
-            Action::Paste(text) => paste(&mut document, &mut selection, &mut toasts, text, &view),
+            Action::Paste | Action::PasteLinked => {
+                // A system without a clipboard still has what was copied here.
+                let text = clipboard
+                    .get_text()
+                    .filter(|text| !text.is_empty())
+                    .or_else(|| copied.clone())
+                    .unwrap_or_default();
+                let links = if *action == Action::Paste {
+                    IncomingLinks::Leave
+                } else {
+                    IncomingLinks::Keep
+                };
+                paste(
+                    &mut document,
+                    &mut selection,
+                    &mut toasts,
+                    &text,
+                    links,
+                    &view,
+                )
+            }
+            Action::Clone { nodes, gesture } => {
+                clone_in_place(&mut document, &mut selection, nodes, *gesture)
+            }
             Action::Duplicate => duplicate(&mut document, &mut selection),
             Action::Delete => delete(&mut document, &selection, "Delete"),
             Action::SelectAll => {
@@ -179,6 +203,14 @@ fn pick(document: &Document, selection: &Selection) -> Clipboard {
         })
         .copied()
         .collect();
+    let incoming = project
+        .links
+        .values()
+        .filter(|link| {
+            !selection.nodes.contains(&link.from.node) && selection.nodes.contains(&link.to.node)
+        })
+        .copied()
+        .collect();
     let mut workflows = BTreeMap::new();
     for node in &nodes {
         if let NodeKind::Workflow(settings) = &node.kind
@@ -191,6 +223,7 @@ fn pick(document: &Document, selection: &Selection) -> Clipboard {
         format: ClipboardFormat::NodesV1,
         nodes,
         links,
+        incoming,
         workflows,
     }
 }
@@ -199,15 +232,26 @@ fn copy(
     document: &Document,
     selection: &Selection,
     clipboard: &mut EguiClipboard,
-    toasts: &mut Toasts,
+    copied: &mut Option<String>,
 ) {
     if selection.nodes.is_empty() {
         return;
     }
     match serde_json::to_string_pretty(&pick(document, selection)) {
-        Ok(text) => clipboard.set_text(&text),
-        Err(error) => toasts.push(Severity::Error, "Nothing was copied", &error.to_string()),
+        Ok(text) => {
+            clipboard.set_text(&text);
+            *copied = Some(text);
+        }
+        // A document that cannot be put into words cannot be saved either, which is told there.
+        Err(error) => tracing::error!(%error, "nothing was copied"),
     }
+}
+
+/// Whether copies get links to what the originals took their values from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum IncomingLinks {
+    Keep,
+    Leave,
 }
 
 fn duplicate(document: &mut Document, selection: &mut Selection) -> Result<(), EditError> {
@@ -218,6 +262,28 @@ fn duplicate(document: &mut Document, selection: &mut Selection) -> Result<(), E
         picked,
         [COPY_OFFSET, COPY_OFFSET],
         "Duplicate",
+        (IncomingLinks::Leave, Gesture::new()),
+    )
+}
+
+fn clone_in_place(
+    document: &mut Document,
+    selection: &mut Selection,
+    nodes: &[NodeId],
+    gesture: Gesture,
+) -> Result<(), EditError> {
+    let originals = Selection {
+        nodes: nodes.iter().copied().collect(),
+        ..Selection::default()
+    };
+    let picked = pick(document, &originals);
+    insert(
+        document,
+        selection,
+        picked,
+        [0.0; 2],
+        "Copy by dragging",
+        (IncomingLinks::Leave, gesture),
     )
 }
 
@@ -226,6 +292,7 @@ fn paste(
     selection: &mut Selection,
     toasts: &mut Toasts,
     text: &str,
+    links: IncomingLinks,
     view: &CanvasView,
 ) -> Result<(), EditError> {
     if text.len() > PASTE_BYTES {
@@ -261,7 +328,14 @@ fn paste(
         view.center_world.x - f32::midpoint(low[0], high[0]),
         view.center_world.y - f32::midpoint(low[1], high[1]),
     ];
-    insert(document, selection, pasted, offset, "Paste")
+    insert(
+        document,
+        selection,
+        pasted,
+        offset,
+        "Paste",
+        (links, Gesture::new()),
+    )
 }
 
 /// Puts copies into the document, with fresh ids, and selects them.
@@ -271,6 +345,7 @@ fn insert(
     copied: Clipboard,
     offset: [f32; 2],
     title: &str,
+    (incoming, gesture): (IncomingLinks, Gesture),
 ) -> Result<(), EditError> {
     let mut edits = Vec::new();
     let mut new_names: HashMap<WorkflowName, WorkflowName> = HashMap::new();
@@ -326,7 +401,23 @@ fn insert(
             }));
         }
     }
-    document.edit(title, Gesture::new(), edits)?;
+    if incoming == IncomingLinks::Keep {
+        let project = document.project();
+        edits.extend(copied.incoming.iter().filter_map(|link| {
+            let to = PortRef {
+                node: *node_ids.get(&link.to.node)?,
+                port: *port_ids.get(&link.to.port)?,
+            };
+            // What it was linked to may be gone, or live in another project.
+            project.output(link.from)?;
+            Some(Edit::AddLink(Link {
+                id: LinkId::new_now(),
+                from: link.from,
+                to,
+            }))
+        }));
+    }
+    document.edit(title, gesture, edits)?;
     selection.nodes = selected.into_iter().collect();
     selection.links.clear();
     Ok(())
@@ -412,8 +503,14 @@ pub fn new_node(kind: NodeKindName, data_type: DataType) -> Option<Node> {
                 .titled("Output")
         }
         NodeKindName::Condition => {
-            Node::condition(id, "width >= 512", media_or_image(data_type), fresh)
-                .titled("Condition")
+            let data_type = media_or_image(data_type);
+            let expression = match data_type {
+                DataType::Integer | DataType::Number => "value > 0",
+                DataType::Boolean => "value",
+                DataType::Text => "value != \"\"",
+                _ => "width >= 512",
+            };
+            Node::condition(id, expression, data_type, fresh).titled("Condition")
         }
         NodeKindName::FanOut => Node::fan_out(
             id,

@@ -89,13 +89,21 @@ impl Plugin for CanvasPlugin {
                         .after(PanCamSystems)
                         .after(camera::start_flights)
                         .before(camera::read_camera),
-                    interact::interact.in_set(CanvasSystems::Interact),
+                    (interact::interact, interact::auto_pan)
+                        .chain()
+                        .in_set(CanvasSystems::Interact),
                     keep_moving.after(CanvasSystems::Paint),
                     minimap::toggle,
                 ),
             )
             .configure_sets(Update, PanCamSystems.before(camera::read_camera))
-            .add_systems(EguiPrimaryContextPass, minimap::show);
+            .add_systems(
+                EguiPrimaryContextPass,
+                (
+                    minimap::show,
+                    interact::show_cursor.after(crate::app::shell::lay_out),
+                ),
+            );
     }
 }
 

@@ -18,10 +18,6 @@ use bevy_egui::egui::{self, Context};
 
 /// Which dialogs are open.
 #[derive(Resource, Default)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each dialog opens and closes by itself"
-)]
 pub struct Dialogs {
     /// A question that must be answered.
     pub prompt: Option<Prompt>,
@@ -42,7 +38,7 @@ pub struct Dialogs {
     /// Unsaved work that the person wants back.
     pub recover: Option<Box<Project>>,
     /// Unsaved work that the person does not want back.
-    pub discard_recovered: bool,
+    pub discard_recovered: Option<ProjectPlace>,
     /// A place whose project may be replaced.
     pub overwrite: Option<ProjectPlace>,
     waiting: Option<Pending>,
@@ -55,7 +51,12 @@ pub enum Prompt {
     /// There are unsaved changes, and something would lose them.
     Unsaved(Pending),
     /// Unsaved work of an earlier session was found.
-    Recovered(Box<Project>),
+    Recovered {
+        /// The work.
+        project: Box<Project>,
+        /// Where it was found; none when it lies nowhere.
+        place: Option<ProjectPlace>,
+    },
     /// Something lies where the project is to be saved.
     Overwrite {
         /// Where.
@@ -156,7 +157,8 @@ pub fn show(ctx: &Context, panel: &mut PanelContext<'_>) {
     prompt::show(ctx, panel);
 }
 
-/// A dialog in the middle of the window with everything else dimmed. Gives whether it is to be closed.
+/// A dialog in the middle of the window with everything else dimmed. Gives whether it is to be closed. What is higher than
+/// the window scrolls.
 pub fn modal(
     ctx: &Context,
     panel: &PanelContext<'_>,
@@ -164,16 +166,70 @@ pub fn modal(
     width: f32,
     add: impl FnOnce(&mut egui::Ui),
 ) -> bool {
+    let area = egui::Modal::default_area(egui::Id::new(id));
+    let height = ctx.content_rect().height() - 2.0 * (MODAL_MARGIN + MODAL_SPACE);
+    show_modal(ctx, panel, id, area, width, |ui| {
+        egui::ScrollArea::vertical()
+            .max_height(height.max(80.0))
+            .auto_shrink([false, true])
+            .show(ui, add);
+    })
+}
+
+/// A dialog whose top stays where it is while its height changes. `at` is its top left corner, if there is a place it
+/// belongs to.
+pub fn modal_from_top(
+    ctx: &Context,
+    panel: &PanelContext<'_>,
+    id: &str,
+    width: f32,
+    at: Option<egui::Pos2>,
+    add: impl FnOnce(&mut egui::Ui),
+) -> bool {
+    let area = egui::Modal::default_area(egui::Id::new(id));
+    let screen = ctx.content_rect();
+    let area = match at {
+        // Not so low that the list has no room, not so far right that it is pushed back.
+        Some(at) => area.anchor(
+            egui::Align2::LEFT_TOP,
+            egui::vec2(
+                at.x.min(screen.right() - width - 2.0 * MODAL_MARGIN - MODAL_SPACE)
+                    .max(MODAL_SPACE),
+                at.y.min(screen.bottom() - 380.0).max(MODAL_SPACE),
+            ),
+        ),
+        None => area.anchor(
+            egui::Align2::CENTER_TOP,
+            egui::vec2(0.0, (screen.height() * 0.16).min(140.0)),
+        ),
+    };
+    show_modal(ctx, panel, id, area, width, add)
+}
+
+/// Space between a dialog's border and what is in it, points.
+const MODAL_MARGIN: f32 = 20.0;
+/// Space between a dialog and the border of the window, points.
+const MODAL_SPACE: f32 = 16.0;
+
+fn show_modal(
+    ctx: &Context,
+    panel: &PanelContext<'_>,
+    id: &str,
+    area: egui::Area,
+    width: f32,
+    add: impl FnOnce(&mut egui::Ui),
+) -> bool {
     let theme = panel.theme;
-    let room = ctx.content_rect().width() - 32.0;
+    let room = ctx.content_rect().width() - 2.0 * (MODAL_MARGIN + MODAL_SPACE);
     let response = egui::Modal::new(egui::Id::new(id))
+        .area(area)
         .backdrop_color(egui::Color32::from_black_alpha(120))
         .frame(
             egui::Frame::new()
                 .fill(theme.surface_card)
                 .stroke(egui::Stroke::new(1.0, theme.line))
                 .corner_radius(12)
-                .inner_margin(egui::Margin::same(20))
+                .inner_margin(egui::Margin::same(MODAL_MARGIN as i8))
                 .shadow(egui::epaint::Shadow {
                     offset: [0, 12],
                     blur: 40,

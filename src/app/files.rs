@@ -6,7 +6,7 @@ use super::catalog::{WorkflowFacts, look_through, node_for_workflow};
 use super::dialogs::{Dialogs, Prompt};
 use super::document::{Document, SavedAs, Selection};
 use super::samples::SAMPLES;
-use super::settings::{Settings, data_folder};
+use super::settings::{Folders, Settings};
 use super::toasts::{Severity, Toasts};
 use super::viewport::CanvasView;
 use super::wake::Waker;
@@ -58,6 +58,35 @@ pub enum Pending {
 pub struct Autosave {
     revision: u64,
     due: Option<Instant>,
+    /// Tells other windows that the unsaved work of this project is being made right now.
+    claim: Option<Claim>,
+}
+
+/// A locked file beside the recovery file of a project that is not saved yet.
+struct Claim {
+    folder: PathBuf,
+    _locked: std::fs::File,
+}
+
+/// The name of that file.
+const CLAIM_FILE: &str = "open.lock";
+
+impl Claim {
+    /// Claims a folder; none when another window has it, or when the file system cannot lock.
+    fn take(folder: &Path) -> Option<Self> {
+        let file = std::fs::File::create(folder.join(CLAIM_FILE)).ok()?;
+        file.try_lock().ok()?;
+        Some(Self {
+            folder: folder.to_owned(),
+            _locked: file,
+        })
+    }
+
+    /// Whether a living window works in this folder.
+    fn is_taken(folder: &Path) -> bool {
+        std::fs::File::open(folder.join(CLAIM_FILE))
+            .is_ok_and(|file| matches!(file.try_lock(), Err(std::fs::TryLockError::WouldBlock)))
+    }
 }
 
 /// What file actions read and write.
@@ -69,6 +98,7 @@ pub struct FileWorld<'w> {
     toasts: ResMut<'w, Toasts>,
     dialogs: ResMut<'w, Dialogs>,
     view: Res<'w, CanvasView>,
+    folders: Res<'w, Folders>,
     follow_up: ResMut<'w, FollowUp>,
     exit: MessageWriter<'w, AppExit>,
 }
@@ -121,8 +151,10 @@ pub fn file_actions(mut actions: MessageReader<Action>, mut world: FileWorld) {
         world.document.mark_unsaved();
         world.follow_up.0.push(Action::ZoomToFit);
     }
-    if std::mem::take(&mut world.dialogs.discard_recovered) {
-        world.discard_recovered();
+    if let Some(place) = world.dialogs.discard_recovered.take()
+        && let Err(error) = project_folder::discard_recovery(&place)
+    {
+        tracing::warn!(%error, "the recovery file stays");
     }
     if let Some(pending) = world.dialogs.take_confirmed() {
         world.go_on(pending);
@@ -162,27 +194,10 @@ impl FileWorld<'_> {
 
     /// The person decided about the unsaved work: it need not be kept any more.
     fn discard_recovery(&mut self) {
-        if let Some(place) = recovery_place(&self.document)
+        if let Some(place) = recovery_place(&self.document, &self.folders)
             && let Err(error) = project_folder::discard_recovery(&place)
         {
             tracing::warn!(%error, "the recovery file stays");
-        }
-    }
-
-    /// The person does not want the work of the earlier session.
-    fn discard_recovered(&mut self) {
-        if self.document.saved().is_some() {
-            self.discard_recovery();
-        } else if let Some(folder) = data_folder().map(|folder| folder.join("unsaved"))
-            && let Ok(entries) = std::fs::read_dir(folder)
-        {
-            for entry in entries.flatten() {
-                if let Err(error) =
-                    project_folder::discard_recovery(&ProjectPlace::Folder(entry.path()))
-                {
-                    tracing::warn!(%error, "a recovery file stays");
-                }
-            }
         }
     }
 
@@ -210,7 +225,11 @@ impl FileWorld<'_> {
                 self.follow_up.0.push(Action::ZoomToFit);
                 match recovery {
                     Ok(Some(recovery)) => {
-                        self.dialogs.prompt = Some(Prompt::Recovered(Box::new(recovery.project)));
+                        let place = self.document.saved().map(|saved| saved.place.clone());
+                        self.dialogs.prompt = Some(Prompt::Recovered {
+                            project: Box::new(recovery.project),
+                            place,
+                        });
                     }
                     Ok(None) => {}
                     Err(error) => self.toasts.push(
@@ -253,7 +272,7 @@ impl FileWorld<'_> {
     }
 
     fn save(&mut self, place: &ProjectPlace, overwrite: Overwrite) -> bool {
-        let unsaved_place = recovery_place(&self.document);
+        let unsaved_place = recovery_place(&self.document, &self.folders);
         match project_folder::save(place, self.document.project(), &overwrite) {
             Ok(stamp) => {
                 // Work that had no folder of its own had its recovery file elsewhere.
@@ -403,13 +422,11 @@ impl FileWorld<'_> {
 }
 
 /// Where the unsaved work of this document is kept: beside its file, or in our own folder for a new project.
-fn recovery_place(document: &Document) -> Option<ProjectPlace> {
+fn recovery_place(document: &Document, folders: &Folders) -> Option<ProjectPlace> {
     match document.saved() {
         Some(saved) => Some(saved.place.clone()),
         None => Some(ProjectPlace::Folder(
-            data_folder()?
-                .join("unsaved")
-                .join(document.project().id.to_string()),
+            folders.unsaved()?.join(document.project().id.to_string()),
         )),
     }
 }
@@ -420,6 +437,7 @@ pub fn autosave(
     mut autosave: ResMut<Autosave>,
     mut focus: MessageReader<WindowFocused>,
     mut toasts: ResMut<Toasts>,
+    folders: Res<Folders>,
     waker: Res<Waker>,
 ) {
     let focus_lost = focus.read().any(|event| !event.focused);
@@ -440,7 +458,7 @@ pub fn autosave(
     if document.project().nodes.is_empty() && document.saved().is_none() {
         return;
     }
-    let Some(place) = recovery_place(&document) else {
+    let Some(place) = recovery_place(&document, &folders) else {
         return;
     };
     let written = std::fs::create_dir_all(place.folder())
@@ -456,14 +474,26 @@ pub fn autosave(
             &message,
         );
     }
+    let is_claimed = autosave
+        .claim
+        .as_ref()
+        .is_some_and(|claim| claim.folder == place.folder());
+    if document.saved().is_none() && !is_claimed {
+        autosave.claim = Claim::take(place.folder());
+    }
 }
 
-/// Offers work that a crash left behind, when the program starts without a project.
-pub fn offer_recovered_work(document: Res<Document>, mut dialogs: ResMut<Dialogs>) {
+/// Offers work that a crash left behind, when the program starts without a project. What another window is working on now
+/// is not offered.
+pub fn offer_recovered_work(
+    document: Res<Document>,
+    folders: Res<Folders>,
+    mut dialogs: ResMut<Dialogs>,
+) {
     if document.saved().is_some() || !document.project().nodes.is_empty() {
         return;
     }
-    let Some(folder) = data_folder().map(|folder| folder.join("unsaved")) else {
+    let Some(folder) = folders.unsaved() else {
         return;
     };
     let Ok(entries) = std::fs::read_dir(&folder) else {
@@ -471,18 +501,20 @@ pub fn offer_recovered_work(document: Res<Document>, mut dialogs: ResMut<Dialogs
     };
     let mut found: Vec<_> = entries
         .flatten()
+        .filter(|entry| !Claim::is_taken(&entry.path()))
         .filter_map(|entry| {
             let place = ProjectPlace::Folder(entry.path());
             let recovery = project_folder::read_recovery(&place).ok()??;
-            Some((
-                entry.metadata().and_then(|meta| meta.modified()).ok(),
-                recovery.project,
-            ))
+            let modified = entry.metadata().and_then(|meta| meta.modified()).ok();
+            Some((modified, place, recovery.project))
         })
         .collect();
-    found.sort_by_key(|(modified, _)| *modified);
-    if let Some((_, project)) = found.pop() {
-        dialogs.prompt = Some(Prompt::Recovered(Box::new(project)));
+    found.sort_by_key(|(modified, ..)| *modified);
+    if let Some((_, place, project)) = found.pop() {
+        dialogs.prompt = Some(Prompt::Recovered {
+            project: Box::new(project),
+            place: Some(place),
+        });
     }
 }
 
@@ -513,12 +545,10 @@ pub fn close_requested(
 
 /// Where a run of this document writes and reads.
 #[must_use]
-pub fn run_folders(document: &Document) -> Option<crate::engine::RunFolders> {
+pub fn run_folders(document: &Document, folders: &Folders) -> Option<crate::engine::RunFolders> {
     let base = match document.saved() {
         Some(saved) => saved.place.folder().to_owned(),
-        None => data_folder()?
-            .join("unsaved")
-            .join(document.project().id.to_string()),
+        None => folders.unsaved()?.join(document.project().id.to_string()),
     };
     Some(crate::engine::RunFolders {
         output: base.join("outputs"),

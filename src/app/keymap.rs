@@ -102,20 +102,12 @@ impl Keymap {
         let mut actions = Vec::new();
         ctx.input_mut(|input| {
             if keyboard == KeyboardFocus::Canvas {
-                input.events.retain(|event| match event {
-                    egui::Event::Copy => {
-                        actions.push(Action::Copy);
-                        false
-                    }
-                    egui::Event::Cut => {
-                        actions.push(Action::Cut);
-                        false
-                    }
-                    egui::Event::Paste(text) => {
-                        actions.push(Action::Paste(text.clone()));
-                        false
-                    }
-                    _ => true,
+                // They are for text fields; here the keys themselves count, as the person has bound them.
+                input.events.retain(|event| {
+                    !matches!(
+                        event,
+                        egui::Event::Copy | egui::Event::Cut | egui::Event::Paste(_)
+                    )
                 });
             }
             for (shortcut, spec) in &self.bindings {

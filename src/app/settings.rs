@@ -68,10 +68,10 @@ pub enum SettingsError {
 }
 
 impl Settings {
-    /// Reads the settings of this user. The second value is a remark when the file was unreadable.
+    /// Reads the settings from their folder. The second value is a remark when the file was unreadable.
     #[must_use]
-    pub fn load() -> (Self, Option<String>) {
-        let Some(folder) = config_folder() else {
+    pub fn load(folders: &Folders) -> (Self, Option<String>) {
+        let Some(folder) = &folders.settings else {
             return (
                 Self::default(),
                 Some("There is no configuration folder on this system; settings hold for this session only.".to_owned()),
@@ -158,18 +158,40 @@ impl Settings {
     }
 }
 
-/// The folder of our configuration.
-#[must_use]
-pub fn config_folder() -> Option<PathBuf> {
-    directories::ProjectDirs::from("", "", "comfyui-orchestrator")
-        .map(|dirs| dirs.config_dir().to_owned())
+/// Where the window keeps what is its own. None of a folder means that what belongs there is not kept.
+#[derive(Resource, Clone, Debug, Default, PartialEq, Eq)]
+pub struct Folders {
+    /// Holds `settings.json`.
+    pub settings: Option<PathBuf>,
+    /// Holds `unsaved`: recovery files, and results of projects that are not saved yet.
+    pub data: Option<PathBuf>,
 }
 
-/// The folder of our own data: recovery files, projects that are not saved yet.
-#[must_use]
-pub fn data_folder() -> Option<PathBuf> {
-    directories::ProjectDirs::from("", "", "comfyui-orchestrator")
-        .map(|dirs| dirs.data_local_dir().to_owned())
+impl Folders {
+    /// The platform's folders for this user.
+    #[must_use]
+    pub fn of_this_user() -> Self {
+        let dirs = directories::ProjectDirs::from("", "", "comfyui-orchestrator");
+        Self {
+            settings: dirs.as_ref().map(|dirs| dirs.config_dir().to_owned()),
+            data: dirs.as_ref().map(|dirs| dirs.data_local_dir().to_owned()),
+        }
+    }
+
+    /// Everything in one folder.
+    #[must_use]
+    pub fn all_in(folder: &Path) -> Self {
+        Self {
+            settings: Some(folder.to_owned()),
+            data: Some(folder.to_owned()),
+        }
+    }
+
+    /// Holds a folder for each project that is not saved yet.
+    #[must_use]
+    pub fn unsaved(&self) -> Option<PathBuf> {
+        self.data.as_ref().map(|folder| folder.join("unsaved"))
+    }
 }
 
 #[cfg(test)]

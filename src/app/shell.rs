@@ -1,7 +1,11 @@
 //! The window's frame: top bar, docked panels, status bar, and what floats above them.
 
+mod dock;
+
+pub use dock::{Docks, Panel};
+
 use super::actions::{Action, ActionContext, Gesture};
-use super::bridge::{Backends, EventLog, Live, RunViews};
+use super::bridge::{Backends, EventLog, Live, RunHistory, RunViews};
 use super::catalog::Catalog;
 use super::dialogs::{self, Dialogs};
 use super::document::{Document, Selection};
@@ -15,75 +19,14 @@ use super::wake::now_ms;
 use bevy::ecs::system::SystemParam;
 use bevy::prelude::*;
 use bevy_egui::{EguiContexts, egui};
-use egui::{CornerRadius, Margin, Stroke, Ui, UiBuilder};
-use egui_dock::{DockArea, DockState, NodeIndex, TabViewer};
-use serde::{Deserialize, Serialize};
-
-/// Width of the library in logical pixels on the first start.
-const LIBRARY_WIDTH: f32 = 236.0;
-/// Width of the properties in logical pixels on the first start.
-const PROPERTIES_WIDTH: f32 = 300.0;
-/// Height of the monitor in logical pixels on the first start.
-const MONITOR_HEIGHT: f32 = 204.0;
-
-/// A docked panel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Panel {
-    /// Workflows of the project and kinds of nodes.
-    Library,
-    /// The graph.
-    Canvas,
-    /// The list of runs.
-    Runs,
-    /// Settings of the selection.
-    Properties,
-    /// A card for each server.
-    Machines,
-    /// What is being worked on.
-    Queue,
-    /// What happened.
-    Log,
-}
-
-impl Panel {
-    fn title(self) -> (&'static str, &'static str) {
-        use super::icons;
-        match self {
-            Self::Library => (icons::STACK, "Library"),
-            Self::Canvas => (icons::GRAPH, "Canvas"),
-            Self::Runs => (icons::CLOCK, "Runs"),
-            Self::Properties => (icons::SLIDERS_HORIZONTAL, "Properties"),
-            Self::Machines => (icons::HARD_DRIVES, "Machines"),
-            Self::Queue => (icons::LIST, "Queue"),
-            Self::Log => (icons::PULSE, "Log"),
-        }
-    }
-}
-
-/// The arrangement on the first start, for a window of this size in points.
-fn default_layout(size: egui::Vec2) -> DockState<Panel> {
-    let mut dock = DockState::new(vec![Panel::Canvas, Panel::Runs]);
-    let tree = dock.main_surface_mut();
-    let monitor = (MONITOR_HEIGHT / size.y).clamp(0.12, 0.4);
-    let [upper, _] = tree.split_below(
-        NodeIndex::root(),
-        1.0 - monitor,
-        vec![Panel::Machines, Panel::Queue, Panel::Log],
-    );
-    let library = (LIBRARY_WIDTH / size.x).clamp(0.12, 0.3);
-    let [centre, _] = tree.split_left(upper, library, vec![Panel::Library]);
-    let properties = (PROPERTIES_WIDTH / (size.x - LIBRARY_WIDTH).max(1.0)).clamp(0.15, 0.4);
-    tree.split_right(centre, 1.0 - properties, vec![Panel::Properties]);
-    dock
-}
+use egui::{Ui, UiBuilder};
 
 /// What the panels remember between frames and nobody else needs.
 #[derive(Resource, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is switched by itself")]
 pub struct ShellState {
-    /// The arrangement; made on the first frame, when the size of the window is known.
-    pub dock: Option<DockState<Panel>>,
+    /// The arrangement of the panels.
+    pub docks: Docks,
     /// Only the canvas is shown.
     pub focus_mode: bool,
     /// What is typed into the library's search.
@@ -94,6 +37,8 @@ pub struct ShellState {
     pub drafts: std::collections::HashMap<egui::Id, String>,
     /// Which states the list of runs' items shows; only problems.
     pub only_problems: bool,
+    /// Whether the list of runs shows those of other projects too.
+    pub all_projects: bool,
     /// Whether the history of notifications is open.
     pub notifications_open: bool,
     /// The theme and zoom that egui was last given.
@@ -132,6 +77,8 @@ pub struct PanelContext<'a> {
     pub selection: &'a Selection,
     /// Runs.
     pub runs: &'a RunViews,
+    /// Every run of the database.
+    pub history: Option<&'a RunHistory>,
     /// Progress of now.
     pub live: &'a Live,
     /// Servers.
@@ -190,6 +137,7 @@ pub struct ShellWorld<'w> {
     document: Res<'w, Document>,
     selection: Res<'w, Selection>,
     runs: Res<'w, RunViews>,
+    history: Option<Res<'w, RunHistory>>,
     live: Res<'w, Live>,
     backends: Res<'w, Backends>,
     log: Res<'w, EventLog>,
@@ -230,6 +178,7 @@ pub fn lay_out(mut contexts: EguiContexts, world: ShellWorld) -> Result {
         document: &world.document,
         selection: &world.selection,
         runs: &world.runs,
+        history: world.history.as_deref(),
         live: &world.live,
         backends: &world.backends,
         log: &world.log,
@@ -261,7 +210,7 @@ pub fn lay_out(mut contexts: EguiContexts, world: ShellWorld) -> Result {
         panels::canvas::show(&mut root, &mut panel);
     } else {
         panels::status::show(&mut root, &mut panel);
-        show_dock(&mut root, &mut panel);
+        dock::show(&mut root, &mut panel);
     }
     panels::toasts::show(&ctx, &mut panel);
     dialogs::show(&ctx, &mut panel);
@@ -330,151 +279,4 @@ fn take_shortcuts(ctx: &egui::Context, panel: &mut PanelContext<'_>) {
             panel.act(action);
         }
     }
-}
-
-fn show_dock(ui: &mut Ui, panel: &mut PanelContext<'_>) {
-    let size = ui.available_size();
-    let mut dock = panel.state.dock.take().unwrap_or_else(|| {
-        panel
-            .settings
-            .layout
-            .as_deref()
-            .and_then(|text| ron::from_str(text).ok())
-            .filter(is_complete)
-            .unwrap_or_else(|| default_layout(size))
-    });
-    let style = dock_style(ui.style(), panel.theme);
-    DockArea::new(&mut dock)
-        .style(style)
-        .show_close_buttons(false)
-        .show_leaf_close_all_buttons(false)
-        .show_leaf_collapse_buttons(false)
-        .tab_context_menus(false)
-        .show_inside(ui, &mut Tabs { panel });
-    panel.state.dock = Some(dock);
-}
-
-/// Whether a remembered arrangement has every panel once; a file from another version may not.
-fn is_complete(dock: &DockState<Panel>) -> bool {
-    let mut count = 0;
-    let mut seen = std::collections::HashSet::new();
-    for (_, tab) in dock.iter_all_tabs() {
-        count += 1;
-        seen.insert(*tab);
-    }
-    count == 7 && seen.len() == 7
-}
-
-struct Tabs<'p, 'a> {
-    panel: &'p mut PanelContext<'a>,
-}
-
-impl TabViewer for Tabs<'_, '_> {
-    type Tab = Panel;
-
-    fn id(&mut self, tab: &mut Panel) -> egui::Id {
-        egui::Id::new(("panel", *tab))
-    }
-
-    fn title(&mut self, tab: &mut Panel) -> egui::WidgetText {
-        let (icon, title) = tab.title();
-        egui::RichText::new(format!("{icon}  {title}"))
-            .size(12.5)
-            .into()
-    }
-
-    fn ui(&mut self, ui: &mut Ui, tab: &mut Panel) {
-        match tab {
-            Panel::Library => panels::library::show(ui, self.panel),
-            Panel::Canvas => {
-                self.panel.canvas_rect = Some(ui.max_rect());
-                panels::canvas::show(ui, self.panel);
-            }
-            Panel::Runs => panels::runs::show(ui, self.panel),
-            Panel::Properties => panels::properties::show(ui, self.panel),
-            Panel::Machines => panels::machines::show(ui, self.panel),
-            Panel::Queue => panels::queue::show(ui, self.panel),
-            Panel::Log => panels::log::show(ui, self.panel),
-        }
-    }
-
-    fn is_closeable(&self, _: &Panel) -> bool {
-        false
-    }
-
-    fn allowed_in_windows(&self, tab: &mut Panel) -> bool {
-        // The canvas is drawn by the GPU below egui, so it cannot float above other panels.
-        *tab != Panel::Canvas
-    }
-
-    fn clear_background(&self, tab: &Panel) -> bool {
-        *tab != Panel::Canvas
-    }
-
-    fn scroll_bars(&self, _: &Panel) -> [bool; 2] {
-        [false, false]
-    }
-
-    fn tab_style_override(
-        &self,
-        tab: &Panel,
-        global: &egui_dock::TabStyle,
-    ) -> Option<egui_dock::TabStyle> {
-        (*tab == Panel::Canvas).then(|| {
-            let mut style = global.clone();
-            style.tab_body.inner_margin = Margin::ZERO;
-            style.tab_body.bg_fill = egui::Color32::TRANSPARENT;
-            style
-        })
-    }
-}
-
-fn dock_style(style: &egui::Style, theme: &Theme) -> egui_dock::Style {
-    let mut dock = egui_dock::Style::from_egui(style);
-    dock.dock_area_padding = None;
-    dock.main_surface_border_stroke = Stroke::NONE;
-    dock.separator.width = 1.0;
-    dock.separator.extra_interact_width = 6.0;
-    dock.separator.extra = 120.0;
-    dock.separator.color_idle = theme.line;
-    dock.separator.color_hovered = theme.faint;
-    dock.separator.color_dragged = theme.accent;
-    dock.tab_bar.bg_fill = theme.surface_panel;
-    dock.tab_bar.height = 32.0;
-    dock.tab_bar.hline_color = theme.line;
-    dock.tab_bar.corner_radius = CornerRadius::ZERO;
-    dock.tab.spacing = 0.0;
-    dock.tab.hline_below_active_tab_name = true;
-    dock.tab.tab_body.inner_margin = Margin::symmetric(10, 8);
-    dock.tab.tab_body.bg_fill = theme.surface_panel;
-    dock.tab.tab_body.stroke = Stroke::NONE;
-    dock.tab.tab_body.corner_radius = CornerRadius::ZERO;
-    for (state, text, fill) in [
-        (&mut dock.tab.active, theme.text, theme.surface_panel),
-        (&mut dock.tab.focused, theme.text, theme.surface_panel),
-        (
-            &mut dock.tab.active_with_kb_focus,
-            theme.accent,
-            theme.surface_panel,
-        ),
-        (
-            &mut dock.tab.focused_with_kb_focus,
-            theme.accent,
-            theme.surface_panel,
-        ),
-        (&mut dock.tab.inactive, theme.dim, theme.surface_panel),
-        (
-            &mut dock.tab.inactive_with_kb_focus,
-            theme.accent,
-            theme.surface_panel,
-        ),
-        (&mut dock.tab.hovered, theme.text, theme.surface_raised),
-    ] {
-        state.text_color = text;
-        state.bg_fill = fill;
-        state.outline_color = egui::Color32::TRANSPARENT;
-        state.corner_radius = CornerRadius::ZERO;
-    }
-    dock.overlay.selection_color = theme.accent.gamma_multiply(0.25);
-    dock
 }

@@ -10,10 +10,11 @@ use super::catalog::Catalog;
 use super::dialogs::{self, Dialogs};
 use super::document::{Document, Selection};
 use super::files::{self, Autosave, FollowUp};
+use super::keyboard::KeyboardPlugin;
 use super::keymap::Keymap;
 use super::model::CanvasSystems;
 use super::previews::ArtifactFiles;
-use super::settings::Settings;
+use super::settings::{Folders, Settings};
 use super::shell::{self, ShellState};
 use super::theme::{Theme, ThemeMode, UI_SCALE_RANGE};
 use super::toasts::{Severity, Toasts, expire_toasts};
@@ -30,8 +31,7 @@ use bevy::render::render_resource::BlendState;
 use bevy::window::{ExitCondition, PrimaryWindow, WindowResized, WindowResolution};
 use bevy::winit::{EventLoopProxyWrapper, UpdateMode, WinitSettings};
 use bevy_egui::{
-    EguiContextSettings, EguiGlobalSettings, EguiInput, EguiPlugin, EguiPreUpdateSet,
-    EguiPrimaryContextPass, PrimaryEguiContext, egui,
+    EguiContextSettings, EguiGlobalSettings, EguiPlugin, EguiPrimaryContextPass, PrimaryEguiContext,
 };
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -52,6 +52,8 @@ pub struct AppOptions {
     pub start_builtin: Option<Box<StartBuiltin>>,
     /// Threads of Bevy's own pools; the engine has its own.
     pub threads: usize,
+    /// Where settings and unsaved work are kept.
+    pub folders: Folders,
 }
 
 impl AppOptions {
@@ -65,6 +67,7 @@ impl AppOptions {
             run_at_start: false,
             start_builtin: None,
             threads: 4,
+            folders: Folders::of_this_user(),
         }
     }
 }
@@ -84,20 +87,43 @@ pub enum AppError {
 
 /// Opens the window and returns when it is closed. Must be called on the main thread, outside of any tokio runtime.
 pub fn run(options: AppOptions) -> Result<(), AppError> {
-    let (settings, remark) = Settings::load();
+    let (settings, remark) = Settings::load(&options.folders);
     let mut app = App::new();
     add_plugins(&mut app, &settings, options.threads);
-    let mut toasts = Toasts::default();
-    if let Some(proxy) = app.world().get_resource::<EventLoopProxyWrapper>() {
-        let waker = Waker::new(proxy);
-        toasts.set_waker(waker.clone());
-        let engine = options.engine.clone();
-        app.insert_resource(ArtifactFiles(Arc::new(move |artifact| {
-            engine.artifact_path(artifact)
-        })));
-        app.insert_resource(bridge::connect(options.engine, waker.clone())?);
-        app.insert_resource(waker);
+    assemble(&mut app, options, settings, remark)?;
+    match app.run() {
+        AppExit::Success => Ok(()),
+        AppExit::Error(code) => Err(AppError::Exit(code)),
     }
+}
+
+/// Puts everything that is ours into an app that has Bevy's plugins already: with window and GPU in [`run`], without them
+/// in tests, which write the same input messages as a window does. `remark` is what reading the settings had to say.
+///
+/// # Errors
+/// [`AppError::Engine`] when the engine has ended.
+pub fn assemble(
+    app: &mut App,
+    options: AppOptions,
+    settings: Settings,
+    remark: Option<String>,
+) -> Result<(), AppError> {
+    app.insert_resource(EguiGlobalSettings {
+        auto_create_primary_context: false,
+        ..default()
+    });
+    app.add_plugins((EguiPlugin::default(), KeyboardPlugin));
+    let mut toasts = Toasts::default();
+    let waker = Waker::new(app.world().get_resource::<EventLoopProxyWrapper>());
+    toasts.set_waker(waker.clone());
+    let engine = options.engine.clone();
+    app.insert_resource(ArtifactFiles(Arc::new(move |artifact| {
+        engine.artifact_path(artifact)
+    })));
+    let (bridge, history) = bridge::connect(options.engine, waker.clone())?;
+    app.insert_resource(bridge).insert_resource(history);
+    app.insert_resource(waker);
+    app.insert_resource(options.folders);
     if let Some(remark) = remark {
         toasts.push(Severity::Warning, "The settings start anew", &remark);
     }
@@ -117,12 +143,9 @@ pub fn run(options: AppOptions) -> Result<(), AppError> {
     if !document.project().nodes.is_empty() {
         first.0.push(Action::ZoomToFit);
     }
-    add_resources(&mut app, settings, toasts, document, first);
-    add_systems(&mut app);
-    match app.run() {
-        AppExit::Success => Ok(()),
-        AppExit::Error(code) => Err(AppError::Exit(code)),
-    }
+    add_resources(app, settings, toasts, document, first);
+    add_systems(app);
+    Ok(())
 }
 
 fn add_plugins(app: &mut App, settings: &Settings, threads: usize) {
@@ -154,11 +177,6 @@ fn add_plugins(app: &mut App, settings: &Settings, threads: usize) {
             // `main` has set logging up for every front end.
             .disable::<LogPlugin>(),
     );
-    app.add_plugins(EguiPlugin::default());
-    app.insert_resource(EguiGlobalSettings {
-        auto_create_primary_context: false,
-        ..default()
-    });
     app.insert_resource(RenderErrorHandler(|error, _main, _render| {
         // Drawing goes wrong, the work does not: runs belong to the engine, and unsaved work is kept every 30 seconds.
         tracing::error!(description = %error.description, "drawing failed");
@@ -210,15 +228,7 @@ fn add_resources(
 fn add_systems(app: &mut App) {
     app.add_plugins(CanvasPlugin)
         .add_systems(Startup, (spawn_ui_camera, files::offer_recovered_work))
-        .add_systems(
-            PreUpdate,
-            (
-                bridge::drain,
-                drop_idle_modifier_events
-                    .after(EguiPreUpdateSet::ProcessInput)
-                    .before(EguiPreUpdateSet::BeginPass),
-            ),
-        )
+        .add_systems(PreUpdate, (bridge::drain, bridge::take_answers).chain())
         .add_systems(
             Update,
             (
@@ -227,6 +237,7 @@ fn add_systems(app: &mut App) {
                 files::dropped_files,
                 super::apply::apply_actions,
                 files::file_actions,
+                bridge::follow_document,
                 bridge::send_commands,
                 dialogs::open_dialogs,
                 view_actions,
@@ -263,27 +274,6 @@ fn spawn_ui_camera(mut commands: Commands) {
     ));
 }
 
-/// Takes the modifier event out of egui's input when the modifiers are as they were. `bevy_egui` 0.42 pushes one every frame,
-/// egui asks for another frame whenever there is an event, and the window would never rest (fixed in `bevy_egui` 0.43).
-fn drop_idle_modifier_events(
-    mut inputs: Query<&mut EguiInput>,
-    mut last: Local<Option<egui::Modifiers>>,
-) {
-    for mut input in &mut inputs {
-        let before = *last;
-        let mut latest = before;
-        input.events.retain(|event| match event {
-            egui::Event::ModifiersChanged(modifiers) => {
-                let changed = latest != Some(*modifiers);
-                latest = Some(*modifiers);
-                changed
-            }
-            _ => true,
-        });
-        *last = latest;
-    }
-}
-
 /// Actions about the window as a whole.
 fn view_actions(
     mut actions: MessageReader<Action>,
@@ -307,7 +297,7 @@ fn view_actions(
                 };
             }
             Action::ResetLayout => {
-                state.dock = None;
+                state.docks.reset();
                 settings.layout = None;
             }
             Action::ToggleFocusMode => state.focus_mode = !state.focus_mode,
@@ -359,7 +349,7 @@ fn keep_settings(
     if let Some(event) = resized.read().last() {
         settings.bypass_change_detection().window_px = [event.width, event.height];
     }
-    if exiting && let Some(dock) = &state.dock {
+    if exiting && let Some(dock) = &state.docks.roomy {
         match ron::to_string(dock) {
             Ok(text) => settings.layout = Some(text),
             Err(error) => tracing::warn!(%error, "the arrangement of the panels is not remembered"),

@@ -40,7 +40,7 @@ pub(super) fn demo(
 ) -> anyhow::Result<ExitCode> {
     let out = match &arguments.out {
         Some(out) => std::path::absolute(out)?,
-        None => data_dir(asked_dir)?.join("demo"),
+        None => data_dir(asked_dir.clone())?.join("demo"),
     };
     std::fs::create_dir_all(&out).with_context(|| format!("cannot make {}", out.display()))?;
     let project = Arc::new(
@@ -54,7 +54,7 @@ pub(super) fn demo(
         println!("{reason} Running headless.");
         headless(runtime, &engine, &project, &out)
     } else {
-        in_window(runtime, &engine, &project, &out)
+        in_window(runtime, &engine, &project, &out, asked_dir.as_deref())
     };
     runtime.block_on(engine.stop());
     outcome
@@ -137,6 +137,7 @@ fn in_window(
     engine: &Engine,
     project: &Arc<Project>,
     out: &Path,
+    asked_dir: Option<&Path>,
 ) -> anyhow::Result<ExitCode> {
     use crate::app::{self, AppOptions};
     use crate::store::project_folder::{self, Overwrite, ProjectPlace};
@@ -149,6 +150,7 @@ fn in_window(
     let mut options = AppOptions::new(engine.handle.clone());
     options.project = Some(folder);
     options.run_at_start = true;
+    options.folders = super::desktop::folders(asked_dir)?;
     options.start_builtin = Some(super::desktop::builtin_starter(
         runtime,
         out.join("servers/builtin"),
@@ -163,6 +165,7 @@ fn in_window(
     engine: &Engine,
     project: &Arc<Project>,
     out: &Path,
+    _asked_dir: Option<&Path>,
 ) -> anyhow::Result<ExitCode> {
     headless(runtime, engine, project, out)
 }

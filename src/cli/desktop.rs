@@ -15,6 +15,7 @@ pub(super) fn open(
     use crate::app::{self, AppOptions};
     use crate::engine::{EngineOptions, RegistryUse, ResumePolicy};
 
+    let folders = folders(asked_dir.as_deref())?;
     let data_dir = super::data_dir::data_dir(asked_dir)?;
     let engine = runtime.block_on(crate::engine::start(EngineOptions {
         data_dir: data_dir.clone(),
@@ -24,11 +25,26 @@ pub(super) fn open(
     }))?;
     let mut options = AppOptions::new(engine.handle.clone());
     options.project = project;
+    options.folders = folders;
     options.start_builtin = Some(builtin_starter(runtime, data_dir.join("builtin")));
     let outcome = app::run(options);
     runtime.block_on(engine.stop());
     outcome?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Where the window keeps settings and unsaved work: in the data folder that was asked for, else where the platform wants
+/// them.
+#[cfg(feature = "desktop")]
+pub(super) fn folders(
+    asked_dir: Option<&std::path::Path>,
+) -> anyhow::Result<crate::app::settings::Folders> {
+    use crate::app::settings::Folders;
+
+    Ok(match asked_dir {
+        Some(folder) => Folders::all_in(&std::path::absolute(folder)?),
+        None => Folders::of_this_user(),
+    })
 }
 
 /// Starts a built-in server on a free loopback port; it ends with the program.

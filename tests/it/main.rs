@@ -18,6 +18,8 @@ mod fleet;
 mod house;
 mod local_work;
 mod media;
+#[cfg(feature = "desktop")]
+mod pictures;
 mod project;
 mod project_files;
 mod real_comfyui;
@@ -27,5 +29,7 @@ mod scripted_server;
 mod servers_on_the_command_line;
 mod simulation;
 mod store;
+#[cfg(feature = "desktop")]
+mod window;
 mod workflow;
 mod workflow_commands;

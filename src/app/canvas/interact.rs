@@ -3,9 +3,11 @@
 //! Left drag on empty space selects by box (live), on a node moves it, on a port draws a wire. Where a row of the
 //! interaction table has no key of ours, the shell's keymap has it.
 
+mod cursor;
 mod gesture;
 mod pick;
 
+pub use cursor::{auto_pan, show_cursor};
 pub use gesture::{Gesturing, Wire, WireEnd, WireLook};
 pub use pick::{Hit, Picker};
 
@@ -16,9 +18,10 @@ use crate::app::document::{Document, Selection};
 use crate::app::model::{EntityIndex, NodeBox};
 use crate::app::viewport::CanvasViewport;
 use crate::project::{LinkId, LinkRefusal, NodeId, PortRef};
+use bevy::input::mouse::MouseButtonInput;
 use bevy::prelude::*;
 use bevy::window::PrimaryWindow;
-use gesture::{BoxDrag, Drag, DragQuietly, NodeDrag, Press};
+use gesture::{BoxDrag, CloneDrag, Drag, DragQuietly, NodeDrag, Press};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -105,6 +108,7 @@ pub fn interact(
     view: Res<ViewTransform>,
     windows: Query<&Window, With<PrimaryWindow>>,
     buttons: Res<ButtonInput<MouseButton>>,
+    mut button_inputs: MessageReader<MouseButtonInput>,
     keys: Res<ButtonInput<KeyCode>>,
     time: Res<Time<Real>>,
     document: Option<Res<Document>>,
@@ -117,6 +121,11 @@ pub fn interact(
     mut last: Local<LastPress>,
     mut actions: MessageWriter<Action>,
 ) {
+    // A slow frame may hold both presses of a double click.
+    let presses = button_inputs
+        .read()
+        .filter(|input| input.button == MouseButton::Left && input.state.is_pressed())
+        .count();
     let Some(document) = document else {
         return;
     };
@@ -147,10 +156,11 @@ pub fn interact(
         && !space
         && gesture.is_idle()
     {
-        let is_double = last.at.is_some_and(|(when, where_px)| {
-            time.elapsed().saturating_sub(when) <= DOUBLE_CLICK
-                && where_px.distance(at_px) <= DRIFT_PX
-        });
+        let is_double = presses > 1
+            || last.at.is_some_and(|(when, where_px)| {
+                time.elapsed().saturating_sub(when) <= DOUBLE_CLICK
+                    && where_px.distance(at_px) <= DRIFT_PX
+            });
         last.at = (!is_double).then_some((time.elapsed(), at_px));
         if is_double && hit == Hit::Empty {
             actions.write(Action::AddNodeSearch {
@@ -314,17 +324,27 @@ fn drag(
                 } else {
                     BTreeSet::from([node])
                 };
-                let project = document.project();
-                Drag::Nodes(NodeDrag {
-                    gesture: Gesture::new(),
-                    grabbed: node,
-                    from_world: press.at_world,
-                    starts: nodes
-                        .into_iter()
-                        .filter_map(|id| Some((id, Vec2::from(project.nodes.get(&id)?.pos_world))))
-                        .collect(),
-                    moved: Vec2::ZERO,
-                })
+                let gesture = Gesture::new();
+                if modifiers.alt {
+                    actions.write(Action::Clone {
+                        nodes: nodes.iter().copied().collect(),
+                        gesture,
+                    });
+                    Drag::Cloning(CloneDrag {
+                        gesture,
+                        from_world: press.at_world,
+                        originals: nodes,
+                    })
+                } else {
+                    let starts = starts_of(nodes, document);
+                    Drag::Nodes(NodeDrag {
+                        gesture,
+                        grabbed: node,
+                        from_world: press.at_world,
+                        starts,
+                        moved: Vec2::ZERO,
+                    })
+                }
             }
             Hit::Link(_) | Hit::Empty => Drag::Box(BoxDrag {
                 from_world: press.at_world,
@@ -336,6 +356,20 @@ fn drag(
                 },
             }),
         };
+        gesture.set(next);
+    }
+    if let Drag::Cloning(clone) = gesture.drag()
+        && let Some(&grabbed) = selection.nodes.first()
+        && selection.nodes.is_disjoint(&clone.originals)
+    {
+        // The copies are there: they are what is selected now.
+        let next = Drag::Nodes(NodeDrag {
+            gesture: clone.gesture,
+            grabbed,
+            from_world: clone.from_world,
+            starts: starts_of(selection.nodes.clone(), document),
+            moved: Vec2::ZERO,
+        });
         gesture.set(next);
     }
     match gesture.drag_quietly() {
@@ -405,8 +439,17 @@ fn drag(
             hover.set_if_neq(hovered);
             gesture.set_changed();
         }
-        Drag::Idle | Drag::Pressed(_) => {}
+        Drag::Idle | Drag::Pressed(_) | Drag::Cloning(_) => {}
     }
+}
+
+/// Where nodes lie as a drag begins.
+fn starts_of(nodes: BTreeSet<NodeId>, document: &Document) -> Vec<(NodeId, Vec2)> {
+    let project = document.project();
+    nodes
+        .into_iter()
+        .filter_map(|id| Some((id, Vec2::from(project.nodes.get(&id)?.pos_world))))
+        .collect()
 }
 
 fn release(
@@ -453,6 +496,6 @@ fn release(
             }
             WireEnd::Refused { .. } => {}
         },
-        Drag::Idle | Drag::Nodes(_) | Drag::Box(_) => {}
+        Drag::Idle | Drag::Nodes(_) | Drag::Cloning(_) | Drag::Box(_) => {}
     }
 }

@@ -1,6 +1,6 @@
 //! Searches with a list: the command palette, and the search for a node to add.
 
-use super::modal;
+use super::modal_from_top;
 use crate::app::actions::{ACTIONS, Action, NewNode};
 use crate::app::apply::new_node;
 use crate::app::catalog::WorkflowFacts;
@@ -105,7 +105,15 @@ pub fn show(ctx: &Context, panel: &mut PanelContext<'_>) {
         None
     };
     let theme = panel.theme;
-    let closed = modal(ctx, panel, "finder", 520.0, |ui| {
+    let at = match finder.what {
+        What::Nodes {
+            pos_world: Some(pos_world),
+            ..
+        } => place_of(ctx, panel, pos_world),
+        _ => None,
+    };
+    let list_height = (ctx.content_rect().height() * 0.84 - 150.0).clamp(90.0, 360.0);
+    let closed = modal_from_top(ctx, panel, "finder", 480.0, at, |ui| {
         let hint = match finder.what {
             What::Commands => "Search for an action or a node",
             What::Nodes { .. } => "Search for a node or a workflow to add",
@@ -128,8 +136,8 @@ pub fn show(ctx: &Context, panel: &mut PanelContext<'_>) {
         ui.add_space(6.0);
         ui.spacing_mut().item_spacing.y = 1.0;
         ScrollArea::vertical()
-            .max_height(360.0)
-            .min_scrolled_height(200.0)
+            .max_height(list_height)
+            .min_scrolled_height(list_height.min(200.0))
             .show(ui, |ui| {
                 if rows.is_empty() {
                     ui.label(RichText::new("Nothing fits").color(theme.dim));
@@ -170,6 +178,15 @@ pub fn show(ctx: &Context, panel: &mut PanelContext<'_>) {
         None if closed => {}
         None => panel.dialogs.finder = Some(finder),
     }
+}
+
+/// Where a point of the canvas is seen, in points of the window.
+fn place_of(ctx: &Context, panel: &PanelContext<'_>, pos_world: [f32; 2]) -> Option<egui::Pos2> {
+    let rect = panel.canvas_rect?;
+    let scale = panel.view.zoom / ctx.zoom_factor();
+    let center = panel.view.center_world;
+    let offset = egui::vec2(pos_world[0] - center.x, pos_world[1] - center.y) * scale;
+    Some(rect.center() + offset)
 }
 
 fn commands(panel: &PanelContext<'_>, query: &str) -> Vec<Found> {

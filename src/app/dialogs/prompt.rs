@@ -18,7 +18,9 @@ pub fn show(ctx: &Context, panel: &mut PanelContext<'_>) {
     let closed = modal(ctx, panel, "prompt", 420.0, |ui| {
         answer = match &prompt {
             Prompt::Unsaved(pending) => unsaved(ui, panel, pending),
-            Prompt::Recovered(project) => recovered(ui, panel, project.nodes.len(), &project.name),
+            Prompt::Recovered { project, .. } => {
+                recovered(ui, panel, project.nodes.len(), &project.name)
+            }
             Prompt::Overwrite { reason, .. } => overwrite(ui, panel, reason),
         };
     });
@@ -37,12 +39,18 @@ pub fn show(ctx: &Context, panel: &mut PanelContext<'_>) {
             panel.dialogs.confirm(pending);
             ctx.request_repaint();
         }
-        (Prompt::Recovered(project), Some(Answer::Yes)) => panel.dialogs.recover = Some(project),
-        (Prompt::Recovered(_), Some(Answer::No)) => panel.dialogs.discard_recovered = true,
+        (Prompt::Recovered { project, .. }, Some(Answer::Yes)) => {
+            panel.dialogs.recover = Some(project);
+            ctx.request_repaint();
+        }
+        (Prompt::Recovered { place, .. }, Some(Answer::No)) => {
+            panel.dialogs.discard_recovered = place;
+            ctx.request_repaint();
+        }
         (Prompt::Overwrite { place, .. }, Some(Answer::Yes)) => {
             panel.dialogs.overwrite = Some(place);
         }
-        (Prompt::Unsaved(_) | Prompt::Recovered(_) | Prompt::Overwrite { .. }, Some(_)) => {}
+        (Prompt::Unsaved(_) | Prompt::Recovered { .. } | Prompt::Overwrite { .. }, Some(_)) => {}
     }
 }
 

@@ -4,7 +4,7 @@ use crate::app::actions::Action;
 use crate::app::bridge::BackendCard;
 use crate::app::icons;
 use crate::app::shell::PanelContext;
-use crate::app::theme::{GRID, TEXT_SMALL};
+use crate::app::theme::{GRID, TEXT_SMALL, Theme};
 use crate::app::widgets::{
     at_right, bytes_text, card, dot, duration_text, hint, link, meter, primary_button, row,
     sparkline, strong,
@@ -15,6 +15,9 @@ use bevy_egui::egui::{self, Button, RichText, ScrollArea, Ui, Vec2};
 /// Width of a card in points.
 const CARD_WIDTH: f32 = 270.0;
 
+/// Least height of a card in points: name, memory bars, version.
+const CARD_HEIGHT: f32 = 118.0;
+
 /// Draws the panel.
 pub fn show(ui: &mut Ui, panel: &mut PanelContext<'_>) {
     if panel.backends.cards.is_empty() {
@@ -22,19 +25,22 @@ pub fn show(ui: &mut Ui, panel: &mut PanelContext<'_>) {
         return;
     }
     let count = panel.backends.cards.len() as f32 + 0.6;
-    let height = ui.available_height();
+    let height = ui.available_height().max(CARD_HEIGHT);
     let width = ((ui.available_width() - 8.0 * count) / count).clamp(CARD_WIDTH, 420.0);
-    ScrollArea::horizontal().auto_shrink(false).show(ui, |ui| {
-        ui.horizontal_top(|ui| {
-            ui.spacing_mut().item_spacing.x = 8.0;
-            let mut cards: Vec<_> = panel.backends.cards.values().collect();
-            cards.sort_by(|a, b| a.status.name.cmp(&b.status.name));
-            for backend in cards {
-                backend_card(ui, panel, backend, width, height);
-            }
-            add_card(ui, panel, height);
+    let is_low = ui.available_height() < CARD_HEIGHT;
+    ScrollArea::new([true, is_low])
+        .auto_shrink(false)
+        .show(ui, |ui| {
+            ui.horizontal_top(|ui| {
+                ui.spacing_mut().item_spacing.x = 8.0;
+                let mut cards: Vec<_> = panel.backends.cards.values().collect();
+                cards.sort_by(|a, b| a.status.name.cmp(&b.status.name));
+                for backend in cards {
+                    backend_card(ui, panel, backend, width, height);
+                }
+                add_card(ui, panel, height);
+            });
         });
-    });
 }
 
 fn add_card(ui: &mut Ui, panel: &mut PanelContext<'_>, height: f32) {
@@ -62,6 +68,12 @@ fn add_card(ui: &mut Ui, panel: &mut PanelContext<'_>, height: f32) {
 
 fn empty(ui: &mut Ui, panel: &mut PanelContext<'_>) {
     let theme = panel.theme;
+    ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
+        empty_words(ui, panel, theme);
+    });
+}
+
+fn empty_words(ui: &mut Ui, panel: &mut PanelContext<'_>, theme: &Theme) {
     ui.vertical_centered(|ui| {
         ui.add_space(2.0 * GRID);
         ui.label(RichText::new(icons::PLUGS).size(26.0).color(theme.accent));

@@ -22,13 +22,37 @@ pub fn show(ui: &mut Ui, panel: &mut PanelContext<'_>) {
         .show(ui, |ui| {
             ui.horizontal_centered(|ui| {
                 ui.spacing_mut().item_spacing.x = 3.0 * GRID;
-                run_state(ui, panel);
-                at_right(ui, |ui| at_the_right(ui, panel));
+                let room = Room::of(ui.available_width());
+                run_state(ui, panel, room);
+                at_right(ui, |ui| at_the_right(ui, panel, room));
             });
         });
 }
 
-fn run_state(ui: &mut Ui, panel: &PanelContext<'_>) {
+/// How much the bar can say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Room {
+    /// Everything.
+    Wide,
+    /// Short words, no time left.
+    Narrow,
+    /// What cannot be seen elsewhere.
+    Tiny,
+}
+
+impl Room {
+    fn of(width: f32) -> Self {
+        if width < 460.0 {
+            Self::Tiny
+        } else if width < 720.0 {
+            Self::Narrow
+        } else {
+            Self::Wide
+        }
+    }
+}
+
+fn run_state(ui: &mut Ui, panel: &PanelContext<'_>, room: Room) {
     let theme = panel.theme;
     let Some(view) = panel.runs.shown_view() else {
         ui.label(RichText::new(format!("{} Ready", icons::CIRCLE)).color(theme.dim));
@@ -48,9 +72,16 @@ fn run_state(ui: &mut Ui, panel: &PanelContext<'_>) {
     ui.label(
         RichText::new(format!("{} / {} items", counts.ended(), counts.total())).color(theme.text),
     );
-    ui.allocate_ui(Vec2::new(180.0, 6.0), |ui| {
-        bar(ui, theme, summary::fraction(view, panel.live), color, 5.0);
-    });
+    let width = match room {
+        Room::Wide => 180.0,
+        Room::Narrow => 70.0,
+        Room::Tiny => 0.0,
+    };
+    if width > 0.0 {
+        ui.allocate_ui(Vec2::new(width, 6.0), |ui| {
+            bar(ui, theme, summary::fraction(view, panel.live), color, 5.0);
+        });
+    }
     let failed = counts.get(crate::engine::ItemState::Failed);
     if failed > 0 {
         ui.label(
@@ -58,7 +89,8 @@ fn run_state(ui: &mut Ui, panel: &PanelContext<'_>) {
                 .color(theme.error),
         );
     }
-    if summary::is_active(view)
+    if room == Room::Wide
+        && summary::is_active(view)
         && let Some(left_ms) = summary::time_left_ms(view, panel.live, panel.now_ms)
     {
         ui.label(RichText::new(format!("{} left", duration_text(left_ms))).color(theme.dim));
@@ -66,13 +98,14 @@ fn run_state(ui: &mut Ui, panel: &PanelContext<'_>) {
 }
 
 /// Laid out from the right.
-fn at_the_right(ui: &mut Ui, panel: &mut PanelContext<'_>) {
+fn at_the_right(ui: &mut Ui, panel: &mut PanelContext<'_>, room: Room) {
     let theme = panel.theme;
     let zoom = format!("{:.0} %", panel.view.zoom * 100.0);
-    if ui
-        .add(egui::Label::new(RichText::new(zoom).color(theme.dim)).sense(Sense::click()))
-        .on_hover_text("Zoom of the canvas. Click for 100 %.")
-        .clicked()
+    if room != Room::Tiny
+        && ui
+            .add(egui::Label::new(RichText::new(zoom).color(theme.dim)).sense(Sense::click()))
+            .on_hover_text("Zoom of the canvas. Click for 100 %.")
+            .clicked()
     {
         panel.act(Action::ZoomReset);
     }
@@ -83,12 +116,16 @@ fn at_the_right(ui: &mut Ui, panel: &mut PanelContext<'_>) {
     } else {
         (icons::FILE, "new project", theme.dim)
     };
+    let words = match room {
+        Room::Wide => format!("{icon} {word}"),
+        Room::Narrow | Room::Tiny => icon.to_owned(),
+    };
     if ui
-        .add(
-            egui::Label::new(RichText::new(format!("{icon} {word}")).color(color))
-                .sense(Sense::click()),
-        )
-        .on_hover_text(format!("Save ({})", panel.keymap.shown("file.save")))
+        .add(egui::Label::new(RichText::new(words).color(color)).sense(Sense::click()))
+        .on_hover_text(format!(
+            "{word}. Click to save ({})",
+            panel.keymap.shown("file.save")
+        ))
         .clicked()
     {
         panel.act(Action::Save);
@@ -114,5 +151,10 @@ fn at_the_right(ui: &mut Ui, panel: &mut PanelContext<'_>) {
             theme.dim,
         ),
     };
-    ui.label(RichText::new(format!("{icon} {words}")).color(color));
+    let shown = match room {
+        Room::Wide => format!("{icon} {words}"),
+        Room::Narrow | Room::Tiny => format!("{icon} {online}/{all}"),
+    };
+    ui.label(RichText::new(shown).color(color))
+        .on_hover_text(words);
 }

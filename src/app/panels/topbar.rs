@@ -8,6 +8,11 @@ use crate::app::theme::GRID;
 use crate::app::widgets::{at_right, menu_row, primary_button, strong};
 use bevy_egui::egui::{self, Button, Frame, Margin, RichText, Stroke, Ui, Vec2};
 
+/// Width of the buttons at the right, points.
+const BUTTONS_WIDTH: f32 = 230.0;
+/// Width that the project's name shall have at least before the menus are put into one.
+const NAME_WIDTH: f32 = 120.0;
+
 /// Draws the bar.
 pub fn show(ui: &mut Ui, panel: &mut PanelContext<'_>) {
     let theme = panel.theme;
@@ -27,22 +32,65 @@ pub fn show(ui: &mut Ui, panel: &mut PanelContext<'_>) {
                 } else {
                     ""
                 };
-                let name = ui.add(
-                    egui::Label::new(strong(format!("{}{dirty}", project.name), 14.0)).truncate(),
-                );
+                let menus_width = menus_width(ui);
+                let room = ui.available_width() - BUTTONS_WIDTH;
+                let one_menu = room < menus_width + NAME_WIDTH;
+                let rest = if one_menu { 40.0 } else { menus_width };
+                let name = ui
+                    .scope(|ui| {
+                        ui.set_max_width((room - rest).clamp(60.0, 360.0));
+                        let words = format!("{}{dirty}", project.name);
+                        ui.add(egui::Label::new(strong(words, 14.0)).truncate())
+                    })
+                    .inner;
                 name.on_hover_text(panel.document.path().map_or_else(
                     || "Not saved yet".to_owned(),
                     |path| path.display().to_string(),
                 ));
-                ui.add_space(2.0 * GRID);
-                egui::MenuBar::new().ui(ui, |ui| {
-                    for category in Category::ALL {
-                        ui.menu_button(category.title(), |ui| menu(ui, panel, category));
-                    }
-                });
+                if one_menu {
+                    ui.menu_button(RichText::new(icons::LIST).size(18.0), |ui| {
+                        for category in Category::ALL {
+                            ui.menu_button(category.title(), |ui| menu(ui, panel, category));
+                        }
+                    });
+                } else {
+                    ui.add_space(2.0 * GRID);
+                    // egui's menu bar takes all the width there is.
+                    let size = Vec2::new(menus_width, ui.available_height());
+                    ui.allocate_ui_with_layout(
+                        size,
+                        egui::Layout::left_to_right(egui::Align::Center),
+                        |ui| {
+                            egui::MenuBar::new().ui(ui, |ui| {
+                                for category in Category::ALL {
+                                    ui.menu_button(category.title(), |ui| {
+                                        menu(ui, panel, category);
+                                    });
+                                }
+                            });
+                        },
+                    );
+                }
                 at_right(ui, |ui| run_buttons(ui, panel));
             });
         });
+}
+
+/// Width of the menus' titles side by side.
+fn menus_width(ui: &Ui) -> f32 {
+    let font = egui::TextStyle::Button.resolve(ui.style());
+    let spacing = ui.spacing();
+    let around = 2.0 * spacing.button_padding.x + spacing.item_spacing.x;
+    Category::ALL
+        .iter()
+        .map(|category| {
+            let words = category.title().to_owned();
+            let galley = ui
+                .painter()
+                .layout_no_wrap(words, font.clone(), egui::Color32::WHITE);
+            galley.size().x + around
+        })
+        .sum()
 }
 
 fn menu(ui: &mut Ui, panel: &mut PanelContext<'_>, category: Category) {
@@ -164,6 +212,10 @@ fn run_buttons(ui: &mut Ui, panel: &mut PanelContext<'_>) {
         panel.act(Action::Notifications);
     }
     ui.add_space(GRID);
+    if ui.available_width() < 140.0 {
+        // The status bar says the same.
+        return;
+    }
     if let Some(view) = panel.runs.shown_view() {
         let words = summary::sentence(view, panel.now_ms);
         ui.add(egui::Label::new(RichText::new(words).color(theme.dim)).truncate());

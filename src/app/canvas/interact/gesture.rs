@@ -9,6 +9,7 @@ use crate::app::model::{EntityIndex, NodeBox};
 use crate::project::{DataType, LinkId, NodeId, PortRef, Project};
 use bevy::platform::collections::HashSet;
 use bevy::prelude::*;
+use std::collections::BTreeSet;
 
 /// The gesture of the left button.
 #[derive(Resource, Debug, Default)]
@@ -24,6 +25,8 @@ pub(super) enum Drag {
     Idle,
     /// Down, not moved far.
     Pressed(Press),
+    /// Copies of nodes were asked for and follow the pointer as soon as they are there.
+    Cloning(CloneDrag),
     /// Nodes follow the pointer.
     Nodes(NodeDrag),
     /// A box selects what it touches.
@@ -48,6 +51,15 @@ pub(super) struct NodeDrag {
     pub from_world: Vec2,
     pub starts: Vec<(NodeId, Vec2)>,
     pub moved: Vec2,
+}
+
+/// Copies that are not there yet.
+#[derive(Debug)]
+pub(super) struct CloneDrag {
+    pub gesture: Gesture,
+    pub from_world: Vec2,
+    /// What was copied; the copies become the selection.
+    pub originals: BTreeSet<NodeId>,
 }
 
 /// A box that selects.
@@ -178,6 +190,18 @@ impl Gesturing {
     #[must_use]
     pub fn is_idle(&self) -> bool {
         matches!(self.drag, Drag::Idle)
+    }
+
+    /// Whether something is dragged, so that the view follows it beyond the border.
+    #[must_use]
+    pub fn is_dragging(&self) -> bool {
+        !matches!(self.drag, Drag::Idle | Drag::Pressed(_))
+    }
+
+    /// Whether nodes follow the pointer.
+    #[must_use]
+    pub fn moves_nodes(&self) -> bool {
+        matches!(self.drag, Drag::Nodes(_) | Drag::Cloning(_))
     }
 
     /// The link that is being drawn.
