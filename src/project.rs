@@ -38,7 +38,7 @@ pub use merge::{ContactSheet, MergeFailurePolicy, MergeMode, MergeNode, MergeRes
 pub use node::{
     Affinity, BatchMode, CachePolicy, ConditionNode, ExposedParameter, Fallback, InputNode,
     InputValue, Node, NodeKind, NodeKindName, OnFailure, OutputNode, Port, PortBinding, PortNeed,
-    RetryPolicy, ReviewNode, WorkflowName, WorkflowNode,
+    RetryPolicy, ReviewNode, SeedPolicy, WorkflowName, WorkflowNode,
 };
 pub use open_fan_outs::{MAX_OPEN_FAN_OUTS, MergeFault, OpenFanOuts};
 pub use table::{Column, MAX_TABLE_COLUMNS, Table, TableError, WrongCell};

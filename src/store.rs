@@ -7,6 +7,7 @@ mod database;
 mod error;
 mod instance;
 mod knowledge;
+mod library;
 pub mod project_folder;
 mod registry;
 mod runs;
@@ -15,6 +16,10 @@ mod worker;
 pub use error::StoreError;
 pub use knowledge::{
     MAX_REMEMBERED_BACKENDS, MAX_REMEMBERED_BYTES, PackedObjectInfo, StoredObjectInfo,
+};
+pub use library::{
+    LibraryChange, LibraryEntry, LibraryQuery, LibraryVersion, LibraryWorkflowId,
+    MAX_LIBRARY_VERSIONS, NewLibraryWorkflow,
 };
 pub use runs::{Attendance, NewRun, RunSummary, StoredRun};
 

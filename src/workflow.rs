@@ -3,6 +3,7 @@
 mod address;
 mod convert;
 mod diff;
+mod digest;
 mod embedded;
 mod fitness;
 mod inspect;
@@ -20,9 +21,11 @@ mod value_type;
 pub use address::{NodeAddress, ParameterAddress};
 pub use convert::{ConvertError, MAX_SUBGRAPH_DEPTH, to_prompt};
 pub use diff::{Change, diff};
+pub use digest::{WorkflowDigest, digest};
 pub use embedded::{
     Container, Embedded, EmbeddedError, EmbeddedText, EmbeddedWorkflow, GenerationParameters,
-    MAX_PARTS, MAX_TEXT_BYTES, MAX_TEXTS, MAX_TEXTS_BYTES, find_workflow, parse_parameters,
+    MAX_PARTS, MAX_TEXT_BYTES, MAX_TEXTS, MAX_TEXTS_BYTES, find_workflow, may_hold_workflow,
+    parse_parameters,
 };
 pub use fitness::{Fitness, ModelFile, ModelSizes, Respelling, fitness};
 pub use inspect::{Control, Field, Inspection, OutputPort, inspect};

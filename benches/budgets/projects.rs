@@ -167,6 +167,7 @@ pub fn draw_node(ids: &mut Ids) -> Node {
                 address: field("3", "KSampler", label),
                 label: label.to_owned(),
                 value: Some(Literal::Integer(i64::from(value).into())),
+                seed: comfyui_orchestrator::project::SeedPolicy::default(),
             })
             .into(),
         affinity: Affinity::default(),

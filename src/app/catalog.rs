@@ -36,6 +36,12 @@ impl Catalog {
         self.entries.clear();
     }
 
+    /// Reads and inspects the text of a workflow file that is not in the project yet.
+    #[must_use]
+    pub fn look_through(&self, text: &str) -> WorkflowFacts {
+        look_through(text, self.object_info.as_deref())
+    }
+
     /// What is known about a file. Inspects it when it is new or was replaced.
     pub fn facts(&mut self, name: &WorkflowName, file: &WorkflowFile) -> Arc<WorkflowFacts> {
         if let Some(entry) = self.entries.get(name)

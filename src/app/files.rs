@@ -2,7 +2,7 @@
 
 use super::actions::{Action, Gesture};
 use super::apply::free_workflow_name;
-use super::catalog::{WorkflowFacts, look_through, node_for_workflow};
+use super::catalog::{Catalog, WorkflowFacts, node_for_workflow};
 use super::dialogs::{Dialogs, Prompt};
 use super::document::{Document, SavedAs, Selection};
 use super::samples::SAMPLES;
@@ -15,7 +15,6 @@ use crate::store::project_folder::{self, Overwrite, ProjectFolderError, ProjectP
 use bevy::ecs::system::SystemParam;
 use bevy::prelude::*;
 use bevy::window::{WindowCloseRequested, WindowFocused};
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -37,8 +36,6 @@ pub enum FilePurpose {
 
 /// Unsaved work is written beside the project this often, while there is any.
 const AUTOSAVE_EVERY: Duration = Duration::from_secs(30);
-/// Largest workflow file that is imported, bytes; the reader has the same limit.
-const WORKFLOW_LIMIT: u64 = crate::workflow::MAX_WORKFLOW_BYTES as u64;
 
 /// What waits for the answer about unsaved changes.
 #[derive(Clone, Debug, PartialEq)]
@@ -98,6 +95,7 @@ pub struct FileWorld<'w> {
     toasts: ResMut<'w, Toasts>,
     dialogs: ResMut<'w, Dialogs>,
     view: Res<'w, CanvasView>,
+    catalog: Res<'w, Catalog>,
     folders: Res<'w, Folders>,
     follow_up: ResMut<'w, FollowUp>,
     exit: MessageWriter<'w, AppExit>,
@@ -356,25 +354,12 @@ impl FileWorld<'_> {
     }
 
     fn import_workflow(&mut self, path: &Path, pos_world: Option<[f32; 2]>) -> Result<(), String> {
-        let mut bytes = Vec::new();
-        std::fs::File::open(path)
-            .and_then(|file| file.take(WORKFLOW_LIMIT + 1).read_to_end(&mut bytes))
-            .map_err(|error| format!("It cannot be read: {error}"))?;
-        if bytes.len() as u64 > WORKFLOW_LIMIT {
-            return Err(format!(
-                "It has more than {} MB, which no workflow has.",
-                WORKFLOW_LIMIT >> 20
-            ));
-        }
-        let text = String::from_utf8(bytes).map_err(|_| {
-            "It is not text. Choose a workflow's JSON file; workflows inside pictures cannot be read yet.".to_owned()
-        })?;
-        let text: Arc<str> = text.trim_start_matches('\u{feff}').into();
-        let facts = look_through(&text, None);
-        // A file that is no workflow at all stays outside; one that cannot run yet is kept.
-        if let Err(error) = crate::workflow::read(text.as_bytes()) {
-            return Err(error.to_string());
-        }
+        let file =
+            std::fs::File::open(path).map_err(|error| format!("It cannot be read: {error}"))?;
+        let found = crate::workflow::find_workflow(std::io::BufReader::new(file))
+            .map_err(|error| error.to_string())?;
+        let text: Arc<str> = found.text.trim_start_matches('\u{feff}').into();
+        let facts = self.catalog.look_through(&text);
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
         let project = self.document.project();
         let existing = project

@@ -1,9 +1,10 @@
-//! `workflow inspect|convert|preflight|extract|diff`: ComfyUI workflows without a project.
+//! `workflow inspect|convert|preflight|extract|diff|library`: ComfyUI workflows without a project.
 
 mod compare;
 mod convert;
 mod extract;
 mod inspect;
+mod library;
 mod preflight;
 pub(super) mod sources;
 
@@ -59,6 +60,9 @@ pub(super) enum WorkflowCommand {
         #[arg(short, long, value_name = "OUT")]
         out: Option<PathBuf>,
     },
+    /// Workflows kept for later: import folders, list, search, export, tag.
+    #[command(subcommand)]
+    Library(library::LibraryCommand),
     /// Compare two workflows by node and field. Exit code 0 when they are equal, 1 when not, 2 when one cannot be read.
     Diff {
         /// The first workflow.
@@ -133,6 +137,7 @@ pub(super) async fn workflow(
         WorkflowCommand::Extract { file, what, out } => {
             extract::extract(&file, what, out.as_deref())
         }
+        WorkflowCommand::Library(command) => library::library(asked_dir, command).await,
         WorkflowCommand::Diff {
             before,
             after,

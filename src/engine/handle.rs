@@ -61,6 +61,11 @@ impl EngineHandle {
         }
     }
 
+    /// The database behind the door.
+    pub(super) fn store(&self) -> &Store {
+        &self.store
+    }
+
     /// Hands a command over without waiting.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 use crate::project::NodeId;
 use crate::project::id::id_type;
+use crate::workflow::ParameterAddress;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -46,6 +47,23 @@ impl ItemId {
                 .update(&index.to_be_bytes());
         }
         Self::from_uuid(uuid_of(&hasher))
+    }
+}
+
+impl ItemId {
+    /// A random number for a field of this item: the same whenever it is asked for, and unlike that of any other item or field.
+    #[must_use]
+    pub fn roll(self, address: &ParameterAddress) -> u64 {
+        let mut hasher = blake3::Hasher::new();
+        hasher
+            .update(b"roll")
+            .update(self.uuid().as_bytes())
+            .update(address.node.node_id.as_bytes())
+            .update(&[0])
+            .update(address.input.as_bytes());
+        let mut bytes = [0_u8; 8];
+        bytes.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
+        u64::from_le_bytes(bytes)
     }
 }
 

@@ -21,6 +21,17 @@ impl Node {
         inspection: &Inspection,
         fresh_port: &mut dyn FnMut() -> PortId,
     ) -> Self {
+        Self::showing(id, name, inspection, SUGGESTED_PARAMETERS, fresh_port)
+    }
+
+    /// The same with at most `shown` parameters.
+    fn showing(
+        id: NodeId,
+        name: &WorkflowName,
+        inspection: &Inspection,
+        shown: usize,
+        fresh_port: &mut dyn FnMut() -> PortId,
+    ) -> Self {
         let inputs = inspection
             .exposures
             .iter()
@@ -37,12 +48,8 @@ impl Node {
             .exposures
             .iter()
             .filter(|exposure| exposure.role != Role::Loader)
-            .take(SUGGESTED_PARAMETERS)
-            .map(|exposure| ExposedParameter {
-                address: exposure.address.clone(),
-                label: exposure.label.clone(),
-                value: None,
-            })
+            .take(shown)
+            .map(|exposure| ExposedParameter::new(exposure.address.clone(), &exposure.label))
             .collect();
         let outputs = inspection
             .outputs
@@ -97,7 +104,8 @@ impl Project {
             name: name.clone(),
             file,
         })?;
-        let node = Node::for_workflow((fresh.node)(), name, inspection, fresh.port);
+        // Nobody chooses among them on a canvas, so all suggestions can be set.
+        let node = Node::showing((fresh.node)(), name, inspection, usize::MAX, fresh.port);
         let outputs: Vec<Node> = node
             .outputs
             .iter()

@@ -328,6 +328,74 @@ pub struct ExposedParameter {
     pub label: String,
     /// The value that replaces the workflow's own; none leaves it as it is.
     pub value: Option<Literal>,
+    /// What each item of a run gets.
+    #[serde(default, skip_serializing_if = "SeedPolicy::is_fixed")]
+    pub seed: SeedPolicy,
+}
+
+impl ExposedParameter {
+    /// A parameter that shows a field and leaves its value as it is.
+    #[must_use]
+    pub fn new(address: ParameterAddress, label: &str) -> Self {
+        Self {
+            address,
+            label: label.to_owned(),
+            value: None,
+            seed: SeedPolicy::Fixed,
+        }
+    }
+
+    /// The value of one item of a run: `ordinal` counts the node's items from 0 in the order in which they were created, and
+    /// `roll` is a random number that is the same for every attempt of the item. None leaves the workflow's own value.
+    #[must_use]
+    pub fn value_of_item(&self, ordinal: u32, roll: u64) -> Option<Literal> {
+        let base = match &self.value {
+            Some(Literal::Integer(base)) => base.get(),
+            // Nothing to count from.
+            other if !matches!(self.seed, SeedPolicy::Random { .. }) => return other.clone(),
+            _ => 0,
+        };
+        let value = match self.seed {
+            SeedPolicy::Fixed => return self.value.clone(),
+            SeedPolicy::Increment { max } => {
+                let base = base.clamp(0, i128::from(max));
+                (base + i128::from(ordinal)) % (i128::from(max) + 1)
+            }
+            SeedPolicy::Random { max } => i128::from(roll) % (i128::from(max) + 1),
+        };
+        // Between 0 and a u64.
+        u64::try_from(value)
+            .ok()
+            .map(|value| Literal::Integer(value.into()))
+    }
+}
+
+/// What the items of a run get for a parameter that is a seed. A link into the field's port always wins: that is how seeds
+/// come from a fan-out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum SeedPolicy {
+    /// The value of the parameter, every one.
+    #[default]
+    Fixed,
+    /// The value, the value plus one, and so on, in the order in which the node's items were created; from `max` on to 0.
+    Increment {
+        /// The field's largest value.
+        max: u64,
+    },
+    /// A number of its own for every item, the same for every attempt and after a restart, another one in every run.
+    Random {
+        /// The field's largest value.
+        max: u64,
+    },
+}
+
+impl SeedPolicy {
+    /// Whether every item gets the same.
+    #[must_use]
+    pub fn is_fixed(&self) -> bool {
+        *self == Self::Fixed
+    }
 }
 
 /// Which backends may run a node.

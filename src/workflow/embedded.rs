@@ -271,6 +271,19 @@ pub struct EmbeddedWorkflow {
     pub text: String,
 }
 
+/// Whether files with this extension may hold workflows, the workflow's own JSON included. Model files in safetensors are
+/// left out: there are many, and only those of `SaveLatent` and the like hold one.
+#[must_use]
+pub fn may_hold_workflow(extension: &str) -> bool {
+    const EXTENSIONS: [&str; 20] = [
+        "json", "png", "apng", "webp", "jpg", "jpeg", "avif", "heic", "mp4", "m4v", "mov", "webm",
+        "mkv", "flac", "mp3", "ogg", "opus", "svg", "glb", "latent",
+    ];
+    EXTENSIONS
+        .iter()
+        .any(|known| extension.eq_ignore_ascii_case(known))
+}
+
 /// The workflow of a file of any kind: JSON, or one that holds it.
 ///
 /// # Errors

@@ -16,6 +16,7 @@ mod engine_driver;
 mod engine_end_to_end;
 mod fleet;
 mod house;
+mod library;
 mod local_work;
 mod media;
 #[cfg(feature = "desktop")]

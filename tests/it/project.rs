@@ -161,6 +161,7 @@ fn draw_node(ids: &mut Ids) -> Node {
             address: field("steps"),
             label: "steps".to_owned(),
             value: Some(Literal::Integer(20_u64.into())),
+            seed: comfyui_orchestrator::project::SeedPolicy::default(),
         }],
         affinity: comfyui_orchestrator::project::Affinity::default(),
         fallback: comfyui_orchestrator::project::Fallback::default(),

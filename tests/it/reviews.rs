@@ -71,6 +71,7 @@ impl Build {
                 },
                 label: (*input).to_owned(),
                 value: None,
+                seed: comfyui_orchestrator::project::SeedPolicy::default(),
             })
             .collect();
         let inputs = parameters

@@ -1081,6 +1081,7 @@ fn example_25_a_table_gives_typed_columns_and_its_empty_cells_nothing() {
             address: seed.clone(),
             label: "seed".to_owned(),
             value: Some(Literal::Integer(99_u32.into())),
+            seed: comfyui_orchestrator::project::SeedPolicy::default(),
         });
     let mut world = World::with_backends(&graph, 2);
     world.start();
@@ -1337,4 +1338,72 @@ fn a_long_list_is_not_repeated_in_the_log() {
         .log
         .retain(|event| matches!(event.body, RunEventBody::ItemDone { .. }));
     assert!(world.log.len() > 200);
+}
+
+#[test]
+fn seeds_are_counted_or_rolled_for_each_item_and_fall_the_same_way_again() {
+    use comfyui_orchestrator::project::SeedPolicy;
+    let sent = |policy: SeedPolicy, value: Option<u64>| -> Vec<Option<String>> {
+        let mut graph = Graph::new();
+        let fan_out = graph.fan_out("F", 3);
+        let workflow = graph.workflow("W", &["prompt", "seed"]);
+        graph.link(fan_out, "F", workflow, "prompt");
+        let seed = match &graph.project.nodes[&workflow].inputs[1].binding {
+            PortBinding::Parameter(address) => address.clone(),
+            other => panic!("{other:?}"),
+        };
+        let mut parameter = ExposedParameter::new(seed, "seed");
+        parameter.value = value.map(|value| Literal::Integer(value.into()));
+        parameter.seed = policy;
+        graph.edit_workflow(workflow).parameters.push(parameter);
+        let mut world = World::with_backends(&graph, 2);
+        world.start();
+        let seeds_of = |world: &World| -> Vec<Option<String>> {
+            (0..3)
+                .map(|index| {
+                    let item = item_id(world, &format!("W F:{index}"));
+                    let one = world.submitted.iter().rfind(|one| one.item_id == item);
+                    one.unwrap()
+                        .fields
+                        .iter()
+                        .find(|(address, _)| address.input == "seed")
+                        .map(|(_, value)| crate::engine_driver::text_of(value))
+                })
+                .collect()
+        };
+        seeds_of(&world)
+    };
+    let text = |values: [u64; 3]| values.map(|value| Some(value.to_string())).to_vec();
+    assert_eq!(sent(SeedPolicy::Fixed, Some(7)), text([7, 7, 7]));
+    assert_eq!(sent(SeedPolicy::Fixed, None), [None, None, None]);
+    let up_to = |max| SeedPolicy::Increment { max };
+    assert_eq!(sent(up_to(u64::MAX), Some(7)), text([7, 8, 9]));
+    assert_eq!(sent(up_to(8), Some(7)), text([7, 8, 0]));
+    assert_eq!(
+        sent(up_to(u64::MAX), Some(u64::MAX)),
+        text([u64::MAX, 0, 1])
+    );
+    assert_eq!(
+        sent(up_to(8), None),
+        [None, None, None],
+        "nothing to count from"
+    );
+    let rolled = sent(SeedPolicy::Random { max: 0xFFFF_FFFF }, None);
+    assert_eq!(
+        rolled,
+        sent(SeedPolicy::Random { max: 0xFFFF_FFFF }, Some(3)),
+        "the same items of the same run"
+    );
+    let numbers: std::collections::BTreeSet<u64> = rolled
+        .iter()
+        .map(|seed| seed.as_ref().unwrap().parse().unwrap())
+        .collect();
+    assert_eq!(numbers.len(), 3, "{rolled:?}");
+    assert!(numbers.iter().all(|seed| *seed <= 0xFFFF_FFFF));
+    let dice = sent(SeedPolicy::Random { max: 5 }, None);
+    assert!(
+        dice.iter()
+            .flatten()
+            .all(|seed| seed.parse::<u64>().unwrap() <= 5)
+    );
 }

@@ -77,7 +77,8 @@ impl FileAsker {
                     by_name(|name| {
                         Path::new(name)
                             .extension()
-                            .is_some_and(|extension| extension == "json")
+                            .and_then(|extension| extension.to_str())
+                            .is_some_and(crate::workflow::may_hold_workflow)
                     }),
                 )
                 .default_file_filter("Workflows"),

@@ -314,12 +314,13 @@ impl Machine {
         }
         let linked = fields.len();
         for parameter in &workflow.parameters {
-            if let Some(value) = &parameter.value
+            let roll = item.item_id.roll(&parameter.address);
+            if let Some(value) = parameter.value_of_item(item.ordinal, roll)
                 && !fields[..linked]
                     .iter()
                     .any(|(address, _)| *address == parameter.address)
             {
-                fields.push((parameter.address.clone(), Value::Literal(value.clone())));
+                fields.push((parameter.address.clone(), Value::Literal(value)));
             }
         }
         let bypass = item

@@ -260,11 +260,9 @@ fn expose_menu(
                                 label = format!("{} {number}", field.label);
                                 number += 1;
                             }
-                            settings.parameters.push(ExposedParameter {
-                                address: field.address.clone(),
-                                label,
-                                value: None,
-                            });
+                            settings
+                                .parameters
+                                .push(ExposedParameter::new(field.address.clone(), &label));
                             editor.step(Id::new("expose"));
                             ui.close();
                         }

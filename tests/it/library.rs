@@ -1,0 +1,177 @@
+//! The library of workflows, through the real binary and through the store.
+
+use super::command_line::{refuses, run, stderr, stdout};
+use comfyui_orchestrator::artifacts::ContentHash;
+use comfyui_orchestrator::engine::library_workflow;
+use comfyui_orchestrator::store::{
+    LibraryChange, LibraryQuery, LibraryWorkflowId, MAX_LIBRARY_VERSIONS, Store, wait,
+};
+use comfyui_orchestrator::workflow::read;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+fn upscaler(scale: f64) -> String {
+    json!({"version": 0.4, "links": [], "groups": [{"title": "Äußeres"}], "nodes": [
+        {"id": 1, "type": "UNETLoader", "widgets_values": ["flux\\Dev-FP8.safetensors", "default"]},
+        {"id": 2, "type": "CLIPTextEncode", "title": "Wanted", "widgets_values": ["a lighthouse in fog"]},
+        {"id": 3, "type": "ImageScaleBy", "widgets_values": ["lanczos", scale]}]})
+    .to_string()
+}
+
+#[test]
+fn a_folder_becomes_a_tree_that_is_searched_tagged_and_given_back() {
+    let folder = TempDir::new().unwrap();
+    let data = folder.path().join("data");
+    let root = folder.path().join("mine");
+    std::fs::create_dir_all(root.join("flux/big")).unwrap();
+    let text = upscaler(2.0);
+    std::fs::write(root.join("flux/big/Upscale.json"), &text).unwrap();
+    std::fs::write(
+        root.join("Portrait.json"),
+        r#"{"1": {"class_type": "KSampler", "inputs": {}}}"#,
+    )
+    .unwrap();
+    std::fs::write(root.join("settings.json"), r#"{"theme": "dark"}"#).unwrap();
+    std::fs::write(root.join("readme.txt"), "not looked at").unwrap();
+    let root = root.to_string_lossy().into_owned();
+    let library = |arguments: &[&str]| {
+        let all: Vec<&str> = ["workflow", "library"]
+            .iter()
+            .chain(arguments)
+            .copied()
+            .collect();
+        run(&data, &all)
+    };
+
+    let imported = library(&["import", &root, "--into", "studio"]);
+    assert!(imported.status.success(), "{}", stderr(&imported));
+    assert!(
+        stdout(&imported).starts_with("2 added, 0 new versions, 0 unchanged"),
+        "{}",
+        stdout(&imported)
+    );
+    assert!(
+        stderr(&imported).contains("settings.json"),
+        "{}",
+        stderr(&imported)
+    );
+    let again = library(&["import", &root, "--into", "studio"]);
+    assert!(stdout(&again).starts_with("0 added, 0 new versions, 2 unchanged"));
+    std::fs::write(
+        folder.path().join("mine/flux/big/Upscale.json"),
+        upscaler(4.0),
+    )
+    .unwrap();
+    let renewed = library(&["import", &root, "--into", "/studio/"]);
+    assert!(stdout(&renewed).starts_with("0 added, 1 new versions, 1 unchanged"));
+
+    assert!(
+        library(&["tag", "studio/flux/big/Upscale", "final", "4k"])
+            .status
+            .success()
+    );
+    let listed = stdout(&library(&["list"]));
+    assert_eq!(
+        listed.lines().collect::<Vec<_>>(),
+        [
+            "studio/Portrait",
+            "studio/flux/big/Upscale  (version 2)  #4k  #final"
+        ]
+    );
+    let below = stdout(&library(&["list", "--folder", "studio/flux"]));
+    assert_eq!(below.lines().count(), 1);
+    let half = stdout(&library(&["list", "--folder", "studio/flu"]));
+    assert!(!half.contains("Upscale"), "{half}");
+    for words in [
+        &["LIGHTHOUSE", "fog"][..],
+        &["dev-fp8"],
+        &["äußeres"],
+        &["imagescale", "wanted"],
+        &["flux/big"],
+        &["fina"],
+    ] {
+        let found = library(&[&["search"], words].concat());
+        assert!(
+            stdout(&found).starts_with("studio/flux/big/Upscale"),
+            "{words:?}: {}",
+            stdout(&found)
+        );
+        assert_eq!(stdout(&found).lines().count(), 1, "{words:?}");
+    }
+    assert!(
+        !library(&["search", "lighthouse", "ksampler"])
+            .status
+            .success()
+    );
+    let found = library(&["search", "--json", "portrait"]);
+    let found: Value = serde_json::from_str(&stdout(&found)).unwrap();
+    assert_eq!(
+        (&found["folder"], &found["version"]),
+        (&json!("studio"), &json!(1))
+    );
+
+    // Byte for byte, each version.
+    let first = library(&["export", "studio/flux/big/Upscale", "--version", "1"]);
+    assert_eq!(stdout(&first), text);
+    assert_eq!(
+        stdout(&library(&["export", "studio/flux/big/Upscale"])),
+        upscaler(4.0)
+    );
+    refuses(
+        &library(&["export", "studio/flux/big/Upscale", "--version", "9"]),
+        &["it has: 2, 1"],
+    );
+    assert!(
+        library(&["move", "studio/flux/big/Upscale", "old/Enlarge"])
+            .status
+            .success()
+    );
+    refuses(
+        &library(&["move", "old/Enlarge", "studio/Portrait"]),
+        &["taken"],
+    );
+    assert!(stdout(&library(&["search", "enlarge"])).contains("old/Enlarge"));
+    assert!(library(&["remove", "old/Enlarge"]).status.success());
+    refuses(
+        &library(&["export", "old/Enlarge"]),
+        &["old/Enlarge", "list"],
+    );
+    refuses(&library(&["import", "nowhere"]), &["nowhere"]);
+}
+
+#[test]
+fn versions_are_bounded_and_a_thumbnail_is_kept() {
+    let store = Store::in_memory().unwrap();
+    let mut id = None;
+    for number in 0..MAX_LIBRARY_VERSIONS + 5 {
+        let text = upscaler(f64::from(number));
+        let document = read(text.as_bytes()).unwrap();
+        let workflow = library_workflow("a//b\\c", "x", &document, &text, u64::from(number));
+        let (put, change) =
+            wait(store.put_in_library(workflow, LibraryWorkflowId::new_now())).unwrap();
+        assert_eq!(*id.get_or_insert(put), put);
+        let expected = if number == 0 {
+            LibraryChange::Added
+        } else {
+            LibraryChange::NewVersion
+        };
+        assert_eq!(change, expected);
+    }
+    let id = id.unwrap();
+    let versions = wait(store.library_versions(id)).unwrap();
+    assert_eq!(versions.len(), MAX_LIBRARY_VERSIONS as usize);
+    assert_eq!(versions[0].number, MAX_LIBRARY_VERSIONS + 5);
+    assert_eq!(wait(store.library_text(id, Some(1))).unwrap(), None);
+    let picture = ContentHash::of(b"picture");
+    assert!(wait(store.set_library_thumbnail(id, Some(picture))).unwrap());
+    let query = LibraryQuery {
+        folder: Some("a/b".to_owned()),
+        ..LibraryQuery::default()
+    };
+    let found = wait(store.library(query)).unwrap();
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].path(), "a/b/c/x");
+    assert_eq!(found[0].thumbnail, Some(picture));
+    assert!(wait(store.remove_from_library(id)).unwrap());
+    assert!(!wait(store.set_library_tags(id, vec!["t".to_owned()])).unwrap());
+}
