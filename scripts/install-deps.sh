@@ -8,6 +8,7 @@ packages=(
   libx11-dev libxkbcommon-dev         # windows and keyboards under X11
   libxkbcommon-x11-0 libxcursor1 libxrandr2 libxi6
   libwayland-dev                      # windows under Wayland
+  libwebkit2gtk-4.1-dev               # the window of ComfyUI's own editor
   libvulkan1 mesa-vulkan-drivers      # drawing; Mesa also draws without a GPU
   xvfb xauth                          # a display for tests where there is none
 )

@@ -5,6 +5,7 @@ mod builtin;
 mod data_dir;
 mod demo;
 mod desktop;
+mod editor_host;
 mod project;
 mod review;
 mod run;
@@ -65,10 +66,17 @@ enum Command {
     /// Look at earlier runs and go on with them.
     #[command(subcommand)]
     Runs(runs::RunsCommand),
+    /// The window of ComfyUI's editor; the desktop app starts it and speaks to it by lines of JSON.
+    #[command(hide = true)]
+    EditorHost,
 }
 
 /// Does what the arguments ask. Exit code 0 means that all that was asked for was made.
 pub fn dispatch(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    // The window of the editor has an event loop of its own and needs nothing else of the program.
+    if matches!(arguments.command, Some(Command::EditorHost)) {
+        return editor_host::run();
+    }
     let runtime = Arc::new(
         tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -78,7 +86,7 @@ pub fn dispatch(arguments: Arguments) -> anyhow::Result<ExitCode> {
     );
     let data_dir = arguments.data_dir;
     match arguments.command {
-        None => desktop::open(&runtime, data_dir, arguments.project),
+        None | Some(Command::EditorHost) => desktop::open(&runtime, data_dir, arguments.project),
         Some(Command::Run(arguments)) => runtime.block_on(run::run(data_dir, arguments)),
         Some(Command::Demo(arguments)) => demo::demo(&runtime, data_dir, &arguments),
         Some(Command::Builtin(arguments)) => runtime.block_on(builtin::serve(data_dir, arguments)),

@@ -5,10 +5,11 @@
 
 use super::document::{Document, Selection};
 use super::icons;
+use super::replace_workflow::{BrokenUses, Reach};
 use crate::engine::{ItemId, RunId};
 use crate::fleet::BackendConfig;
 use crate::project::{
-    BackendId, LinkId, Literal, Node, NodeId, NodeKindName, PortRef, WorkflowName,
+    BackendId, LinkId, Literal, Node, NodeId, NodeKind, NodeKindName, PortRef, WorkflowName,
 };
 use bevy::prelude::Message;
 use bevy_egui::egui::{Key, KeyboardShortcut, Modifiers};
@@ -120,6 +121,36 @@ pub enum Action {
         value: Option<Literal>,
         /// What this is part of.
         gesture: Gesture,
+    },
+    /// Open a node's workflow in ComfyUI's own editor.
+    EditWorkflow {
+        /// The Workflow node; the selected one when none.
+        node_id: Option<NodeId>,
+        /// On which server; where it ran last, or the first that answers, when none.
+        backend_id: Option<BackendId>,
+    },
+    /// Put another workflow in the place of a node's own, as one undo step.
+    ReplaceWorkflow {
+        /// The Workflow node.
+        node_id: NodeId,
+        /// The new text.
+        text: Arc<str>,
+        /// Which nodes get it.
+        reach: Reach,
+        /// What becomes of fields and ports that lead nowhere in it.
+        broken: BrokenUses,
+    },
+    /// Leave a node's workflow as it is.
+    RefuseReplacement {
+        /// The Workflow node.
+        node_id: NodeId,
+    },
+    /// Add a workflow to the project, without a node.
+    AddWorkflow {
+        /// The wished name; numbered when it is taken.
+        name: String,
+        /// Its text.
+        text: Arc<str>,
     },
     /// Rename the project.
     RenameProject {
@@ -346,6 +377,8 @@ pub enum Needs {
     Nothing,
     /// Something selected.
     Selection,
+    /// One Workflow node selected.
+    WorkflowNode,
     /// At least one node.
     Nodes,
     /// A step that can be taken back.
@@ -382,6 +415,21 @@ impl Needs {
         match self {
             Self::Nothing => true,
             Self::Selection => !context.selection.is_empty(),
+            Self::WorkflowNode => {
+                let nodes = &context.document.project().nodes;
+                let is_workflow = |id: &NodeId| {
+                    nodes
+                        .get(id)
+                        .is_some_and(|node| matches!(node.kind, NodeKind::Workflow(_)))
+                };
+                context
+                    .selection
+                    .nodes
+                    .iter()
+                    .filter(|id| is_workflow(id))
+                    .count()
+                    == 1
+            }
             Self::Nodes => !context.document.project().nodes.is_empty(),
             Self::UndoStep => context.document.undo_title().is_some(),
             Self::RedoStep => context.document.redo_title().is_some(),
@@ -458,6 +506,7 @@ pub static ACTIONS: &[ActionSpec] = &[
     spec!("edit.select_all", "Select all", "", Edit, [COMMAND, A], Nodes, true, Action::SelectAll),
     spec!("edit.select_none", "Select none", "", Edit, [Modifiers::NONE, Escape], Selection, false, Action::SelectNone),
     spec!("edit.add_node", "Add node…", icons::PLUS, Edit, [Modifiers::NONE, Tab; Modifiers::SHIFT, A], Nothing, true, Action::AddNodeSearch { pos_world: None, connect: None }),
+    spec!("edit.workflow", "Edit workflow in ComfyUI…", icons::PENCIL_SIMPLE, Edit, [Modifiers::NONE, PageDown], WorkflowNode, false, Action::EditWorkflow { node_id: None, backend_id: None }),
     spec!("edit.preferences", "Preferences…", icons::GEAR_SIX, Edit, [COMMAND, Comma], Nothing, true, Action::Preferences),
 
     spec!("view.fit", "Zoom to fit", icons::CORNERS_OUT, View, [Modifiers::SHIFT, Num1; Modifiers::NONE, Home], Nodes, false, Action::ZoomToFit),

@@ -3,6 +3,7 @@
 use super::actions::{Action, Clipboard, ClipboardFormat, Gesture, NewNode, Select};
 use super::catalog::{Catalog, WorkflowFacts, node_for_workflow};
 use super::document::{Document, Selection};
+use super::replace_workflow::{BrokenUses, Reach, Replacement};
 use super::toasts::{Severity, Toasts};
 use super::viewport::CanvasView;
 use crate::project::{
@@ -13,6 +14,7 @@ use crate::project::{
 use bevy::prelude::*;
 use bevy_egui::EguiClipboard;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 /// Most nodes taken from a clipboard.
 const PASTE_LIMIT: usize = 10_000;
@@ -129,6 +131,20 @@ pub fn apply_actions(
                 value,
                 gesture,
             } => set_parameter(&mut document, *node, label, value.clone(), *gesture),
+            Action::ReplaceWorkflow {
+                node_id,
+                text,
+                reach,
+                broken,
+            } => replace_workflow(
+                &mut document,
+                &catalog,
+                &mut toasts,
+                (*node_id, text),
+                *reach,
+                *broken,
+            ),
+            Action::AddWorkflow { name, text } => add_workflow(&mut document, name, text),
             Action::RenameProject { name, gesture } => document
                 .edit(
                     "Rename project",
@@ -621,6 +637,45 @@ fn link_to_new(project: &Project, connect: PortRef, node: &Node) -> Option<Link>
         },
         to: connect,
     })
+}
+
+fn replace_workflow(
+    document: &mut Document,
+    catalog: &Catalog,
+    toasts: &mut Toasts,
+    (node_id, text): (NodeId, &Arc<str>),
+    reach: Reach,
+    broken: BrokenUses,
+) -> Result<(), EditError> {
+    let project = document.project();
+    // Worked out again: the document may have changed while the question was open.
+    match Replacement::plan(project, node_id, text.clone(), catalog.object_info()) {
+        Ok(replacement) => {
+            let title = format!("Replace {}", replacement.workflow);
+            let edits = replacement.edits(project, reach, broken);
+            document.edit(&title, Gesture::new(), edits).map(|_| ())
+        }
+        Err(error) => {
+            toasts.push(
+                Severity::Warning,
+                "The workflow was not replaced",
+                &error.to_string(),
+            );
+            Ok(())
+        }
+    }
+}
+
+fn add_workflow(document: &mut Document, name: &str, text: &Arc<str>) -> Result<(), EditError> {
+    let name = free_workflow_name(document.project(), name);
+    let title = format!("Add {name}");
+    let edit = Edit::AddWorkflow {
+        name,
+        file: WorkflowFile { text: text.clone() },
+    };
+    document
+        .edit(&title, Gesture::new(), vec![edit])
+        .map(|_| ())
 }
 
 fn add_link(document: &mut Document, from: PortRef, to: PortRef) -> Result<(), EditError> {

@@ -42,6 +42,12 @@ impl Catalog {
         look_through(text, self.object_info.as_deref())
     }
 
+    /// The node definitions of a server, if any was given.
+    #[must_use]
+    pub fn object_info(&self) -> Option<&ObjectInfo> {
+        self.object_info.as_deref()
+    }
+
     /// What is known about a file. Inspects it when it is new or was replaced.
     pub fn facts(&mut self, name: &WorkflowName, file: &WorkflowFile) -> Arc<WorkflowFacts> {
         if let Some(entry) = self.entries.get(name)

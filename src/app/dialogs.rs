@@ -7,6 +7,7 @@ pub mod files;
 pub mod palette;
 pub mod preferences;
 pub mod prompt;
+pub mod replace_workflow;
 
 use super::actions::Action;
 use super::files::Pending;
@@ -29,6 +30,8 @@ pub struct Dialogs {
     pub context_menu: Option<context_menu::ContextMenu>,
     /// A server's settings.
     pub backend: Option<backend::BackendForm>,
+    /// What saving another workflow into a node changes.
+    pub replacement: Option<replace_workflow::ReplaceDialog>,
     /// The list of shortcuts.
     pub shortcuts: bool,
     /// Theme, size, shortcuts.
@@ -74,6 +77,7 @@ impl Dialogs {
             || self.files.is_open()
             || self.finder.is_some()
             || self.backend.is_some()
+            || self.replacement.is_some()
             || self.shortcuts
             || self.preferences
             || self.about
@@ -154,6 +158,7 @@ pub fn show(ctx: &Context, panel: &mut PanelContext<'_>) {
     backend::show(ctx, panel);
     preferences::show(ctx, panel);
     about::show(ctx, panel);
+    replace_workflow::show(ctx, panel);
     prompt::show(ctx, panel);
 }
 

@@ -3,6 +3,7 @@
 
 use super::keymap::KeyOverrides;
 use super::theme::ThemeMode;
+use crate::editor::message::WindowGeometry;
 use bevy::prelude::Resource;
 use serde::{Deserialize, Serialize};
 use std::io::Write;
@@ -30,6 +31,8 @@ pub struct Settings {
     pub layout: Option<String>,
     /// Size of the window in logical pixels.
     pub window_px: [f32; 2],
+    /// Where the window of ComfyUI's editor was last.
+    pub editor_window: Option<WindowGeometry>,
     /// Where the file dialog was last.
     pub last_folder: Option<PathBuf>,
     #[serde(skip)]
@@ -45,6 +48,7 @@ impl Default for Settings {
             recent: Vec::new(),
             layout: None,
             window_px: [1600.0, 960.0],
+            editor_window: None,
             last_folder: None,
             file: None,
         }

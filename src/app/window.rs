@@ -9,6 +9,7 @@ use super::canvas::CanvasPlugin;
 use super::catalog::Catalog;
 use super::dialogs::{self, Dialogs};
 use super::document::{Document, Selection};
+use super::editors::{self, Editors};
 use super::files::{self, Autosave, FollowUp};
 use super::keyboard::KeyboardPlugin;
 use super::keymap::Keymap;
@@ -216,6 +217,7 @@ fn add_resources(
         .init_resource::<Live>()
         .init_resource::<EventLog>()
         .init_resource::<Dialogs>()
+        .init_resource::<Editors>()
         .init_resource::<ShellState>()
         .init_resource::<Autosave>()
         .init_resource::<CanvasViewport>()
@@ -240,6 +242,8 @@ fn add_systems(app: &mut App) {
                 bridge::follow_document,
                 bridge::send_commands,
                 dialogs::open_dialogs,
+                editors::open_editors,
+                editors::hear_editors,
                 view_actions,
                 follow_settings,
                 files::autosave,

@@ -151,6 +151,21 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
             "crate::comfy",
         ],
     ),
+    (
+        "editor",
+        &[
+            "bevy",
+            "tokio",
+            "rusqlite",
+            "crate::app",
+            "crate::comfy",
+            "crate::engine",
+            "crate::fleet",
+            "crate::project",
+            "crate::store",
+            "crate::workflow",
+        ],
+    ),
     ("cli", &["crate::comfy", "rusqlite", "bevy::"]),
     (
         "app/canvas",

@@ -10,6 +10,7 @@ mod comfy_traps;
 mod command_line;
 mod corpus;
 mod data_kinds;
+mod editor;
 mod editor_files;
 mod embedded;
 mod engine_driver;

@@ -4,6 +4,8 @@ use crate::app::actions::{ACTIONS, Action, CanvasTarget, Select};
 use crate::app::icons;
 use crate::app::shell::PanelContext;
 use crate::app::widgets::menu_row;
+use crate::fleet::BackendState;
+use crate::project::{NodeId, NodeKind};
 use bevy_egui::egui::{Area, Context, Frame, Id, Key, Order, Pos2, Ui};
 
 /// An open menu.
@@ -100,7 +102,13 @@ fn rows(ui: &mut Ui, panel: &PanelContext<'_>, menu: &ContextMenu) -> Option<Act
             ui.separator();
             FOR_SELECTION
         }
-        CanvasTarget::Node(_) | CanvasTarget::Link(_) => FOR_SELECTION,
+        CanvasTarget::Node(node_id) => {
+            if let Some(action) = edit_rows(ui, panel, node_id) {
+                chosen = Some(action);
+            }
+            FOR_SELECTION
+        }
+        CanvasTarget::Link(_) => FOR_SELECTION,
     };
     for id in ids {
         if id.is_empty() {
@@ -115,3 +123,46 @@ fn rows(ui: &mut Ui, panel: &PanelContext<'_>, menu: &ContextMenu) -> Option<Act
     }
     chosen
 }
+
+/// Rows that open a Workflow node in ComfyUI's editor: one, or one for each server when there are several.
+fn edit_rows(ui: &mut Ui, panel: &PanelContext<'_>, node_id: NodeId) -> Option<Action> {
+    let node = panel.document.project().nodes.get(&node_id)?;
+    if !matches!(node.kind, NodeKind::Workflow(_)) {
+        return None;
+    }
+    let mut chosen = None;
+    let keys = panel.keymap.shown("edit.workflow");
+    if menu_row(
+        ui,
+        panel.theme,
+        icons::PENCIL_SIMPLE,
+        "Edit in ComfyUI…",
+        &keys,
+        true,
+    ) {
+        chosen = Some(Action::EditWorkflow {
+            node_id: Some(node_id),
+            backend_id: None,
+        });
+    }
+    if panel.backends.cards.len() > 1 {
+        for (backend_id, card) in panel.backends.cards.iter().take(MAX_BACKEND_ROWS) {
+            let is_reachable = !matches!(
+                card.status.state,
+                BackendState::Connecting | BackendState::Offline | BackendState::Disabled
+            );
+            let title = format!("… on {}", card.status.name);
+            if menu_row(ui, panel.theme, "", &title, "", is_reachable) {
+                chosen = Some(Action::EditWorkflow {
+                    node_id: Some(node_id),
+                    backend_id: Some(*backend_id),
+                });
+            }
+        }
+    }
+    ui.separator();
+    chosen
+}
+
+/// Servers that the menu lists.
+const MAX_BACKEND_ROWS: usize = 10;

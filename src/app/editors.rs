@@ -1,0 +1,450 @@
+//! Windows of ComfyUI's own editor, one per node at most: opened, heard, and asked to close with their document.
+
+use super::actions::Action;
+use super::bridge::{Backends, Bridge, RunViews};
+use super::catalog::Catalog;
+use super::dialogs::Dialogs;
+use super::document::{Document, Selection};
+use super::replace_workflow::Replacement;
+use super::settings::{Folders, Settings};
+use super::theme::ThemeMode;
+use super::toasts::{Severity, Toasts};
+use super::wake::Waker;
+use crate::editor::message::{
+    Appearance, Certificates, DraftFate, EditorGraph, FromWindow, OpenWindow, SaveAnswer,
+    SaveTarget, Saved, ToWindow,
+};
+use crate::editor::process::{EditorEvent, EditorProcess};
+use crate::fleet::{BackendConfig, BackendState, TlsPolicy, auth_headers};
+use crate::project::{BackendId, Node, NodeId, NodeKind, WorkflowFile};
+use crate::workflow::{self, ObjectInfo, WorkflowDocument};
+use bevy::ecs::system::SystemParam;
+use bevy::prelude::*;
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The open windows.
+#[derive(Resource, Default)]
+pub struct Editors {
+    windows: BTreeMap<NodeId, OpenEditor>,
+    /// Grows with the document that is open; windows of another one are asked to close.
+    generation: u64,
+}
+
+/// One window.
+struct OpenEditor {
+    process: EditorProcess,
+    backend_name: String,
+    state: EditorState,
+}
+
+/// What a window is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EditorState {
+    /// The page is coming up.
+    Opening,
+    /// It shows the workflow as the node has it.
+    Open,
+    /// It shows changes that the node does not have.
+    Changed,
+}
+
+impl Editors {
+    /// What the window of a node is doing, with the server's name; none without a window.
+    #[must_use]
+    pub fn of(&self, node_id: NodeId) -> Option<(EditorState, &str)> {
+        let window = self.windows.get(&node_id)?;
+        Some((window.state, &window.backend_name))
+    }
+
+    fn answer(&self, node_id: NodeId, answer: SaveAnswer) {
+        if let Some(window) = self.windows.get(&node_id) {
+            // A window that does not take it has ended or hangs, which its own events tell.
+            let _ = window.process.send(ToWindow::SaveAnswer(answer));
+        }
+    }
+}
+
+/// What opening and hearing windows reads and writes.
+#[derive(SystemParam)]
+pub struct EditorWorld<'w> {
+    editors: ResMut<'w, Editors>,
+    document: Res<'w, Document>,
+    selection: Res<'w, Selection>,
+    backends: Res<'w, Backends>,
+    runs: Res<'w, RunViews>,
+    catalog: Res<'w, Catalog>,
+    settings: ResMut<'w, Settings>,
+    dialogs: ResMut<'w, Dialogs>,
+    toasts: ResMut<'w, Toasts>,
+    folders: Res<'w, Folders>,
+    bridge: Option<Res<'w, Bridge>>,
+    waker: Option<Res<'w, Waker>>,
+}
+
+/// Opens windows that are asked for, and tells them what became of their saves.
+pub fn open_editors(mut actions: MessageReader<Action>, mut world: EditorWorld) {
+    for action in actions.read() {
+        match action {
+            Action::EditWorkflow {
+                node_id,
+                backend_id,
+            } => {
+                let node_id = node_id.or_else(|| world.selected_node());
+                if let Some(node_id) = node_id
+                    && let Err(problem) = world.open(node_id, *backend_id)
+                {
+                    world
+                        .toasts
+                        .push(Severity::Warning, "The editor was not opened", &problem);
+                }
+            }
+            Action::ReplaceWorkflow { node_id, .. } => {
+                world.editors.answer(*node_id, SaveAnswer::Kept);
+            }
+            Action::RefuseReplacement { node_id } => world.editors.answer(
+                *node_id,
+                SaveAnswer::Refused("Not taken: the node keeps its workflow".to_owned()),
+            ),
+            _ => {}
+        }
+    }
+}
+
+/// Hears every window.
+pub fn hear_editors(mut world: EditorWorld, mut actions: MessageWriter<Action>) {
+    if world.editors.windows.is_empty() {
+        world.editors.generation = world.document.generation();
+        return;
+    }
+    let mut heard = Vec::new();
+    for (node_id, window) in &world.editors.windows {
+        while let Some(event) = window.process.poll() {
+            heard.push((*node_id, event));
+        }
+    }
+    for (node_id, event) in heard {
+        match event {
+            EditorEvent::Said(message) => world.hear(node_id, message, &mut actions),
+            EditorEvent::Ended => {
+                world.editors.windows.remove(&node_id);
+            }
+            EditorEvent::Died(reason) => {
+                world.editors.windows.remove(&node_id);
+                let kept = if world.draft_file(node_id).is_some_and(|file| file.exists()) {
+                    " What was changed is kept and offered when you open the editor again."
+                } else {
+                    ""
+                };
+                let title = world.title_of(node_id);
+                world.toasts.push(
+                    Severity::Error,
+                    &format!("The editor of \"{title}\" is gone"),
+                    &format!("{reason}.{kept}"),
+                );
+            }
+        }
+    }
+    let document = &world.document;
+    let is_other = world.editors.generation != document.generation();
+    for (node_id, window) in &world.editors.windows {
+        if is_other || !document.project().nodes.contains_key(node_id) {
+            let _ = window.process.send(ToWindow::Close);
+        }
+    }
+    world.editors.generation = world.document.generation();
+}
+
+impl EditorWorld<'_> {
+    fn selected_node(&self) -> Option<NodeId> {
+        let nodes = &self.document.project().nodes;
+        let mut workflow_nodes = self.selection.nodes.iter().filter(|id| {
+            nodes
+                .get(id)
+                .is_some_and(|node| matches!(node.kind, NodeKind::Workflow(_)))
+        });
+        let first = workflow_nodes.next()?;
+        workflow_nodes.next().is_none().then_some(*first)
+    }
+
+    fn title_of(&self, node_id: NodeId) -> String {
+        self.document.project().nodes.get(&node_id).map_or_else(
+            || "a node that is gone".to_owned(),
+            |node| node.title.clone(),
+        )
+    }
+
+    /// Opens the window of a node, or brings it to the front.
+    fn open(&mut self, node_id: NodeId, backend_id: Option<BackendId>) -> Result<(), String> {
+        if let Some(window) = self.editors.windows.get(&node_id) {
+            return window
+                .process
+                .send(ToWindow::Focus)
+                .map_err(|error| error.to_string());
+        }
+        let project = self.document.project();
+        let node = project
+            .nodes
+            .get(&node_id)
+            .ok_or("The node is not on the canvas any more.")?;
+        let NodeKind::Workflow(settings) = &node.kind else {
+            return Err(format!("\"{}\" has no workflow to edit.", node.title));
+        };
+        let file = project
+            .workflows
+            .get(&settings.workflow)
+            .ok_or_else(|| format!("The workflow \"{}\" is missing.", settings.workflow))?;
+        let backend = self.choose_backend(node, backend_id)?;
+        let order = self.order(node, file, &backend)?;
+        let executable = std::env::current_exe()
+            .map_err(|error| format!("The program does not find itself: {error}"))?;
+        let waker = self.waker.as_deref().cloned();
+        let process = EditorProcess::start(&executable, order, move || {
+            if let Some(waker) = &waker {
+                waker.wake();
+            }
+        })
+        .map_err(|error| error.to_string())?;
+        self.editors.windows.insert(
+            node_id,
+            OpenEditor {
+                process,
+                backend_name: backend.name,
+                state: EditorState::Opening,
+            },
+        );
+        Ok(())
+    }
+
+    /// The server whose page is opened: the wished one, else where the node ran last, else the first that answers.
+    fn choose_backend(
+        &self,
+        node: &Node,
+        wished: Option<BackendId>,
+    ) -> Result<BackendConfig, String> {
+        let answers = |backend_id: &BackendId| {
+            self.backends.cards.get(backend_id).is_some_and(|card| {
+                matches!(
+                    card.status.state,
+                    BackendState::Online | BackendState::Busy | BackendState::Degraded
+                )
+            })
+        };
+        let ran_last = || {
+            let view = self.runs.shown_view()?;
+            view.items
+                .values()
+                .filter(|item| item.node_id == node.id)
+                .filter_map(|item| item.backend_id)
+                .find(|backend_id| answers(backend_id))
+        };
+        let backend_id = wished
+            .or_else(ran_last)
+            .or_else(|| self.backends.cards.keys().copied().find(|id| answers(id)))
+            .ok_or("No ComfyUI server answers. Start one, or add one under Fleet.")?;
+        self.bridge
+            .as_ref()
+            .and_then(|bridge| bridge.backend_config(backend_id))
+            .ok_or_else(|| "This server is not registered any more.".to_owned())
+    }
+
+    fn order(
+        &self,
+        node: &Node,
+        file: &WorkflowFile,
+        backend: &BackendConfig,
+    ) -> Result<OpenWindow, String> {
+        let headers = auth_headers(&backend.auth, |name| std::env::var(name).ok())
+            .map_err(|error| error.to_string())?;
+        Ok(OpenWindow {
+            url: backend.url.clone(),
+            node_title: node.title.clone(),
+            backend_name: backend.name.clone(),
+            workflow: editor_graph(&file.text, self.catalog.object_info())?,
+            draft: self.draft_file(node.id).and_then(|file| read_draft(&file)),
+            profile_dir: self
+                .own_folder()
+                .join("profiles")
+                .join(backend.id.to_string()),
+            appearance: match self.settings.theme {
+                ThemeMode::Dark => Appearance::Dark,
+                ThemeMode::Light => Appearance::Light,
+            },
+            geometry: self.settings.editor_window,
+            headers: headers
+                .iter()
+                .filter_map(|(name, value)| {
+                    Some((name.to_string(), value.to_str().ok()?.to_owned()))
+                })
+                .collect(),
+            certificates: match backend.tls {
+                TlsPolicy::Verify => Certificates::Trusted,
+                TlsPolicy::AcceptAny => Certificates::Any,
+            },
+        })
+    }
+
+    fn own_folder(&self) -> PathBuf {
+        self.folders
+            .data
+            .clone()
+            .unwrap_or_else(|| std::env::temp_dir().join("comfyui-orchestrator"))
+            .join("editor")
+    }
+
+    /// Where changes of a window are kept until they are saved or thrown away.
+    fn draft_file(&self, node_id: NodeId) -> Option<PathBuf> {
+        Some(
+            self.folders
+                .data
+                .as_ref()?
+                .join("editor")
+                .join("drafts")
+                .join(format!("{node_id}.json")),
+        )
+    }
+
+    fn hear(&mut self, node_id: NodeId, message: FromWindow, actions: &mut MessageWriter<Action>) {
+        let title = self.title_of(node_id);
+        match message {
+            FromWindow::Hello { .. } => {}
+            FromWindow::Loaded => self.set_state(node_id, EditorState::Open),
+            FromWindow::Changed { draft } => {
+                let state = match &draft {
+                    Some(_) => EditorState::Changed,
+                    None => EditorState::Open,
+                };
+                self.set_state(node_id, state);
+                self.keep_draft(node_id, draft.as_deref());
+            }
+            FromWindow::Save(saved) => self.take(node_id, *saved, actions),
+            FromWindow::Notice { text } => {
+                self.toasts
+                    .push(Severity::Info, &format!("Editor of \"{title}\""), &text);
+            }
+            FromWindow::Failed { text } => {
+                self.toasts.push(
+                    Severity::Error,
+                    &format!("The editor of \"{title}\" could not be shown"),
+                    &format!("{text}. You can edit in your browser and drop the saved file here."),
+                );
+            }
+            FromWindow::Geometry(geometry) => self.settings.editor_window = Some(geometry),
+            FromWindow::Closed { draft } => {
+                if draft == DraftFate::Discard {
+                    self.keep_draft(node_id, None);
+                }
+            }
+        }
+    }
+
+    fn set_state(&mut self, node_id: NodeId, state: EditorState) {
+        if let Some(window) = self.editors.windows.get_mut(&node_id) {
+            window.state = state;
+        }
+    }
+
+    /// Writes the draft beside its place and renames it there, or removes it.
+    fn keep_draft(&mut self, node_id: NodeId, draft: Option<&RawValue>) {
+        let Some(file) = self.draft_file(node_id) else {
+            return;
+        };
+        let written = match draft {
+            Some(draft) => write_draft(&file, draft),
+            None => match std::fs::remove_file(&file) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+                _ => Ok(()),
+            },
+        };
+        if let Err(error) = written {
+            self.toasts.push(
+                Severity::Warning,
+                "Changes in the editor are not kept yet",
+                &format!("{}: {error}. Save to the node soon.", file.display()),
+            );
+        }
+    }
+
+    /// What a window saves: shown before it replaces anything, or kept as a new workflow at once.
+    fn take(&mut self, node_id: NodeId, saved: Saved, actions: &mut MessageWriter<Action>) {
+        let text: Arc<str> = saved.workflow.get().into();
+        match saved.target {
+            SaveTarget::NewWorkflow => {
+                actions.write(Action::AddWorkflow {
+                    name: self.title_of(node_id),
+                    text,
+                });
+                self.editors.answer(node_id, SaveAnswer::Kept);
+            }
+            SaveTarget::Node => {
+                let plan = Replacement::plan(
+                    self.document.project(),
+                    node_id,
+                    text,
+                    self.catalog.object_info(),
+                );
+                match plan {
+                    Ok(replacement) => {
+                        self.editors.answer(node_id, SaveAnswer::InReview);
+                        self.dialogs.replacement = Some(replacement.into());
+                    }
+                    Err(error) => self
+                        .editors
+                        .answer(node_id, SaveAnswer::Refused(error.to_string())),
+                }
+            }
+        }
+    }
+}
+
+/// A workflow in the form the page is given: the file as it is, or an API file laid out when the classes are known.
+fn editor_graph(text: &str, object_info: Option<&ObjectInfo>) -> Result<EditorGraph, String> {
+    let document = workflow::read(text.as_bytes()).map_err(|error| error.to_string())?;
+    let raw = |value: &serde_json::Value| {
+        serde_json::value::to_raw_value(value).map_err(|error| error.to_string())
+    };
+    match document {
+        WorkflowDocument::Ui(workflow) => {
+            // The very text, unless it holds what only Python takes for JSON.
+            let text = text.trim_start_matches('\u{feff}').trim();
+            match RawValue::from_string(text.to_owned()) {
+                Ok(exact) => Ok(EditorGraph::Ui(exact)),
+                Err(_) => {
+                    raw(&serde_json::Value::Object(workflow.raw().clone())).map(EditorGraph::Ui)
+                }
+            }
+        }
+        WorkflowDocument::Api(prompt) => {
+            let laid_out = object_info.and_then(|known| workflow::to_editor(&prompt, known).ok());
+            match laid_out {
+                Some(laid_out) => {
+                    raw(&serde_json::Value::Object(laid_out.raw().clone())).map(EditorGraph::Ui)
+                }
+                None => serde_json::to_value(&prompt)
+                    .map_err(|error| error.to_string())
+                    .and_then(|prompt| raw(&prompt))
+                    .map(EditorGraph::Api),
+            }
+        }
+    }
+}
+
+fn read_draft(file: &Path) -> Option<Box<RawValue>> {
+    let size = std::fs::metadata(file).ok()?.len();
+    if size > workflow::MAX_WORKFLOW_BYTES as u64 {
+        return None;
+    }
+    serde_json::from_slice(&std::fs::read(file).ok()?).ok()
+}
+
+fn write_draft(file: &Path, draft: &RawValue) -> std::io::Result<()> {
+    use std::io::Write as _;
+    let folder = file.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder)?;
+    let mut temporary = tempfile::NamedTempFile::new_in(folder)?;
+    temporary.write_all(draft.get().as_bytes())?;
+    temporary.persist(file).map_err(|error| error.error)?;
+    Ok(())
+}

@@ -1,0 +1,538 @@
+//! The window's own process: a tao window with the platform's web view in it.
+//!
+//! It reads [`ToWindow`] lines from its standard input and answers with [`FromWindow`] lines. It ends when the person
+//! closes it, when the app is gone (end of input), or when the page cannot be shown.
+
+use super::message::{
+    Appearance, Certificates, DraftFate, FromWindow, LineError, OpenWindow, PROTOCOL_VERSION,
+    Saved, ToWindow, WindowGeometry, read_line, write_line,
+};
+use super::origin::{NotAPage, PageOrigin};
+use super::page::{self, Gate, PageMessage, PageRefusal};
+use std::io::{BufReader, Stdout};
+use std::time::{Duration, Instant};
+use tao::dpi::{LogicalPosition, LogicalSize};
+use tao::event::{Event, StartCause, WindowEvent};
+use tao::event_loop::{ControlFlow, EventLoopBuilder, EventLoopProxy};
+use tao::window::{Theme, Window, WindowBuilder};
+use wry::{NewWindowResponse, PageLoadEvent, WebContext, WebView, WebViewBuilder};
+
+/// How long the page may take to answer "close?" before the window closes all the same. The draft is with the app.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(3);
+
+/// How long a page may take to show the workflow before the app is told that it does not.
+const LOAD_PATIENCE: Duration = Duration::from_secs(150);
+
+/// Why a window cannot be shown.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// The pipe to the app failed.
+    #[error(transparent)]
+    Line(#[from] LineError),
+    /// The app did not say what to open.
+    #[error("the app ended before it said what to open")]
+    NothingToOpen,
+    /// The app speaks another protocol.
+    #[error(
+        "the app speaks version {0} of the editor protocol and this window version {PROTOCOL_VERSION}; restart the app"
+    )]
+    OtherVersion(u32),
+    /// The backend's address is no page.
+    #[error(transparent)]
+    NotAPage(#[from] NotAPage),
+    /// There is no display.
+    #[error("there is no display: set DISPLAY or WAYLAND_DISPLAY")]
+    NoDisplay,
+    /// The window could not be made.
+    #[error("the window could not be made: {0}")]
+    Window(#[from] tao::error::OsError),
+    /// The web view could not be made.
+    #[error("the system's web view could not be started: {0}")]
+    WebView(#[from] wry::Error),
+    /// A script could not be written.
+    #[error("the workflow could not be given to the page: {0}")]
+    Script(#[from] serde_json::Error),
+    /// A header of the backend's authentication is not one.
+    #[error("the authentication of this server cannot be sent as a header")]
+    Header,
+}
+
+/// What wakes the event loop.
+enum HostEvent {
+    /// A line of the app.
+    FromApp(ToWindow),
+    /// The app is gone, or what it sends cannot be read.
+    AppGone,
+    /// A page sent something.
+    FromPage { address: String, body: String },
+    /// A page finished loading.
+    PageLoaded { address: String },
+    /// The page tried what it may not do.
+    Refused(String),
+}
+
+/// Runs the window until it is closed. Reports failures to the app before it returns them.
+pub fn run(token: String) -> Result<(), HostError> {
+    let mut output = std::io::stdout();
+    write_line(
+        &mut output,
+        &FromWindow::Hello {
+            version: PROTOCOL_VERSION,
+        },
+    )?;
+    let result = open(token);
+    if let Err(error) = &result {
+        // When even this fails the app sees the process end.
+        let _ = write_line(
+            &mut output,
+            &FromWindow::Failed {
+                text: error.to_string(),
+            },
+        );
+    }
+    result
+}
+
+fn open(token: String) -> Result<(), HostError> {
+    let mut input = BufReader::new(std::io::stdin());
+    match read_line(&mut input)? {
+        Some(ToWindow::Hello { version }) if version == PROTOCOL_VERSION => {}
+        Some(ToWindow::Hello { version }) => return Err(HostError::OtherVersion(version)),
+        _ => return Err(HostError::NothingToOpen),
+    }
+    let Some(ToWindow::Open(order)) = read_line(&mut input)? else {
+        return Err(HostError::NothingToOpen);
+    };
+    let gate = Gate::new(PageOrigin::of(&order.url)?, token);
+    if cfg!(all(unix, not(target_os = "macos")))
+        && std::env::var_os("DISPLAY").is_none()
+        && std::env::var_os("WAYLAND_DISPLAY").is_none()
+    {
+        return Err(HostError::NoDisplay);
+    }
+
+    let event_loop = EventLoopBuilder::<HostEvent>::with_user_event().build();
+    let proxy = event_loop.create_proxy();
+    let window = make_window(&order, &event_loop)?;
+    let mut web_context = WebContext::new(Some(order.profile_dir.clone()));
+    let web_view = make_web_view(&order, &gate, &window, &mut web_context, &proxy)?;
+    listen(input, proxy);
+
+    let mut editor = EditorWindow {
+        order: *order,
+        gate,
+        window,
+        web_view,
+        output: std::io::stdout(),
+        state: State::Loading {
+            since: Instant::now(),
+        },
+        started: Instant::now(),
+        refusals: 0,
+    };
+    event_loop.run(move |event, _, control_flow| {
+        // The web context must live as long as the view.
+        let _ = &web_context;
+        *control_flow = match editor.on(event) {
+            Ok(flow) => flow,
+            Err(error) => {
+                let _ = write_line(
+                    &mut editor.output,
+                    &FromWindow::Failed {
+                        text: error.to_string(),
+                    },
+                );
+                ControlFlow::ExitWithCode(1)
+            }
+        };
+    })
+}
+
+/// Reads the app's lines on a thread of its own, since standard input cannot be waited for together with a window.
+fn listen(mut input: BufReader<std::io::Stdin>, proxy: EventLoopProxy<HostEvent>) {
+    std::thread::spawn(move || {
+        loop {
+            let event = match read_line(&mut input) {
+                Ok(Some(message)) => HostEvent::FromApp(message),
+                Ok(None) | Err(_) => HostEvent::AppGone,
+            };
+            let is_last = matches!(event, HostEvent::AppGone);
+            if proxy.send_event(event).is_err() || is_last {
+                return;
+            }
+        }
+    });
+}
+
+fn make_window(
+    order: &OpenWindow,
+    event_loop: &tao::event_loop::EventLoop<HostEvent>,
+) -> Result<Window, HostError> {
+    let mut builder = WindowBuilder::new()
+        .with_title(format!("{}, {}", order.node_title, order.backend_name))
+        .with_theme(Some(match order.appearance {
+            Appearance::Dark => Theme::Dark,
+            Appearance::Light => Theme::Light,
+        }))
+        .with_min_inner_size(LogicalSize::new(640.0, 480.0))
+        .with_inner_size(LogicalSize::new(1400.0, 900.0));
+    if let Some(geometry) = order.geometry {
+        builder = builder
+            .with_inner_size(LogicalSize::new(
+                geometry.width.max(640.0),
+                geometry.height.max(480.0),
+            ))
+            .with_position(LogicalPosition::new(geometry.x, geometry.y));
+    }
+    Ok(builder.build(event_loop)?)
+}
+
+fn make_web_view(
+    order: &OpenWindow,
+    gate: &Gate,
+    window: &Window,
+    web_context: &mut WebContext,
+    proxy: &EventLoopProxy<HostEvent>,
+) -> Result<WebView, HostError> {
+    let mut headers = wry::http::HeaderMap::new();
+    for (name, value) in &order.headers {
+        let name: wry::http::HeaderName = name.parse().map_err(|_| HostError::Header)?;
+        let mut value: wry::http::HeaderValue = value.parse().map_err(|_| HostError::Header)?;
+        value.set_sensitive(true);
+        headers.insert(name, value);
+    }
+    let may_load = gate.origin().clone();
+    let may_open = gate.origin().clone();
+    let (on_ipc, on_navigation, on_window, on_load, on_download) = (
+        proxy.clone(),
+        proxy.clone(),
+        proxy.clone(),
+        proxy.clone(),
+        proxy.clone(),
+    );
+    // Errors of `send_event` mean that the loop has ended and nobody is left to tell.
+    let builder = WebViewBuilder::new_with_web_context(web_context)
+        .with_url_and_headers(order.url.as_str(), headers)
+        .with_initialization_script_for_main_only(page::bar_script(gate.token(), order)?, true)
+        .with_ipc_handler(move |request| {
+            let _ = on_ipc.send_event(HostEvent::FromPage {
+                address: request.uri().to_string(),
+                body: request.into_body(),
+            });
+        })
+        .with_navigation_handler(move |address| {
+            let allowed = may_load.may_load(&address);
+            if !allowed {
+                let _ = on_navigation.send_event(HostEvent::Refused(format!(
+                    "The page wanted to go to {}; only this server's own pages are shown here",
+                    short(&address)
+                )));
+            }
+            allowed
+        })
+        .with_new_window_req_handler(move |address, _| {
+            let what = if may_open.is_own(&address) {
+                "another window"
+            } else {
+                "a window of another server"
+            };
+            let _ = on_window.send_event(HostEvent::Refused(format!(
+                "The page wanted to open {what} ({}); open it in your browser if you trust it",
+                short(&address)
+            )));
+            NewWindowResponse::Deny
+        })
+        .with_download_started_handler(move |address, _| {
+            let _ = on_download.send_event(HostEvent::Refused(format!(
+                "A download was refused ({}): files leave a server through runs, or your browser",
+                short(&address)
+            )));
+            false
+        })
+        .with_on_page_load_handler(move |event, address| {
+            if matches!(event, PageLoadEvent::Finished) {
+                let _ = on_load.send_event(HostEvent::PageLoaded { address });
+            }
+        })
+        .with_permission_handler(|_| wry::PermissionResponse::Deny)
+        .with_clipboard(true)
+        .with_devtools(cfg!(debug_assertions));
+    build(builder, window, order.certificates)
+}
+
+#[cfg(all(unix, not(target_os = "macos")))]
+fn build(
+    builder: WebViewBuilder<'_>,
+    window: &Window,
+    certificates: Certificates,
+) -> Result<WebView, HostError> {
+    use tao::platform::unix::WindowExtUnix as _;
+    use webkit2gtk::{
+        TLSErrorsPolicy, WebContextExt as _, WebViewExt as _, WebsiteDataManagerExt as _,
+    };
+    use wry::{WebViewBuilderExtUnix as _, WebViewExtUnix as _};
+    let container = window
+        .default_vbox()
+        .ok_or(wry::Error::UnsupportedWindowHandle)?;
+    let web_view = builder.build_gtk(container)?;
+    if certificates == Certificates::Any
+        && let Some(manager) = web_view
+            .webview()
+            .context()
+            .and_then(|context| context.website_data_manager())
+    {
+        manager.set_tls_errors_policy(TLSErrorsPolicy::Ignore);
+        web_view.reload()?;
+    }
+    Ok(web_view)
+}
+
+#[cfg(windows)]
+fn build(
+    builder: WebViewBuilder<'_>,
+    window: &Window,
+    certificates: Certificates,
+) -> Result<WebView, HostError> {
+    use wry::WebViewBuilderExtWindows as _;
+    // Setting arguments replaces wry's own, so its default is repeated.
+    let builder = match certificates {
+        Certificates::Trusted => builder,
+        Certificates::Any => builder.with_additional_browser_args(
+            "--disable-features=msWebOOUI,msPdfOOUI,msSmartScreenProtection --ignore-certificate-errors",
+        ),
+    };
+    Ok(builder.build(window)?)
+}
+
+#[cfg(target_os = "macos")]
+fn build(
+    builder: WebViewBuilder<'_>,
+    window: &Window,
+    _certificates: Certificates,
+) -> Result<WebView, HostError> {
+    // WKWebView asks its delegate about certificates, which wry keeps to itself: add the certificate to the keychain.
+    Ok(builder.build(window)?)
+}
+
+/// What the window waits for.
+#[derive(Clone, Copy)]
+enum State {
+    /// For the page to show the workflow.
+    Loading {
+        /// Since when.
+        since: Instant,
+    },
+    /// For the person.
+    Open,
+    /// For the page to hear the question whether it may close.
+    Closing {
+        /// Since when.
+        since: Instant,
+    },
+    /// For the person's answer in the page.
+    Asking,
+}
+
+struct EditorWindow {
+    order: OpenWindow,
+    gate: Gate,
+    window: Window,
+    web_view: WebView,
+    output: Stdout,
+    state: State,
+    started: Instant,
+    refusals: u32,
+}
+
+impl EditorWindow {
+    fn on(&mut self, event: Event<'_, HostEvent>) -> Result<ControlFlow, HostError> {
+        match event {
+            Event::WindowEvent {
+                event: WindowEvent::CloseRequested,
+                ..
+            } => return self.ask_to_close(),
+            Event::WindowEvent {
+                event: WindowEvent::Focused(false),
+                ..
+            } => self.tell_geometry()?,
+            Event::UserEvent(HostEvent::AppGone) => return Ok(ControlFlow::ExitWithCode(0)),
+            Event::UserEvent(HostEvent::FromApp(message)) => return self.on_app(message),
+            Event::UserEvent(HostEvent::FromPage { address, body }) => {
+                return self.on_page(&address, &body);
+            }
+            Event::UserEvent(HostEvent::PageLoaded { address }) => {
+                if self.gate.origin().is_own(&address) {
+                    self.web_view
+                        .evaluate_script(&page::load_call(self.gate.token(), &self.order)?)?;
+                }
+            }
+            Event::UserEvent(HostEvent::Refused(text)) => self.notice(text)?,
+            Event::NewEvents(StartCause::ResumeTimeReached { .. }) => {
+                if let State::Closing { since } = self.state
+                    && since.elapsed() >= CLOSE_PATIENCE
+                {
+                    return self.close(DraftFate::Keep);
+                }
+                if let State::Loading { since } = self.state
+                    && since.elapsed() >= LOAD_PATIENCE
+                {
+                    self.state = State::Open;
+                    self.notice(
+                        "The page did not show the workflow. Is this ComfyUI, and does it need a login?"
+                            .to_owned(),
+                    )?;
+                }
+            }
+            _ => {}
+        }
+        Ok(self.flow())
+    }
+
+    fn flow(&self) -> ControlFlow {
+        match self.state {
+            State::Loading { since } => ControlFlow::WaitUntil(since + LOAD_PATIENCE),
+            State::Open | State::Asking => ControlFlow::Wait,
+            State::Closing { since } => ControlFlow::WaitUntil(since + CLOSE_PATIENCE),
+        }
+    }
+
+    fn on_app(&mut self, message: ToWindow) -> Result<ControlFlow, HostError> {
+        match message {
+            ToWindow::Hello { .. } | ToWindow::Open(_) => {}
+            ToWindow::Focus => {
+                self.window.set_minimized(false);
+                self.window.set_focus();
+            }
+            ToWindow::Close => return self.ask_to_close(),
+            ToWindow::SaveAnswer(answer) => {
+                self.tell_page(&page::answer_call(self.gate.token(), &answer)?)?;
+            }
+        }
+        Ok(self.flow())
+    }
+
+    fn on_page(&mut self, address: &str, body: &str) -> Result<ControlFlow, HostError> {
+        let now_ms = self.started.elapsed().as_millis() as u64;
+        match self.gate.admit(address, body, now_ms) {
+            Ok(PageMessage::Loaded) => {
+                self.state = State::Open;
+                write_line(&mut self.output, &FromWindow::Loaded)?;
+            }
+            Ok(PageMessage::LoadFailed { text }) => {
+                self.state = State::Open;
+                self.notice(format!(
+                    "The page could not show the workflow: {}",
+                    short(&text)
+                ))?;
+            }
+            Ok(PageMessage::Changed { draft }) => {
+                write_line(&mut self.output, &FromWindow::Changed { draft })?;
+            }
+            Ok(PageMessage::Save {
+                target,
+                workflow,
+                prompt,
+            }) => write_line(
+                &mut self.output,
+                &FromWindow::Save(Box::new(Saved {
+                    target,
+                    workflow,
+                    prompt,
+                })),
+            )?,
+            // Unasked, a page has no say in this.
+            Ok(PageMessage::MayClose) => {
+                if matches!(self.state, State::Closing { .. } | State::Asking) {
+                    return self.close(DraftFate::Discard);
+                }
+            }
+            Ok(PageMessage::Asking) => {
+                if matches!(self.state, State::Closing { .. }) {
+                    self.state = State::Asking;
+                }
+            }
+            Ok(PageMessage::Stay) => {
+                if matches!(self.state, State::Asking) {
+                    self.state = State::Open;
+                }
+            }
+            Err(refusal) => self.refuse(&refusal)?,
+        }
+        Ok(self.flow())
+    }
+
+    fn ask_to_close(&mut self) -> Result<ControlFlow, HostError> {
+        match self.state {
+            // A second wish while the page is silent, or while there is no page yet.
+            State::Closing { .. } | State::Asking | State::Loading { .. } => {
+                self.close(DraftFate::Keep)
+            }
+            State::Open => {
+                self.state = State::Closing {
+                    since: Instant::now(),
+                };
+                self.tell_page(&page::close_call(self.gate.token())?)?;
+                Ok(self.flow())
+            }
+        }
+    }
+
+    fn close(&mut self, draft: DraftFate) -> Result<ControlFlow, HostError> {
+        self.tell_geometry()?;
+        write_line(&mut self.output, &FromWindow::Closed { draft })?;
+        Ok(ControlFlow::ExitWithCode(0))
+    }
+
+    /// Runs a script in the page, when the page is the backend's.
+    fn tell_page(&self, script: &str) -> Result<(), HostError> {
+        if self
+            .web_view
+            .url()
+            .is_ok_and(|address| self.gate.origin().is_own(&address))
+        {
+            self.web_view.evaluate_script(script)?;
+        }
+        Ok(())
+    }
+
+    fn refuse(&mut self, refusal: &PageRefusal) -> Result<(), HostError> {
+        self.notice(refusal.to_string())
+    }
+
+    /// Tells the app, a bounded number of times: a page could go on refusing for ever.
+    fn notice(&mut self, text: String) -> Result<(), HostError> {
+        const MAX_NOTICES: u32 = 20;
+        self.refusals = self.refusals.saturating_add(1);
+        if self.refusals <= MAX_NOTICES {
+            write_line(&mut self.output, &FromWindow::Notice { text })?;
+        }
+        Ok(())
+    }
+
+    fn tell_geometry(&mut self) -> Result<(), HostError> {
+        let scale = self.window.scale_factor();
+        let Ok(position) = self.window.outer_position() else {
+            return Ok(());
+        };
+        let position = position.to_logical::<f64>(scale);
+        let size = self.window.inner_size().to_logical::<f64>(scale);
+        write_line(
+            &mut self.output,
+            &FromWindow::Geometry(WindowGeometry {
+                x: position.x,
+                y: position.y,
+                width: size.width,
+                height: size.height,
+            }),
+        )?;
+        Ok(())
+    }
+}
+
+fn short(address: &str) -> String {
+    let mut text: String = address.chars().take(120).collect();
+    if text.len() < address.len() {
+        text.push('…');
+    }
+    text
+}

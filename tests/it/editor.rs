@@ -1,0 +1,489 @@
+//! The window of ComfyUI's editor: what it lets a page do, and what passes between it and the app.
+
+use comfyui_orchestrator::editor::message::{
+    FromWindow, LineError, PROTOCOL_VERSION, ToWindow, WindowGeometry, read_line, write_line,
+};
+use comfyui_orchestrator::editor::origin::PageOrigin;
+use comfyui_orchestrator::editor::page::{
+    Gate, MAX_MESSAGE_BYTES, MAX_MESSAGES, PageMessage, PageRefusal,
+};
+use serde_json::value::RawValue;
+use std::io::BufReader;
+
+fn origin() -> PageOrigin {
+    PageOrigin::of(&"http://10.0.0.7:8188/comfy/".parse().unwrap()).unwrap()
+}
+
+#[test]
+fn a_page_stays_with_its_server() {
+    let origin = origin();
+    for own in [
+        "http://10.0.0.7:8188/",
+        "http://10.0.0.7:8188/other?x=1#y",
+        "about:blank",
+        "about:srcdoc",
+    ] {
+        assert!(origin.may_load(own), "{own}");
+    }
+    for foreign in [
+        "http://10.0.0.7:8189/",
+        "https://10.0.0.7:8188/",
+        "http://10.0.0.7.example.org:8188/",
+        "http://10.0.0.7:8188@example.org/",
+        "http://example.org/http://10.0.0.7:8188/",
+        "file:///etc/passwd",
+        "data:text/html,<script>1</script>",
+        "javascript:alert(1)",
+        "blob:http://10.0.0.7:8188/1f",
+        "about:config",
+        "ftp://10.0.0.7:8188/",
+        "",
+        "\u{0}",
+    ] {
+        assert!(!origin.may_load(foreign), "{foreign}");
+        assert!(!origin.is_own(foreign), "{foreign}");
+    }
+    // An empty document may be shown, but nobody speaks for it.
+    assert!(!origin.is_own("about:blank"));
+    for no_page in [
+        "file:///tmp/a.html",
+        "data:text/html,x",
+        "ws://10.0.0.7:8188/",
+    ] {
+        assert!(
+            PageOrigin::of(&no_page.parse().unwrap()).is_err(),
+            "{no_page}"
+        );
+    }
+}
+
+#[test]
+fn a_message_counts_only_from_the_main_frame_of_the_server_and_of_a_known_shape() {
+    let page = "http://10.0.0.7:8188/";
+    let mut gate = Gate::new(origin(), "secret".to_owned());
+    let mut now_ms = 0;
+    let mut admit = |address: &str, body: &str| {
+        now_ms += 1_000;
+        gate.admit(address, body, now_ms)
+    };
+    let loaded = r#"{"token":"secret","message":"loaded"}"#;
+    assert!(matches!(admit(page, loaded), Ok(PageMessage::Loaded)));
+    assert!(matches!(
+        admit("http://evil.example/", loaded),
+        Err(PageRefusal::ForeignOrigin(_))
+    ));
+    for wrong in [
+        r#"{"token":"guess","message":"loaded"}"#,
+        r#"{"message":"loaded"}"#,
+        r#"{"token":"secret","message":"loaded","more":1}"#,
+        r#"{"token":"secret","message":{"open_file":{"path":"/etc/passwd"}}}"#,
+        r#"{"token":"secret","message":{"save":{"target":"node","workflow":{}}}}"#,
+        r#"{"token":"secret","message":{"save":{"target":"../x","workflow":{},"prompt":{}}}}"#,
+        "loaded",
+        "",
+        "[[[[[[",
+        "\u{0}",
+    ] {
+        assert!(
+            matches!(admit(page, wrong), Err(PageRefusal::Malformed(_))),
+            "{wrong}"
+        );
+    }
+    // A draft is never looked into on the way; who does look refuses such depth.
+    let depth = 100_000;
+    let draft = format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
+    let deep = format!(r#"{{"token":"secret","message":{{"changed":{{"draft":{draft}}}}}}}"#);
+    if let Ok(PageMessage::Changed { draft: Some(draft) }) = admit(page, &deep) {
+        assert!(comfyui_orchestrator::workflow::read(draft.get().as_bytes()).is_err());
+    }
+    let huge = format!(
+        r#"{{"token":"secret","message":{{"load_failed":{{"text":"{}"}}}}}}"#,
+        "x".repeat(MAX_MESSAGE_BYTES)
+    );
+    assert!(matches!(admit(page, &huge), Err(PageRefusal::TooLarge(_))));
+    let save = r#"{"token":"secret","message":{"save":{"target":"node","workflow":{"seed":18446744073709551615},"prompt":{}}}}"#;
+    let Ok(PageMessage::Save { workflow, .. }) = admit(page, save) else {
+        panic!("a sound save is taken");
+    };
+    assert_eq!(workflow.get(), r#"{"seed":18446744073709551615}"#);
+}
+
+#[test]
+fn a_flood_is_cut_off_and_forgiven_after_a_while() {
+    let mut gate = Gate::new(origin(), "secret".to_owned());
+    let loaded = r#"{"token":"secret","message":"loaded"}"#;
+    let admitted = (0..10_000)
+        .filter(|_| gate.admit("http://10.0.0.7:8188/", loaded, 5).is_ok())
+        .count();
+    assert_eq!(admitted, MAX_MESSAGES);
+    assert!(gate.admit("http://10.0.0.7:8188/", loaded, 20_000).is_ok());
+}
+
+#[test]
+fn both_sides_read_what_the_other_wrote_and_refuse_everything_else() {
+    let draft = RawValue::from_string("{\n \"nodes\": []\r\n}".to_owned()).unwrap();
+    let mut pipe = Vec::new();
+    write_line(
+        &mut pipe,
+        &FromWindow::Hello {
+            version: PROTOCOL_VERSION,
+        },
+    )
+    .unwrap();
+    write_line(&mut pipe, &FromWindow::Changed { draft: Some(draft) }).unwrap();
+    let geometry = WindowGeometry {
+        x: -3.5,
+        y: 0.0,
+        width: 800.0,
+        height: 600.0,
+    };
+    write_line(&mut pipe, &FromWindow::Geometry(geometry)).unwrap();
+    assert_eq!(pipe.iter().filter(|byte| **byte == b'\n').count(), 3);
+
+    let mut reader = BufReader::new(pipe.as_slice());
+    assert!(matches!(
+        read_line(&mut reader).unwrap(),
+        Some(FromWindow::Hello {
+            version: PROTOCOL_VERSION
+        })
+    ));
+    let Some(FromWindow::Changed { draft: Some(draft) }) = read_line(&mut reader).unwrap() else {
+        panic!("the draft comes through");
+    };
+    assert_eq!(
+        serde_json::from_str::<serde_json::Value>(draft.get()).unwrap(),
+        serde_json::json!({"nodes": []})
+    );
+    assert!(matches!(
+        read_line(&mut reader).unwrap(),
+        Some(FromWindow::Geometry(read)) if read == geometry
+    ));
+    assert!(read_line::<FromWindow>(&mut reader).unwrap().is_none());
+
+    let mut nonsense = BufReader::new(&b"{\"run\":\"rm -rf\"}\n"[..]);
+    assert!(matches!(
+        read_line::<ToWindow>(&mut nonsense),
+        Err(LineError::Unknown(_))
+    ));
+}
+
+#[cfg(all(feature = "desktop", target_os = "linux"))]
+mod in_a_window {
+    use comfyui_orchestrator::editor::message::{
+        Appearance, Certificates, DraftFate, EditorGraph, FromWindow, OpenWindow, SaveAnswer,
+        SaveTarget, ToWindow,
+    };
+    use comfyui_orchestrator::editor::process::{EditorEvent, EditorProcess};
+    use serde_json::value::{RawValue, to_raw_value};
+    use std::collections::BTreeMap;
+    use std::net::SocketAddr;
+    use std::path::Path;
+    use std::process::{Child, Command, Stdio};
+    use std::time::{Duration, Instant};
+
+    /// A page that answers to the calls of ComfyUI's `app` that the bar makes, with a graph of one number.
+    const FRIENDLY: &str = r#"<!doctype html><body><script>
+        let graph = {nodes: [], extra: {ds: {scale: 1}}};
+        window.app = {
+            graph: {serialize: () => graph},
+            loadGraphData: async (loaded) => { graph = structuredClone(loaded); },
+            loadApiJson: async (loaded) => { graph = {api: loaded}; },
+            graphToPrompt: async () => ({workflow: graph, output: {"1": {class_type: "A", inputs: {}}}}),
+        };
+        // What a person would do, a while after the workflow was shown.
+        window.addEventListener("message", () => {});
+        setTimeout(() => {
+            graph.nodes.push({id: 7, type: "A"});
+            window.dispatchEvent(new Event("pointerup"));
+        }, 4000);
+        setTimeout(() => window.dispatchEvent(new KeyboardEvent("keydown", {key: "s", ctrlKey: true})), 6500);
+    </script></body>"#;
+
+    /// A page that tries whatever it can think of. `OTHER` stands for a server of another origin.
+    const HOSTILE: &str = r#"<!doctype html><body>
+        <iframe src="http://OTHER/frame"></iframe>
+        <iframe srcdoc="<script>window.webkit?.messageHandlers?.ipc?.postMessage(JSON.stringify({token:'guess',message:'loaded'}))</script>"></iframe>
+        <script>
+        const tries = [
+            () => window.ipc.postMessage(JSON.stringify({message: "loaded"})),
+            () => window.ipc.postMessage(JSON.stringify({token: "guess", message: {save: {target: "node", workflow: {evil: 1}, prompt: {}}}})),
+            () => window.ipc.postMessage("{\"token\":"),
+            () => window.ipc.postMessage("x".repeat(70 * 1024 * 1024)),
+            () => window.webkit.messageHandlers.ipc.postMessage({an: "object"}),
+            () => { location.href = "file:///etc/passwd"; },
+            () => { location.href = "http://OTHER/stolen"; },
+            () => window.open("http://OTHER/window"),
+            () => { const a = document.createElement("a"); a.href = "/download.bin"; a.download = "a"; document.body.append(a); a.click(); },
+            () => { for (let i = 0; i < 1000; i++) window.ipc.postMessage("{}"); },
+        ];
+        tries.forEach((attempt, index) => setTimeout(() => { try { attempt(); } catch (error) {} }, 300 * (index + 1)));
+    </script></body>"#;
+
+    /// What the foreign frame runs: the page's window is not the frame's, the message handler may be.
+    const FOREIGN_FRAME: &str = r#"<!doctype html><script>
+        const say = (text) => { try { window.webkit.messageHandlers.ipc.postMessage(text); } catch (error) {} try { window.ipc.postMessage(text); } catch (error) {} };
+        say(JSON.stringify({token: "", message: {save: {target: "node", workflow: {evil: 2}, prompt: {}}}}));
+        try { top.location.href = "http://OTHER/stolen"; } catch (error) {}
+    </script>"#;
+
+    /// A display for the test alone.
+    struct Display {
+        server: Child,
+        name: String,
+    }
+
+    impl Display {
+        fn start() -> Option<Self> {
+            let mut server = Command::new("Xvfb")
+                .args(["-displayfd", "1", "-screen", "0", "1280x900x24"])
+                .stdout(Stdio::piped())
+                .stderr(Stdio::null())
+                .spawn()
+                .ok()?;
+            let mut number = String::new();
+            let mut output = std::io::BufReader::new(server.stdout.take()?);
+            std::io::BufRead::read_line(&mut output, &mut number).ok()?;
+            Some(Self {
+                server,
+                name: format!(":{}", number.trim()),
+            })
+        }
+    }
+
+    impl Drop for Display {
+        fn drop(&mut self) {
+            let _ = self.server.kill();
+            let _ = self.server.wait();
+        }
+    }
+
+    async fn serve(pages: Vec<(&'static str, String)>) -> SocketAddr {
+        use axum::response::Html;
+        use axum::routing::get;
+        let mut router = axum::Router::new().route(
+            "/download.bin",
+            get(|| async {
+                (
+                    [("content-type", "application/octet-stream")],
+                    vec![0_u8; 64],
+                )
+            }),
+        );
+        for (path, html) in pages {
+            router = router.route(path, get(move || async move { Html(html) }));
+        }
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        address
+    }
+
+    fn order(address: SocketAddr, profile_dir: &Path, draft: Option<Box<RawValue>>) -> OpenWindow {
+        OpenWindow {
+            url: format!("http://{address}/").parse().unwrap(),
+            node_title: "Portrait".to_owned(),
+            backend_name: "Workstation".to_owned(),
+            workflow: EditorGraph::Ui(
+                RawValue::from_string(
+                    r#"{"nodes":[{"id":1}],"extra":{"ds":{"scale":2}}}"#.to_owned(),
+                )
+                .unwrap(),
+            ),
+            draft,
+            profile_dir: profile_dir.to_owned(),
+            appearance: Appearance::Dark,
+            geometry: None,
+            headers: BTreeMap::new(),
+            certificates: Certificates::Trusted,
+        }
+    }
+
+    fn start(display: &Display, folder: &Path, order: OpenWindow) -> EditorProcess {
+        // The window takes its display from the environment of the program that starts it, as in the app: a small shell
+        // script gives it this test's own.
+        let script = folder.join("window.sh");
+        std::fs::write(
+            &script,
+            format!(
+                "#!/bin/sh\nunset WAYLAND_DISPLAY\nDISPLAY={} exec '{}' \"$@\"\n",
+                display.name,
+                env!("CARGO_BIN_EXE_comfyui-orchestrator")
+            ),
+        )
+        .unwrap();
+        std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+            .unwrap();
+        EditorProcess::start(&script, order, || {}).unwrap()
+    }
+
+    /// Waits for something a window says.
+    async fn wait<T>(
+        window: &EditorProcess,
+        limit: Duration,
+        mut wanted: impl FnMut(&EditorEvent) -> Option<T>,
+    ) -> Option<T> {
+        let start = Instant::now();
+        while start.elapsed() < limit {
+            while let Some(event) = window.poll() {
+                if let Some(found) = wanted(&event) {
+                    return Some(found);
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
+        None
+    }
+
+    const PATIENCE: Duration = Duration::from_secs(90);
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_workflow_is_shown_changed_saved_and_the_window_closes() {
+        let Some(display) = Display::start() else {
+            println!("skipped: there is no Xvfb here");
+            return;
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let address = serve(vec![("/", FRIENDLY.to_owned())]).await;
+        let window = start(&display, folder.path(), order(address, folder.path(), None));
+        let loaded = wait(&window, PATIENCE, |event| match event {
+            EditorEvent::Said(FromWindow::Loaded) => Some(Ok(())),
+            EditorEvent::Died(reason) => Some(Err(reason.clone())),
+            _ => None,
+        })
+        .await;
+        assert_eq!(loaded, Some(Ok(())), "the page shows the workflow");
+        let draft = wait(&window, PATIENCE, |event| match event {
+            EditorEvent::Said(FromWindow::Changed { draft: Some(draft) }) => {
+                Some(draft.get().to_owned())
+            }
+            _ => None,
+        })
+        .await
+        .expect("a change is noticed");
+        assert!(
+            draft.contains("\"id\":1") && draft.contains("\"id\":7"),
+            "{draft}"
+        );
+        let (target, prompt) = wait(&window, PATIENCE, |event| match event {
+            EditorEvent::Said(FromWindow::Save(saved)) => {
+                Some((saved.target, saved.prompt.get().to_owned()))
+            }
+            _ => None,
+        })
+        .await
+        .expect("Ctrl+S saves");
+        assert_eq!(target, SaveTarget::Node);
+        assert!(prompt.contains("class_type"), "{prompt}");
+        window.send(ToWindow::SaveAnswer(SaveAnswer::Kept)).unwrap();
+        let unchanged = wait(&window, PATIENCE, |event| {
+            matches!(
+                event,
+                EditorEvent::Said(FromWindow::Changed { draft: None })
+            )
+            .then_some(())
+        })
+        .await;
+        assert!(unchanged.is_some(), "what was kept is no change any more");
+        window.send(ToWindow::Close).unwrap();
+        let fate = wait(&window, PATIENCE, |event| match event {
+            EditorEvent::Said(FromWindow::Closed { draft }) => Some(*draft),
+            _ => None,
+        })
+        .await;
+        assert_eq!(fate, Some(DraftFate::Discard));
+        let ended = wait(&window, PATIENCE, |event| {
+            matches!(event, EditorEvent::Ended).then_some(())
+        })
+        .await;
+        assert!(ended.is_some(), "the process ends");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_hostile_page_gets_nowhere() {
+        let Some(display) = Display::start() else {
+            println!("skipped: there is no Xvfb here");
+            return;
+        };
+        let folder = tempfile::tempdir().unwrap();
+        // Both pages name each other's address, so the other server is bound first.
+        let foreign = serve(vec![
+            ("/frame", FOREIGN_FRAME.to_owned()),
+            ("/stolen", "stolen".to_owned()),
+            ("/window", "window".to_owned()),
+        ])
+        .await;
+        let hostile = HOSTILE.replace("OTHER", &foreign.to_string());
+        let address = serve(vec![("/", hostile)]).await;
+        let window = start(&display, folder.path(), order(address, folder.path(), None));
+        let mut notices = Vec::new();
+        let over = wait(&window, Duration::from_secs(60), |event| match event {
+            EditorEvent::Said(FromWindow::Notice { text }) => {
+                notices.push(text.clone());
+                text.contains("too many").then_some(Ok(()))
+            }
+            EditorEvent::Said(
+                said @ (FromWindow::Save(_) | FromWindow::Loaded | FromWindow::Changed { .. }),
+            ) => Some(Err(format!("the page was believed: {said:?}"))),
+            EditorEvent::Died(reason) => Some(Err(reason.clone())),
+            _ => None,
+        })
+        .await;
+        assert_eq!(over, Some(Ok(())), "{notices:#?}");
+        let told = |words: &str| notices.iter().any(|notice| notice.contains(words));
+        assert!(told("go to file:///etc/passwd"), "{notices:#?}");
+        assert!(told("/stolen"), "{notices:#?}");
+        assert!(told("/window"), "{notices:#?}");
+        assert!(told("bytes from the page was refused"), "{notices:#?}");
+        assert!(told("main frame"), "{notices:#?}");
+        // It cannot keep the window open either.
+        window.send(ToWindow::Close).unwrap();
+        let fate = wait(&window, PATIENCE, |event| match event {
+            EditorEvent::Said(FromWindow::Closed { draft }) => Some(*draft),
+            _ => None,
+        })
+        .await;
+        assert!(fate.is_some(), "the window closes without the page's leave");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_killed_window_is_reported_and_its_draft_comes_back() {
+        let Some(display) = Display::start() else {
+            println!("skipped: there is no Xvfb here");
+            return;
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let address = serve(vec![("/", FRIENDLY.to_owned())]).await;
+        let window = start(&display, folder.path(), order(address, folder.path(), None));
+        let draft = wait(&window, PATIENCE, |event| match event {
+            EditorEvent::Said(FromWindow::Changed { draft: Some(draft) }) => {
+                Some(to_raw_value(draft).unwrap())
+            }
+            _ => None,
+        })
+        .await
+        .expect("a change is noticed");
+        let killed = Command::new("kill")
+            .args(["-9", &window.process_id().to_string()])
+            .status()
+            .unwrap();
+        assert!(killed.success());
+        let reason = wait(&window, PATIENCE, |event| match event {
+            EditorEvent::Died(reason) => Some(reason.clone()),
+            _ => None,
+        })
+        .await
+        .expect("the end is told");
+        assert!(reason.contains("unexpectedly"), "{reason}");
+        // The next window is given the draft and asks the person; nothing is lost in between.
+        let again = start(
+            &display,
+            folder.path(),
+            order(address, folder.path(), Some(draft)),
+        );
+        let loaded = wait(&again, PATIENCE, |event| {
+            matches!(event, EditorEvent::Said(FromWindow::Loaded)).then_some(())
+        })
+        .await;
+        assert!(loaded.is_some());
+    }
+}
