@@ -315,21 +315,21 @@ mod tests {
     fn project_with_two_users() -> (Project, NodeId, NodeId) {
         let mut project = Project::new(ProjectId::new_now(), "Test");
         let name = WorkflowName::new("soften").unwrap();
-        Edit::AddWorkflow {
+        let file = WorkflowFile {
+            text: BEFORE.into(),
+        };
+        let add = Edit::AddWorkflow {
             name: name.clone(),
-            file: WorkflowFile {
-                text: BEFORE.into(),
-            },
-        }
-        .apply(&mut project)
-        .unwrap();
+            file,
+        };
+        project.apply(add).unwrap();
         let WorkflowFacts::Usable(inspection) = look_through(BEFORE, None) else {
             panic!("a sound workflow");
         };
         let ids = [NodeId::new_now(), NodeId::new_now()];
         for id in ids {
             let node = node_for_workflow(id, &name, &inspection).titled("Soften it");
-            Edit::AddNode(Box::new(node)).apply(&mut project).unwrap();
+            project.apply(Edit::AddNode(Box::new(node))).unwrap();
         }
         (project, ids[0], ids[1])
     }
@@ -351,7 +351,7 @@ mod tests {
 
         let before = project.clone();
         let edit = Edit::Batch(plan.edits(&project, Reach::ThisNode, BrokenUses::Remove));
-        let undo = edit.apply(&mut project).unwrap().inverse;
+        let undo = project.apply(edit).unwrap().inverse;
         assert_eq!(project.workflows.len(), 2, "the other node keeps its own");
         assert_eq!(project.nodes[&second], before.nodes[&second]);
         let NodeKind::Workflow(settings) = &project.nodes[&first].kind else {
@@ -361,11 +361,11 @@ mod tests {
             let prompt = prompt_of(AFTER, None).unwrap();
             assert!(workflow::resolve(&prompt, &parameter.address).is_ok());
         }
-        undo.apply(&mut project).unwrap();
+        project.apply(undo).unwrap();
         assert_eq!(project, before);
 
         let everywhere = Edit::Batch(plan.edits(&project, Reach::EveryUser, BrokenUses::Keep));
-        everywhere.apply(&mut project).unwrap();
+        project.apply(everywhere).unwrap();
         assert_eq!(project.workflows.len(), 1);
         assert_eq!(
             project.nodes[&second].inputs.len(),

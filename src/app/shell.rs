@@ -9,6 +9,7 @@ use super::bridge::{Backends, EventLog, Live, RunHistory, RunViews};
 use super::catalog::Catalog;
 use super::dialogs::{self, Dialogs};
 use super::document::{Document, Selection};
+use super::editors::Editors;
 use super::keymap::{KeyboardFocus, Keymap};
 use super::panels;
 use super::settings::Settings;
@@ -83,6 +84,8 @@ pub struct PanelContext<'a> {
     pub live: &'a Live,
     /// Servers.
     pub backends: &'a Backends,
+    /// Windows of ComfyUI's editor.
+    pub editors: &'a Editors,
     /// Recent events.
     pub log: &'a EventLog,
     /// What is known about the project's workflows.
@@ -140,6 +143,7 @@ pub struct ShellWorld<'w> {
     history: Option<Res<'w, RunHistory>>,
     live: Res<'w, Live>,
     backends: Res<'w, Backends>,
+    editors: Res<'w, Editors>,
     log: Res<'w, EventLog>,
     catalog: ResMut<'w, Catalog>,
     keymap: Res<'w, Keymap>,
@@ -181,6 +185,7 @@ pub fn lay_out(mut contexts: EguiContexts, world: ShellWorld) -> Result {
         history: world.history.as_deref(),
         live: &world.live,
         backends: &world.backends,
+        editors: &world.editors,
         log: &world.log,
         catalog: &mut world.catalog,
         keymap: &world.keymap,

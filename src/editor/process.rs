@@ -45,7 +45,8 @@ pub enum EditorEvent {
 #[derive(Debug)]
 pub struct EditorProcess {
     to_window: SyncSender<ToWindow>,
-    from_window: Receiver<EditorEvent>,
+    // One reader at a time; the lock only lets several threads hold the window.
+    from_window: Mutex<Receiver<EditorEvent>>,
     child: Arc<Mutex<Child>>,
 }
 
@@ -103,7 +104,7 @@ impl EditorProcess {
         })?;
         Ok(Self {
             to_window,
-            from_window,
+            from_window: Mutex::new(from_window),
             child,
         })
     }
@@ -119,7 +120,12 @@ impl EditorProcess {
 
     /// The next thing heard of the window, if any. Never waits.
     pub fn poll(&self) -> Option<EditorEvent> {
-        match self.from_window.try_recv() {
+        match self
+            .from_window
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .try_recv()
+        {
             Ok(event) => Some(event),
             Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
         }

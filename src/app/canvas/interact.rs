@@ -167,6 +167,18 @@ pub fn interact(
                 pos_world: Some(world.to_array()),
                 connect: None,
             });
+        } else if is_double
+            && let Hit::Node(node_id) = hit
+            && document
+                .project()
+                .nodes
+                .get(&node_id)
+                .is_some_and(|node| matches!(node.kind, crate::project::NodeKind::Workflow(_)))
+        {
+            actions.write(Action::EditWorkflow {
+                node_id: Some(node_id),
+                backend_id: None,
+            });
         } else {
             press(
                 hit,

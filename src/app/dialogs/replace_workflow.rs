@@ -147,7 +147,7 @@ fn content(ui: &mut Ui, panel: &PanelContext<'_>, dialog: &mut ReplaceDialog) ->
 
 fn difference(ui: &mut Ui, theme: &Theme, change: &Change) {
     let (icon, color) = match change {
-        Change::NodeAdded { .. } => (icons::PLUS, theme.done),
+        Change::NodeAdded { .. } => (icons::PLUS, theme.ok),
         Change::NodeRemoved { .. } => (icons::MINUS, theme.error),
         Change::Renamed { .. } | Change::Field { .. } => (icons::PENCIL_SIMPLE, theme.accent),
     };

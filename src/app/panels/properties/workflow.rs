@@ -4,6 +4,7 @@ use super::affinity_words;
 use super::fields::{self, Editor};
 use crate::app::actions::Action;
 use crate::app::catalog::{WorkflowFacts, control_for, data_type_of, field_of};
+use crate::app::editors::EditorState;
 use crate::app::icons;
 use crate::app::shell::PanelContext;
 use crate::app::theme::{GRID, TEXT_SMALL};
@@ -14,6 +15,40 @@ use crate::project::{
 };
 use bevy_egui::egui::{self, Id, Margin, RichText, TextEdit, Ui};
 
+/// The way into ComfyUI's own editor, and what its window is doing.
+fn editor_row(ui: &mut Ui, panel: &mut PanelContext<'_>, node: &Node) {
+    let theme = panel.theme;
+    let (words, state) = match panel.editors.of(node.id) {
+        None => ("Edit in ComfyUI…", None),
+        Some((state, backend_name)) => (
+            "Show the editor",
+            Some(match state {
+                EditorState::Opening => format!("opening on {backend_name}"),
+                EditorState::Open => format!("open on {backend_name}"),
+                EditorState::Changed => format!("changed on {backend_name}"),
+            }),
+        ),
+    };
+    row(ui, |ui| {
+        let button = ui
+            .button(format!("{}  {words}", icons::PENCIL_SIMPLE))
+            .on_hover_text(format!(
+                "Opens the workflow in the server's own editor  {}",
+                panel.keymap.shown("edit.workflow")
+            ));
+        if button.clicked() {
+            panel.act(Action::EditWorkflow {
+                node_id: Some(node.id),
+                backend_id: None,
+            });
+        }
+        if let Some(state) = state {
+            hint(ui, theme, &state);
+        }
+    });
+}
+
+/// Draws the settings of a Workflow node and puts what changed into it.
 pub fn settings(
     ui: &mut Ui,
     panel: &mut PanelContext<'_>,
@@ -38,6 +73,7 @@ pub fn settings(
     if let WorkflowFacts::Unusable(reason) = &*facts {
         hint(ui, theme, reason);
     }
+    editor_row(ui, panel, node);
     caption(ui, theme, "Parameters");
     if settings.parameters.is_empty() {
         hint(ui, theme, "None shown. Add fields of the workflow below.");
