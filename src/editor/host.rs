@@ -128,7 +128,7 @@ fn open(token: String) -> Result<(), HostError> {
             since: Instant::now(),
         },
         started: Instant::now(),
-        refusals: 0,
+        told: Vec::new(),
     };
     event_loop.run(move |event, _, control_flow| {
         // The web context must live as long as the view.
@@ -341,7 +341,7 @@ struct EditorWindow {
     output: Stdout,
     state: State,
     started: Instant,
-    refusals: u32,
+    told: Vec<String>,
 }
 
 impl EditorWindow {
@@ -499,11 +499,11 @@ impl EditorWindow {
         self.notice(refusal.to_string())
     }
 
-    /// Tells the app, a bounded number of times: a page could go on refusing for ever.
+    /// Tells the app, each thing once and a bounded number of things: a page could go on for ever.
     fn notice(&mut self, text: String) -> Result<(), HostError> {
-        const MAX_NOTICES: u32 = 20;
-        self.refusals = self.refusals.saturating_add(1);
-        if self.refusals <= MAX_NOTICES {
+        const MAX_NOTICES: usize = 20;
+        if self.told.len() < MAX_NOTICES && !self.told.contains(&text) {
+            self.told.push(text.clone());
             write_line(&mut self.output, &FromWindow::Notice { text })?;
         }
         Ok(())
