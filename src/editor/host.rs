@@ -360,11 +360,11 @@ impl EditorWindow {
             Event::UserEvent(HostEvent::FromPage { address, body }) => {
                 return self.on_page(&address, &body);
             }
-            Event::UserEvent(HostEvent::PageLoaded { address }) => {
-                if self.gate.origin().is_own(&address) {
-                    self.web_view
-                        .evaluate_script(&page::load_call(self.gate.token(), &self.order)?)?;
-                }
+            Event::UserEvent(HostEvent::PageLoaded { address })
+                if self.gate.origin().is_own(&address) =>
+            {
+                self.web_view
+                    .evaluate_script(&page::load_call(self.gate.token(), &self.order)?)?;
             }
             Event::UserEvent(HostEvent::Refused(text)) => self.notice(text)?,
             Event::NewEvents(StartCause::ResumeTimeReached { .. }) => {

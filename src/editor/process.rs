@@ -4,7 +4,7 @@ use super::message::{FromWindow, OpenWindow, PROTOCOL_VERSION, ToWindow, read_li
 use std::io::{BufReader, Read as _};
 use std::path::Path;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Messages that may wait for the window. More than a few means that it hangs.
@@ -120,15 +120,11 @@ impl EditorProcess {
 
     /// The next thing heard of the window, if any. Never waits.
     pub fn poll(&self) -> Option<EditorEvent> {
-        match self
-            .from_window
+        self.from_window
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .try_recv()
-        {
-            Ok(event) => Some(event),
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
-        }
+            .ok()
     }
 
     /// The process id, for messages and tests.
