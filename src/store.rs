@@ -186,6 +186,12 @@ impl Store {
             .await
     }
 
+    /// Lets go of this program's runs: another one may take them over from now on, although handles to this store still live
+    /// (work that cannot be stopped, such as a file being written, keeps one). Nothing may be appended to them afterwards.
+    pub fn release_runs(&self) {
+        self.instance.leave();
+    }
+
     /// Deletes a run and its events; artifacts and written files stay. False when there was none.
     ///
     /// # Errors

@@ -320,6 +320,7 @@ impl Executor {
         // Attempts go on at their backends; the next start finds them by their ids.
         self.workers.shutdown().await;
         self.shared.fleet.shutdown().await;
+        self.shared.store.release_runs();
     }
 
     fn sleep_until_wake(&self) -> impl Future<Output = ()> + use<> {

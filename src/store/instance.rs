@@ -7,6 +7,7 @@
 use super::error::StoreError;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use uuid::Uuid;
 
 /// This instance. Dropping it says that it is gone.
@@ -14,7 +15,7 @@ use uuid::Uuid;
 pub(super) struct Instance {
     id: String,
     folder: Option<PathBuf>,
-    lock: Option<File>,
+    lock: Mutex<Option<File>>,
 }
 
 impl Instance {
@@ -33,7 +34,7 @@ impl Instance {
         Ok(Self {
             id,
             folder: Some(folder),
-            lock: Some(lock),
+            lock: Mutex::new(Some(lock)),
         })
     }
 
@@ -42,7 +43,7 @@ impl Instance {
         Self {
             id: Uuid::now_v7().to_string(),
             folder: None,
-            lock: None,
+            lock: Mutex::new(None),
         }
     }
 
@@ -55,16 +56,29 @@ impl Instance {
     pub(super) fn knows_alive(&self, id: &str) -> bool {
         id == self.id || is_alive(self.folder.as_deref(), id)
     }
-}
 
-impl Drop for Instance {
-    fn drop(&mut self) {
+    /// Says that this instance is gone, although handles to it may live a while: others may take over its runs.
+    pub(super) fn leave(&self) {
+        let lock = self
+            .lock
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if lock.is_none() {
+            return;
+        }
         // Windows does not delete a file that is open.
-        drop(self.lock.take());
+        drop(lock);
         if let Some(folder) = &self.folder {
             // A file that stays is taken for a dead instance, which is true.
             std::fs::remove_file(lock_path(folder, &self.id)).ok();
         }
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        self.leave();
     }
 }
 

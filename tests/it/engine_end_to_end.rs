@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -102,10 +102,18 @@ pub async fn finish(
     run_id: RunId,
 ) -> (RunView, Vec<RunEvent>) {
     let mut view = RunView::default();
-    let mut log = Vec::new();
+    let mut log: Vec<RunEvent> = Vec::new();
+    let mut last_said = Instant::now();
     loop {
+        assert!(
+            last_said.elapsed() < PATIENCE,
+            "the run stands still: {:#?}\n{:#?}",
+            view.counts,
+            &log[log.len().saturating_sub(12)..]
+        );
         match next(events).await {
             EngineEvent::Run(event) if event.run_id == run_id => {
+                last_said = Instant::now();
                 assert_eq!(
                     event.seq,
                     log.len() as u64,

@@ -342,6 +342,22 @@ fn refusal_of(path: &Path) -> StoreError {
 }
 
 #[test]
+fn a_program_that_lets_go_of_its_runs_need_not_have_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("orchestrator.sqlite");
+    let (first, second) = (Store::open(&path).unwrap(), Store::open(&path).unwrap());
+    let run_id = RunId::new_now();
+    wait(first.create_run(new_run(run_id))).unwrap();
+    assert!(wait(second.claim_unfinished_runs()).unwrap().is_empty());
+    assert!(!wait(second.runs()).unwrap()[0].is_interrupted());
+    first.release_runs();
+    assert!(wait(second.runs()).unwrap()[0].is_interrupted());
+    let claimed = wait(second.claim_unfinished_runs()).unwrap();
+    assert_eq!(claimed.len(), 1);
+    assert!(!wait(second.runs()).unwrap()[0].is_interrupted());
+}
+
+#[test]
 fn newer_damaged_and_foreign_files_are_refused_untouched() {
     let folder = tempfile::tempdir().unwrap();
 
