@@ -31,7 +31,10 @@ pub fn work(host: &Host) {
     loop {
         match host.queue.take(host) {
             Work::Stop => return,
-            Work::FreeMemory => cache.clear(),
+            Work::FreeMemory => {
+                cache.clear();
+                host.memory_was_freed.store(true, Ordering::SeqCst);
+            }
             Work::Prompt(queued) => {
                 let begun = Instant::now();
                 let mut run = PromptRun::new(&queued);

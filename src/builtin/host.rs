@@ -49,6 +49,8 @@ pub struct Host {
     pub queue: PromptQueue,
     /// Set by `/interrupt`; the running node ends at its next progress point.
     pub interrupt: AtomicBool,
+    /// Set when the worker forgot its cache because of `/free`; the node that fails on purpose takes it back.
+    pub memory_was_freed: AtomicBool,
     /// The server is ending.
     pub stops: AtomicBool,
     /// Cuts every connection.
@@ -78,6 +80,7 @@ impl Host {
             sockets: Sockets::default(),
             queue: PromptQueue::default(),
             interrupt: AtomicBool::new(false),
+            memory_was_freed: AtomicBool::new(false),
             stops: AtomicBool::new(false),
             cut: CancellationToken::new(),
             crashed: AtomicBool::new(false),

@@ -18,7 +18,7 @@ use super::failure::{Failure, FailureClass};
 use super::handle::{EngineHandle, Request};
 use super::id::{AttemptId, RunId};
 use super::live::EngineEvent;
-use super::machine::{Effect, Input, Machine, Submission};
+use super::machine::{Availability, Effect, Input, Machine, Submission};
 use crate::artifacts::{ArtifactError, ArtifactStore};
 use crate::comfy::SocketEvent;
 use crate::fleet::{BackendConfig, BackendStatus, Fleet, FleetEvent};
@@ -303,10 +303,15 @@ impl Executor {
                     while facts.len() < FACTS_PER_TURN && let Ok(fact) = inbox.facts.try_recv() {
                         facts.push(fact);
                     }
+                    // That a backend hangs is known before what ended there is placed anew.
+                    let mut told = Vec::new();
                     for fact in &facts {
-                        self.note_end(fact);
+                        if let Some(backend_id) = self.note_end(fact) {
+                            told.extend(self.facts_about(backend_id));
+                        }
                     }
-                    self.take(facts).await;
+                    told.extend(facts);
+                    self.take(told).await;
                 },
                 Some(prepared) = inbox.prepared.recv() => self.begin(prepared).await,
                 Some(event) = inbox.fleet_events.recv() => self.hear(event).await,
@@ -709,7 +714,13 @@ impl Executor {
                 all.extend(of_run);
                 all
             });
-        starting::backend_facts(fleet, status, unable).map(Input::Backend)
+        let mut facts = starting::backend_facts(fleet, status, unable)?;
+        if self.shared.hanging(backend_id).is_some() && facts.availability == Availability::Online {
+            facts.availability = Availability::Offline {
+                reason: "hangs in a prompt that was called off; restart ComfyUI there".to_owned(),
+            };
+        }
+        Some(Input::Backend(facts))
     }
 
     fn facts_about_all(&mut self) -> Vec<Input> {
@@ -720,18 +731,22 @@ impl Executor {
             .collect()
     }
 
-    /// Forgets the worker of an attempt that ended, and remembers attempts that may still live at a silent backend.
-    fn note_end(&mut self, fact: &Input) {
+    /// Forgets the worker of an attempt that ended, and remembers attempts that may still live at a silent backend. Gives the
+    /// backend if it does not let go of the attempt.
+    fn note_end(&mut self, fact: &Input) -> Option<BackendId> {
         let Input::AttemptEnded {
             attempt_id,
             outcome,
         } = fact
         else {
-            return;
+            return None;
         };
-        let Some(worker) = self.attempts.remove(attempt_id) else {
-            return;
-        };
+        let worker = self.attempts.remove(attempt_id)?;
+        let hanging = (self.shared.hanging(worker.backend_id) == Some(*attempt_id))
+            .then_some(worker.backend_id);
+        if let Some(backend_id) = hanging {
+            self.wait_for_release(backend_id, *attempt_id);
+        }
         if let Err(failure) = outcome
             && matches!(
                 failure.class,
@@ -743,6 +758,27 @@ impl Executor {
                 .or_default()
                 .push(*attempt_id);
         }
+        hanging
+    }
+
+    /// Takes a backend that does not let go of an attempt out of the game until it does: what waits behind it there is taken
+    /// back, and nothing new is sent.
+    fn wait_for_release(&mut self, backend_id: BackendId, attempt_id: AttemptId) {
+        for worker in self
+            .attempts
+            .values()
+            .filter(|worker| worker.backend_id == backend_id)
+        {
+            // A worker that is busy finds out when it looks for itself.
+            worker.signals.try_send(attempt::Signal::Hanging).ok();
+        }
+        let shared = self.shared.clone();
+        self.spawn(async move {
+            attempt::until_released(&shared, backend_id, attempt_id).await;
+            shared.note_let_go(backend_id);
+            // What the machine knows of the backend is made anew with its answer.
+            shared.fleet.refresh(backend_id);
+        });
     }
 
     fn call_off_orphans(&mut self, backend_id: BackendId) {
@@ -787,7 +823,14 @@ impl Executor {
             }
             Effect::FreeMemory { backend_id } => {
                 if let Some(client) = self.shared.fleet.client(backend_id) {
+                    let gate = self.shared.memory_gate(backend_id);
+                    // Closed now, not when the task runs: the next order may be a prompt for this backend.
+                    let closed = gate.clone().try_write_owned();
                     self.spawn(async move {
+                        let _closed = match closed {
+                            Ok(closed) => closed,
+                            Err(_in_use) => gate.write_owned().await,
+                        };
                         if let Err(error) = client.free(true, true).await {
                             tracing::warn!(%error, "a backend did not free its memory");
                         }

@@ -6,6 +6,9 @@ use super::status::BackendState;
 /// the socket counts as deaf.
 const DEAF_AFTER_BEATS: u32 = 2;
 
+/// Beats that are answered while the socket still opens, after which work is sent without it.
+const OPENING_BEATS: u32 = 2;
+
 /// What was observed of a backend.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Health {
@@ -19,6 +22,8 @@ pub struct Health {
     told_by_socket: Option<u64>,
     /// Beats since then that found another queue.
     disagreements: u32,
+    /// Beats that were answered while the socket was opening for the first time.
+    opening_beats: u32,
 }
 
 /// The last health request.
@@ -50,6 +55,10 @@ impl Health {
     #[must_use]
     pub fn state(&self) -> (BackendState, String) {
         match (&self.http, &self.link) {
+            (HttpHealth::Answers, LinkHealth::Opening) if self.opening_beats >= OPENING_BEATS => (
+                BackendState::Degraded,
+                "no live events: the socket does not open; does something between us refuse WebSockets?".to_owned(),
+            ),
             (HttpHealth::NotAsked, _) | (HttpHealth::Answers, LinkHealth::Opening) => {
                 (BackendState::Connecting, String::new())
             }
@@ -89,6 +98,9 @@ impl Health {
     pub fn found(&mut self, queue_remaining: u64) -> bool {
         self.http = HttpHealth::Answers;
         self.queue_remaining = queue_remaining;
+        if self.link == LinkHealth::Opening {
+            self.opening_beats += 1;
+        }
         if self.link != LinkHealth::Up
             || self
                 .told_by_socket

@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fmt;
+use std::num::NonZeroU32;
 
 /// A box on the canvas.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -430,11 +431,18 @@ pub enum Fallback {
 pub struct RetryPolicy {
     /// Attempts in all, the first included; at least 1.
     pub max_attempts: u32,
+    /// Seconds that a running attempt may show no sign of progress before it is called off and tried elsewhere; none for
+    /// the usual half hour.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub silence_limit_s: Option<NonZeroU32>,
 }
 
 impl Default for RetryPolicy {
     fn default() -> Self {
-        Self { max_attempts: 3 }
+        Self {
+            max_attempts: 3,
+            silence_limit_s: None,
+        }
     }
 }
 

@@ -15,12 +15,14 @@ mod editor_files;
 mod embedded;
 mod engine_driver;
 mod engine_end_to_end;
+mod failure_classes;
 mod fleet;
 mod house;
 mod library;
 mod local_work;
 mod media;
 #[cfg(feature = "desktop")]
+mod network_faults;
 mod pictures;
 mod project;
 mod project_files;
@@ -30,6 +32,7 @@ mod run_semantics;
 mod scripted_server;
 mod servers_on_the_command_line;
 mod simulation;
+mod small_projects;
 mod store;
 #[cfg(feature = "desktop")]
 mod window;

@@ -540,17 +540,27 @@ fn failures_are_answered_by_class() {
     assert_eq!(world.item("W1 F:0").attempts, 3);
 
     // What happens on the way is not the item's fault.
-    for class in [
-        FailureClass::Offline,
-        FailureClass::Lost,
-        FailureClass::Transfer,
+    for (class, times) in [
+        (FailureClass::Offline, 3),
+        (FailureClass::Lost, 3),
+        (FailureClass::Transfer, 6),
     ] {
         let mut world = World::with_backends(&graph, 2);
-        world.fails.insert("W1 F:0".to_owned(), (class, 6));
+        world.fails.insert("W1 F:0".to_owned(), (class, times));
         world.start();
         world.run();
-        assert_eq!(world.item("W1 F:0").attempts, 7, "{class:?}");
+        assert_eq!(world.item("W1 F:0").attempts, times + 1, "{class:?}");
         assert_eq!(world.run_state, RunState::Completed, "{class:?}");
+    }
+
+    // Unless backends go away again and again while they execute it.
+    for class in [FailureClass::Offline, FailureClass::Lost] {
+        let mut world = World::with_backends(&graph, 2);
+        world.fails.insert("W1 F:0".to_owned(), (class, 99));
+        world.start();
+        world.run();
+        assert_eq!(world.item("W1 F:0").attempts, 4, "{class:?}");
+        assert_eq!(world.run_state, RunState::Failed, "{class:?}");
     }
 
     // A backend that lacks something is out; when all are, the item fails and names them.

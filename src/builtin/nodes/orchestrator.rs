@@ -16,7 +16,16 @@ const CATEGORY: &str = "orchestrator";
 /// The longest wait that a node can be asked for: an hour.
 const MAXIMUM_SECONDS: f64 = 3_600.0;
 /// How the failing node fails.
-const FAILURES: [&str; 4] = ["error", "out of memory", "hang", "exit"];
+const FAILURES: [&str; 6] = [
+    "error",
+    "out of memory",
+    "out of memory until freed",
+    "hang",
+    "hang until interrupted",
+    "exit",
+];
+/// How often a hanging node looks whether it is interrupted.
+const HANG_POLL: Duration = Duration::from_millis(50);
 /// The longer side of a preview picture.
 const PREVIEW_SIDE_PIXELS: usize = 192;
 
@@ -55,11 +64,13 @@ pub fn classes() -> Vec<NodeClass> {
         NodeClass::v3("OrchestratorFail", MODULE, CATEGORY, fail)
             .titled("Fail")
             .described(
-                "Fails on purpose: raises an error, runs out of memory, hangs until the server ends, or ends the server.",
+                "Fails on purpose: raises an error, runs out of memory (always, or until memory was freed), hangs (until the server ends, or until it is interrupted), or ends the server. Can be limited to one server by its name.",
             )
             .choice("mode", &FAILURES)
             .text("message", json!({ "default": "deliberate failure" }))
             .float("after_seconds", seconds(0.0))
+            .text("only_on", json!({ "default": "", "tooltip": "The name of the server that fails; empty for every one." }))
+            .optional()
             .typed("anything", "*", json!({}))
             .optional()
             .named_output("*", "anything"),
@@ -112,11 +123,26 @@ fn sleep(run: &mut NodeRun<'_>) -> Result<NodeOutput, NodeFailure> {
 
 fn fail(run: &mut NodeRun<'_>) -> Result<NodeOutput, NodeFailure> {
     let message = run.text("message")?;
+    let only_on = run.text("only_on").unwrap_or_default();
+    if !only_on.is_empty() && only_on != run.host.options.name {
+        return Ok(passed_on(run));
+    }
     wait(run, run.float("after_seconds")?)?;
     match run.text("mode")?.as_str() {
         "out of memory" => Err(NodeFailure::raised(OUT_OF_MEMORY, message)),
+        "out of memory until freed" => {
+            if run.host.memory_was_freed.swap(false, Ordering::SeqCst) {
+                Ok(passed_on(run))
+            } else {
+                Err(NodeFailure::raised(OUT_OF_MEMORY, message))
+            }
+        }
         "hang" => loop {
             run.sleep(Duration::from_secs(1))?;
+        },
+        "hang until interrupted" => loop {
+            run.sleep(HANG_POLL)?;
+            run.host.check_interrupt()?;
         },
         "exit" => {
             run.host.crashed.store(true, Ordering::SeqCst);

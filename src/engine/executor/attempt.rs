@@ -14,6 +14,7 @@ use crate::engine::failure::{Failure, FailureClass};
 use crate::engine::id::AttemptId;
 use crate::engine::live::{EngineEvent, Preview, Progress};
 use crate::engine::machine::{AttemptOutputs, Input, ServerCache, Submission};
+use crate::project::{BackendId, NodeKind};
 use crate::workflow::{self, Prompt};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,6 +27,15 @@ const WATCHDOG_PERIOD: Duration = Duration::from_secs(5);
 const SILENT_PERIOD: Duration = Duration::from_secs(1);
 /// How long a server may be out of reach before its attempts are given up. A restart of `ComfyUI` takes 8 to 14 seconds.
 const OFFLINE_GRACE: Duration = Duration::from_secs(20);
+/// How long a running attempt may show no sign of progress, where its node does not say otherwise. Loading a large model from a
+/// slow disk and encoding a long video report none for many minutes.
+const SILENCE_LIMIT: Duration = Duration::from_mins(30);
+/// How much longer it may be where no event of the attempt ever came: then perhaps it is our socket that is deaf.
+const DEAF_FACTOR: u32 = 4;
+/// How long a server may take to call a silent attempt off before it counts as hanging.
+const HANG_GRACE: Duration = Duration::from_secs(8);
+/// How often a hanging server is asked whether it has let go.
+const RELEASE_PERIOD: Duration = Duration::from_secs(5);
 /// How long a server may take to call an attempt off. Nodes that report no progress run to their end.
 const CALL_OFF_GRACE: Duration = Duration::from_secs(30);
 /// Most of a server's own words that a failure keeps.
@@ -43,6 +53,8 @@ pub(super) enum Signal {
     Event(Box<SocketEvent>),
     /// The socket came or went: ask what became of the prompt.
     Look,
+    /// The server hangs in another prompt.
+    Hanging,
 }
 
 /// Where a worker begins.
@@ -90,6 +102,57 @@ pub(super) async fn call_off(client: &Client, attempt_id: AttemptId) -> Result<(
     // In this order: what leaves the queue between the two requests has begun to run, and is then interrupted.
     client.delete_from_queue(&[&prompt_id]).await?;
     client.interrupt(&prompt_id).await
+}
+
+/// Waits until a server has let go of an attempt that it did not stop when asked: it was restarted, or stopped after all.
+pub(super) async fn until_released(shared: &Shared, backend_id: BackendId, attempt_id: AttemptId) {
+    let prompt_id = attempt_id.to_string();
+    loop {
+        tokio::time::sleep(RELEASE_PERIOD).await;
+        let Some(client) = shared.fleet.client(backend_id) else {
+            return;
+        };
+        match watch::reconcile(&client, &prompt_id).await {
+            Ok(PromptState::Running | PromptState::Pending { .. }) => {
+                if let Err(error) = call_off(&client, attempt_id).await {
+                    tracing::debug!(%error, "a hanging prompt could not be called off yet");
+                }
+            }
+            Ok(PromptState::Finished(_) | PromptState::Unknown) => return,
+            Err(error) => tracing::debug!(%error, "a hanging backend does not answer"),
+        }
+    }
+}
+
+/// Why an attempt is being called off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum CalledOff {
+    /// The engine wants it no more.
+    Wanted { at: Instant },
+    /// It showed no sign of progress for this long.
+    Silent { at: Instant, silence: Duration },
+}
+
+impl CalledOff {
+    fn is_overdue(self) -> bool {
+        match self {
+            Self::Wanted { at } => at.elapsed() > CALL_OFF_GRACE,
+            Self::Silent { at, .. } => at.elapsed() > HANG_GRACE,
+        }
+    }
+
+    fn failure(self) -> Failure {
+        match self {
+            Self::Wanted { .. } => interrupted(),
+            Self::Silent { silence, .. } => Failure::new(
+                FailureClass::Timeout,
+                format!(
+                    "no sign of progress for {} s; it was called off (the node's retry settings say how long is too long)",
+                    silence.as_secs()
+                ),
+            ),
+        }
+    }
 }
 
 struct Worker {
@@ -235,6 +298,8 @@ impl Worker {
     }
 
     async fn submit(&self, client: &Client, prompt: &Prompt) -> Result<(), ComfyError> {
+        let gate = self.shared.memory_gate(self.submission.backend_id);
+        let _open = gate.read_owned().await;
         let client_id = self.shared.fleet.client_id(self.submission.backend_id);
         let workflow = self.context.workflows.get(&self.submission.workflow);
         client
@@ -263,13 +328,15 @@ impl Worker {
         let mut tracker = ProgressTracker::new(prompt);
         let mut next_look = Instant::now() + SILENT_PERIOD;
         let mut out_of_reach_since: Option<Instant> = None;
-        let mut called_off_at: Option<Instant> = None;
+        let mut called_off: Option<CalledOff> = None;
+        let mut last_sign = Instant::now();
+        let mut was_heard = false;
         loop {
             let cancel = self.cancel.clone();
             tokio::select! {
                 biased;
-                () = cancel.cancelled(), if called_off_at.is_none() => {
-                    called_off_at = Some(Instant::now());
+                () = cancel.cancelled(), if !matches!(called_off, Some(CalledOff::Wanted { .. })) => {
+                    called_off = Some(CalledOff::Wanted { at: Instant::now() });
                     if let Err(error) = call_off(client, self.submission.attempt_id).await {
                         tracing::warn!(%error, "an attempt could not be called off yet");
                     }
@@ -277,7 +344,19 @@ impl Worker {
                 }
                 Some(signal) = signals.recv() => match signal {
                     Signal::Look => next_look = Instant::now(),
+                    Signal::Hanging if self.is_started || called_off.is_some() => {}
+                    Signal::Hanging => {
+                        if let Err(error) = call_off(client, self.submission.attempt_id).await {
+                            tracing::warn!(%error, "an attempt behind a hanging one could not be taken back");
+                        }
+                        return Err(Failure::new(
+                            FailureClass::Offline,
+                            "the server hangs in another prompt; restart ComfyUI there",
+                        ));
+                    }
                     Signal::Event(event) => {
+                        last_sign = Instant::now();
+                        was_heard = true;
                         if matches!(*event, SocketEvent::Finished { .. }) {
                             next_look = Instant::now();
                         }
@@ -286,13 +365,33 @@ impl Worker {
                 },
                 () = tokio::time::sleep_until(next_look.into()) => {
                     match watch::reconcile(client, &self.prompt_id).await {
-                        Ok(PromptState::Finished(entry)) => return Ok(*entry),
-                        Ok(PromptState::Unknown) => return Err(vanished(called_off_at)),
+                        Ok(PromptState::Finished(entry)) => {
+                            return match (called_off, &entry.outcome) {
+                                (Some(called_off), Outcome::Interrupted { .. }) => {
+                                    Err(called_off.failure())
+                                }
+                                _ => Ok(*entry),
+                            };
+                        }
+                        Ok(PromptState::Unknown) => return Err(vanished(called_off)),
                         Ok(PromptState::Running) => {
                             out_of_reach_since = None;
+                            if !self.is_started {
+                                last_sign = Instant::now();
+                            }
                             self.mark_started().await;
+                            let silence = last_sign.elapsed();
+                            if called_off.is_none() && silence > self.silence_limit(was_heard) {
+                                called_off = Some(CalledOff::Silent { at: Instant::now(), silence });
+                                if let Err(error) = call_off(client, self.submission.attempt_id).await {
+                                    tracing::warn!(%error, "a silent attempt could not be called off yet");
+                                }
+                            }
                         }
-                        Ok(PromptState::Pending { .. }) => out_of_reach_since = None,
+                        Ok(PromptState::Pending { .. }) => {
+                            out_of_reach_since = None;
+                            last_sign = Instant::now();
+                        }
                         Err(error) => {
                             let since = *out_of_reach_since.get_or_insert_with(Instant::now);
                             if since.elapsed() > OFFLINE_GRACE {
@@ -300,13 +399,36 @@ impl Worker {
                             }
                         }
                     }
-                    if called_off_at.is_some_and(|at| at.elapsed() > CALL_OFF_GRACE) {
-                        return Err(interrupted());
+                    if let Some(called_off) = called_off
+                        && called_off.is_overdue()
+                    {
+                        if self.is_started {
+                            let backend_id = self.submission.backend_id;
+                            self.shared.note_hanging(backend_id, self.submission.attempt_id);
+                        }
+                        return Err(called_off.failure());
                     }
-                    let is_watchful = out_of_reach_since.is_some() || called_off_at.is_some();
+                    let is_watchful = out_of_reach_since.is_some() || called_off.is_some();
                     next_look = Instant::now() + if is_watchful { SILENT_PERIOD } else { WATCHDOG_PERIOD };
                 }
             }
+        }
+    }
+
+    /// How long the attempt may be silent.
+    fn silence_limit(&self, was_heard: bool) -> Duration {
+        let node = self.context.project.nodes.get(&self.submission.node_id);
+        let limit = match node.map(|node| &node.kind) {
+            Some(NodeKind::Workflow(workflow)) => workflow.retry.silence_limit_s,
+            _ => None,
+        };
+        let limit = limit.map_or(SILENCE_LIMIT, |seconds| {
+            Duration::from_secs(seconds.get().into())
+        });
+        if was_heard {
+            limit
+        } else {
+            limit * DEAF_FACTOR
         }
     }
 
@@ -354,14 +476,13 @@ impl Worker {
 }
 
 /// What it means that the server does not know the prompt.
-fn vanished(called_off_at: Option<Instant>) -> Failure {
-    if called_off_at.is_some() {
-        interrupted()
-    } else {
-        Failure::new(
+fn vanished(called_off: Option<CalledOff>) -> Failure {
+    match called_off {
+        Some(called_off) => called_off.failure(),
+        None => Failure::new(
             FailureClass::Lost,
             "the server does not know the prompt any more; it was restarted, or somebody cleared its queue",
-        )
+        ),
     }
 }
 

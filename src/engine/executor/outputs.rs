@@ -4,12 +4,15 @@ use super::inputs::transfer_failure;
 use super::shared::Shared;
 use super::starting::RunContext;
 use crate::artifacts::{Artifact, Origin, StreamError};
-use crate::comfy::{Client, ComfyError, HistoryEntry, NodeOutput, OutputFile};
+use crate::comfy::{
+    Client, ComfyError, Download, HistoryEntry, NodeOutput, OutputFile, StoredFile,
+};
 use crate::engine::failure::{Failure, FailureClass};
 use crate::engine::machine::{AttemptOutputs, Submission};
 use crate::engine::value::Value;
 use crate::project::{DataType, Literal, Port, PortBinding};
 use crate::workflow::{self, Prompt};
+use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,8 +20,10 @@ use std::time::Duration;
 const FILE_LIMIT_BYTES: u64 = 16 << 30;
 /// Files one output of one item may have. Above it something is wrong with the workflow.
 const FILES_PER_OUTPUT: usize = 10_000;
-/// How often one file is fetched before the attempt counts as failed.
+/// How often a file is asked for without anything coming before the attempt counts as failed.
 const FETCH_TRIES: u32 = 4;
+/// How often a file is begun anew because its server cannot go on where the connection broke.
+const FETCH_BEGINNINGS: u32 = 3;
 /// Pause before the second try; doubles with each.
 const FETCH_PAUSE: Duration = Duration::from_millis(400);
 
@@ -160,7 +165,7 @@ async fn fetch(
                     format!("{} is gone from the server{why}", file.file),
                 ));
             }
-            StreamError::Source(error) if tries >= FETCH_TRIES => {
+            StreamError::Source(error) if tries >= FETCH_BEGINNINGS => {
                 return Err(transfer_failure(&error));
             }
             StreamError::Source(error) => {
@@ -171,20 +176,87 @@ async fn fetch(
     }
 }
 
+/// A file on its way here, that goes on where its connection broke.
+struct Resuming<'a> {
+    client: &'a Client,
+    file: &'a StoredFile,
+    download: Option<Download>,
+    received_bytes: u64,
+    /// The version of the file that what came is of.
+    etag: Option<String>,
+    /// Tries since something came last.
+    tries: u32,
+}
+
+impl Resuming<'_> {
+    async fn next(mut self) -> Result<Option<(Bytes, Self)>, ComfyError> {
+        loop {
+            let error = match &mut self.download {
+                Some(download) => match download.chunk().await {
+                    Ok(Some(chunk)) => {
+                        self.received_bytes += chunk.len() as u64;
+                        self.tries = 0;
+                        return Ok(Some((chunk, self)));
+                    }
+                    Ok(None) => return Ok(None),
+                    Err(error) => error,
+                },
+                None => {
+                    let etag = self.etag.as_deref();
+                    let view =
+                        self.client
+                            .view(self.file, self.received_bytes, etag, FILE_LIMIT_BYTES);
+                    match view.await {
+                        Ok(download) if download.start == self.received_bytes => {
+                            self.etag.clone_from(&download.etag);
+                            self.download = Some(download);
+                            continue;
+                        }
+                        // The server cannot resume, or the file is another one by now: what came is of no use.
+                        Ok(_) => {
+                            return Err(ComfyError::Broken {
+                                url: self.client.endpoint().to_string(),
+                                request: format!("GET /view of {}", self.file),
+                                reason: "it cannot go on where it broke".to_owned(),
+                            });
+                        }
+                        Err(error) => error,
+                    }
+                }
+            };
+            self.download = None;
+            self.tries += 1;
+            let is_final = matches!(
+                error,
+                ComfyError::Missing { .. } | ComfyError::TooLarge { .. }
+            );
+            if is_final || self.tries >= FETCH_TRIES {
+                return Err(error);
+            }
+            tracing::debug!(%error, file = %self.file, from = self.received_bytes, "fetching on");
+            tokio::time::sleep(FETCH_PAUSE * 2_u32.pow(self.tries - 1)).await;
+        }
+    }
+}
+
 async fn fetch_once(
     shared: &Shared,
     client: &Client,
     port: &Port,
     file: &OutputFile,
 ) -> Result<Artifact, StreamError<ComfyError>> {
-    let download = client
-        .view(&file.file, 0, None, FILE_LIMIT_BYTES)
-        .await
-        .map_err(StreamError::Source)?;
+    let resuming = Resuming {
+        client,
+        file: &file.file,
+        download: None,
+        received_bytes: 0,
+        etag: None,
+        tries: 0,
+    };
     shared
         .artifacts
         .store_stream(
-            download.into_stream(),
+            futures_util::stream::try_unfold(resuming, Resuming::next),
             port.data_type,
             &file.file.filename,
             FILE_LIMIT_BYTES,

@@ -2,14 +2,15 @@
 
 use crate::artifacts::{ArtifactStore, ContentHash};
 use crate::comfy::StoredFile;
+use crate::engine::id::AttemptId;
 use crate::engine::live::EngineEvent;
 use crate::engine::machine::Input;
 use crate::fleet::Fleet;
 use crate::project::BackendId;
 use crate::store::Store;
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
-use tokio::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::{RwLock, mpsc};
 
 /// Handles that every worker needs, and what they learn for each other.
 #[derive(Debug)]
@@ -23,6 +24,11 @@ pub(super) struct Shared {
     pub(super) live: mpsc::Sender<EngineEvent>,
     /// What was uploaded where, and the name the server gave it.
     uploads: Mutex<HashMap<(BackendId, ContentHash), StoredFile>>,
+    /// Held for writing while a backend is told to free its memory, for reading while a prompt is sent there: a server
+    /// frees nothing before the prompt that came first has run.
+    memory_gates: Mutex<HashMap<BackendId, Arc<RwLock<()>>>>,
+    /// Backends that do not let go of an attempt that was called off, with the attempt.
+    hanging: Mutex<HashMap<BackendId, AttemptId>>,
 }
 
 impl Shared {
@@ -40,6 +46,8 @@ impl Shared {
             facts,
             live,
             uploads: Mutex::default(),
+            memory_gates: Mutex::default(),
+            hanging: Mutex::default(),
         }
     }
 
@@ -58,5 +66,40 @@ impl Shared {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(key, file);
+    }
+
+    /// What keeps prompts and the freeing of memory apart on a backend.
+    pub(super) fn memory_gate(&self, backend_id: BackendId) -> Arc<RwLock<()>> {
+        self.memory_gates
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(backend_id)
+            .or_default()
+            .clone()
+    }
+
+    /// Notes that a backend does not let go of an attempt.
+    pub(super) fn note_hanging(&self, backend_id: BackendId, attempt_id: AttemptId) {
+        self.hanging
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(backend_id, attempt_id);
+    }
+
+    /// Notes that it did, or that the backend was restarted.
+    pub(super) fn note_let_go(&self, backend_id: BackendId) {
+        self.hanging
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&backend_id);
+    }
+
+    /// The attempt that a backend does not let go of.
+    pub(super) fn hanging(&self, backend_id: BackendId) -> Option<AttemptId> {
+        self.hanging
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&backend_id)
+            .copied()
     }
 }

@@ -22,6 +22,8 @@ pub(super) const PAIR_BLOCK_MS: u64 = 120_000;
 const FAILURES_THAT_BLOCK: u32 = 2;
 /// Times an item is sent again because of what happened on the way (offline, lost, transfer) before it is given up.
 const MAX_ON_THE_WAY: u32 = 20;
+/// Times a backend may go away while it executes an item before the item is taken for the cause and given up.
+const MAX_DEATHS: u32 = 4;
 /// First pause after trouble on the way; doubles each time up to [`MAX_BACKOFF_MS`].
 const BACKOFF_MS: u64 = 1_000;
 const MAX_BACKOFF_MS: u64 = 60_000;
@@ -217,6 +219,11 @@ impl Machine {
             .take()
             .unwrap_or_default();
         let policy = policy_of(run, attempt.item);
+        if attempt.started_ms.is_some()
+            && matches!(failure.class, FailureClass::Offline | FailureClass::Lost)
+        {
+            trouble.deaths += 1;
+        }
         let judgement = judge(
             &mut trouble,
             policy,
@@ -507,6 +514,15 @@ fn judge(
     }
     if trouble.counted >= retry.max_attempts.max(1) {
         return Judgement::Fail(failure);
+    }
+    if trouble.deaths >= MAX_DEATHS {
+        return Judgement::Fail(Failure {
+            message: format!(
+                "{} (its backend went away {MAX_DEATHS} times while executing it, so it may be the cause)",
+                failure.message
+            ),
+            ..failure
+        });
     }
     if trouble.on_the_way >= MAX_ON_THE_WAY {
         return Judgement::Fail(Failure {

@@ -226,6 +226,8 @@ pub(super) struct Trouble {
     pub counted: u32,
     /// Failures on the way to and from backends.
     pub on_the_way: u32,
+    /// Times its backend went away while it executed the item: perhaps because of it.
+    pub deaths: u32,
     /// Backends on which the workflow raised an error, or ran out of memory twice.
     pub failed_on: Vec<BackendId>,
     /// Backends on which memory ran out once.
