@@ -2,16 +2,15 @@
 //! one server to another. On the built-in servers always, on real ones as well when `COMFYUI_URLS` names them.
 
 use crate::engine_end_to_end::{files_below, finish, folders, start_server};
+use crate::small_projects::{join, workflow_node};
 use comfyui_orchestrator::engine::{
     EngineOptions, RegistryUse, ResumePolicy, RunCommand, RunEvent, RunEventBody, RunId, RunState,
 };
 use comfyui_orchestrator::fleet::BackendConfig;
 use comfyui_orchestrator::project::{
-    Affinity, BatchMode, CachePolicy, DataType, Edit, Fallback, Link, LinkId, Node, NodeId,
-    OutputNode, Port, PortBinding, PortId, PortNeed, PortRef, Project, ProjectId, RetryPolicy,
-    WorkflowFile, WorkflowName, WorkflowNode,
+    Affinity, DataType, Edit, Node, NodeId, NodeKind, OutputNode, PortId, Project, ProjectId,
+    RetryPolicy,
 };
-use comfyui_orchestrator::workflow::{self, Prompt};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -228,7 +227,7 @@ fn passages_of_comfyui() -> Vec<Passage> {
     ]
 }
 
-/// A Workflow node as the library would make it, with one field as an input port.
+/// A Workflow node as the library would make it, with one field as an input port, for one server.
 fn node_of(
     project: &mut Project,
     name: &str,
@@ -236,73 +235,17 @@ fn node_of(
     into: Option<((&str, &str), DataType)>,
     on: &BackendConfig,
 ) -> Node {
-    let text = prompt.to_string();
-    let name = WorkflowName::new(name).unwrap();
-    let prompt: Prompt = serde_json::from_str(&text).unwrap();
-    let inspection = workflow::inspect(&prompt, None);
-    let inputs = into
-        .map(|((node_id, input), data_type)| {
-            let field = inspection
-                .fields
-                .iter()
-                .find(|field| field.address.node.node_id == node_id && field.address.input == input)
-                .unwrap();
-            if data_type.is_media() {
-                assert_eq!(
-                    DataType::from(field.value_type),
-                    data_type,
-                    "{}",
-                    field.label
-                );
-            }
-            Port {
-                id: PortId::new_now(),
-                name: field.label.clone(),
-                data_type: field.value_type.into(),
-                binding: PortBinding::Parameter(field.address.clone()),
-                need: PortNeed::Required,
-            }
-        })
-        .into_iter()
-        .collect();
-    let output = &inspection.outputs[0];
-    let outputs = vec![Port {
-        id: PortId::new_now(),
-        name: output.label.clone(),
-        data_type: output.value_type.into(),
-        binding: PortBinding::WorkflowOutput {
-            address: output.address.clone(),
-            batch: BatchMode::Whole,
-        },
-        need: PortNeed::Optional,
-    }];
-    project
-        .workflows
-        .insert(name.clone(), WorkflowFile { text: text.into() });
-    let settings = WorkflowNode {
-        workflow: name,
-        parameters: Vec::new(),
-        affinity: Affinity::Backend(on.id),
-        fallback: Fallback::AutoSelect,
-        retry: RetryPolicy::default(),
-        cache: CachePolicy::Use,
-    };
-    Node::workflow(NodeId::new_now(), settings, inputs, outputs)
-}
-
-fn join(project: &mut Project, from: &Node, to: &Node) {
-    let link = Link {
-        id: LinkId::new_now(),
-        from: PortRef {
-            node: from.id,
-            port: from.outputs[0].id,
-        },
-        to: PortRef {
-            node: to.id,
-            port: to.inputs[0].id,
-        },
-    };
-    project.apply(Edit::AddLink(link)).unwrap();
+    let field = into.map(|(field, _)| field);
+    let mut node = workflow_node(project, name, prompt, field, RetryPolicy::default());
+    if let Some((_, data_type)) = into
+        && data_type.is_media()
+    {
+        assert_eq!(node.inputs[0].data_type, data_type, "{name}");
+    }
+    if let NodeKind::Workflow(settings) = &mut node.kind {
+        settings.affinity = Affinity::Backend(on.id);
+    }
+    node
 }
 
 /// All passages side by side: makes → takes → Output.

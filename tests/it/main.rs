@@ -21,8 +21,8 @@ mod house;
 mod library;
 mod local_work;
 mod media;
-#[cfg(feature = "desktop")]
 mod network_faults;
+#[cfg(feature = "desktop")]
 mod pictures;
 mod project;
 mod project_files;

@@ -69,7 +69,8 @@ fn add(project: &mut Project, node: &Node) {
         .unwrap();
 }
 
-fn join(project: &mut Project, from: &Node, to: &Node) {
+/// A link from the first output to the first input.
+pub fn join(project: &mut Project, from: &Node, to: &Node) {
     let link = Link {
         id: LinkId::new_now(),
         from: PortRef {

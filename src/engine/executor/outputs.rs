@@ -191,8 +191,8 @@ struct Resuming<'a> {
 impl Resuming<'_> {
     async fn next(mut self) -> Result<Option<(Bytes, Self)>, ComfyError> {
         loop {
-            let error = match &mut self.download {
-                Some(download) => match download.chunk().await {
+            let error = if let Some(download) = &mut self.download {
+                match download.chunk().await {
                     Ok(Some(chunk)) => {
                         self.received_bytes += chunk.len() as u64;
                         self.tries = 0;
@@ -200,28 +200,27 @@ impl Resuming<'_> {
                     }
                     Ok(None) => return Ok(None),
                     Err(error) => error,
-                },
-                None => {
-                    let etag = self.etag.as_deref();
-                    let view =
-                        self.client
-                            .view(self.file, self.received_bytes, etag, FILE_LIMIT_BYTES);
-                    match view.await {
-                        Ok(download) if download.start == self.received_bytes => {
-                            self.etag.clone_from(&download.etag);
-                            self.download = Some(download);
-                            continue;
-                        }
-                        // The server cannot resume, or the file is another one by now: what came is of no use.
-                        Ok(_) => {
-                            return Err(ComfyError::Broken {
-                                url: self.client.endpoint().to_string(),
-                                request: format!("GET /view of {}", self.file),
-                                reason: "it cannot go on where it broke".to_owned(),
-                            });
-                        }
-                        Err(error) => error,
+                }
+            } else {
+                let etag = self.etag.as_deref();
+                let view = self
+                    .client
+                    .view(self.file, self.received_bytes, etag, FILE_LIMIT_BYTES);
+                match view.await {
+                    Ok(download) if download.start == self.received_bytes => {
+                        self.etag.clone_from(&download.etag);
+                        self.download = Some(download);
+                        continue;
                     }
+                    // The server cannot resume, or the file is another one by now: what came is of no use.
+                    Ok(_) => {
+                        return Err(ComfyError::Broken {
+                            url: self.client.endpoint().to_string(),
+                            request: format!("GET /view of {}", self.file),
+                            reason: "it cannot go on where it broke".to_owned(),
+                        });
+                    }
+                    Err(error) => error,
                 }
             };
             self.download = None;
