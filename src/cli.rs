@@ -97,6 +97,20 @@ pub fn dispatch(arguments: Arguments) -> anyhow::Result<ExitCode> {
     }
 }
 
+/// An error with its causes, each said once: many errors say their cause in their own sentence.
+#[must_use]
+pub fn told(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1) {
+        let cause = cause.to_string();
+        if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
+}
+
 /// A server's address as people type it: `127.0.0.1:8188` means `http://127.0.0.1:8188`.
 fn parse_address(text: &str) -> Result<url::Url, url::ParseError> {
     if text.contains("://") {

@@ -17,7 +17,7 @@ fn main() -> ExitCode {
     match cli::dispatch(arguments) {
         Ok(exit_code) => exit_code,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", cli::told(&error));
             ExitCode::FAILURE
         }
     }

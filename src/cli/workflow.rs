@@ -147,7 +147,7 @@ pub(super) async fn workflow(
             Ok(exit_code) => Ok(exit_code),
             // 1 is taken by "they differ".
             Err(error) => {
-                eprintln!("error: {error:#}");
+                eprintln!("error: {}", super::told(&error));
                 Ok(ExitCode::from(2))
             }
         },

@@ -47,7 +47,7 @@ pub enum FormatError {
     },
     /// A node is of a kind that this program does not know.
     #[error(
-        "it has a node of the unknown kind \"{kind}\"; known are workflow, input, fan_out, condition, merge and output. Open it with a newer version of the program"
+        "it has a node of the unknown kind \"{kind}\"; known are workflow, input, fan_out, condition, merge, review and output. Open it with a newer version of the program"
     )]
     UnknownNodeKind {
         /// The kind in the file.
