@@ -91,7 +91,7 @@ pub fn dispatch(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Some(Command::Demo(arguments)) => demo::demo(&runtime, data_dir, &arguments),
         Some(Command::Builtin(arguments)) => runtime.block_on(builtin::serve(data_dir, arguments)),
         Some(Command::Backend(command)) => runtime.block_on(backend::backend(data_dir, command)),
-        Some(Command::Project(command)) => project::project(command),
+        Some(Command::Project(command)) => runtime.block_on(project::project(data_dir, command)),
         Some(Command::Workflow(command)) => runtime.block_on(workflow::workflow(data_dir, command)),
         Some(Command::Runs(command)) => runtime.block_on(runs::runs(data_dir, command)),
     }

@@ -16,6 +16,7 @@ mod links;
 mod merge;
 mod node;
 mod open_fan_outs;
+mod rematch;
 mod table;
 mod template;
 mod validate;
@@ -41,6 +42,7 @@ pub use node::{
     RetryPolicy, ReviewNode, SeedPolicy, WorkflowName, WorkflowNode,
 };
 pub use open_fan_outs::{MAX_OPEN_FAN_OUTS, MergeFault, OpenFanOuts};
+pub use rematch::{Rematch, Replacement, replace_workflow};
 pub use table::{Column, MAX_TABLE_COLUMNS, Table, TableError, WrongCell};
 pub use template::{TemplateError, TemplatePart, parse_template};
 pub use validate::{

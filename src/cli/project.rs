@@ -1,10 +1,12 @@
-//! `project new|validate|export|import`.
+//! `project new|validate|export|import|replace`.
 
-use crate::project::{Project, ProjectId};
+use super::workflow::sources;
+use crate::project::{Project, ProjectId, WorkflowFile, WorkflowName, replace_workflow};
 use crate::store::project_folder::{self, Overwrite, ProjectPlace};
+use crate::workflow::{self, WorkflowDocument};
 use anyhow::{Context as _, bail};
 use clap::Subcommand;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 #[derive(Debug, Subcommand)]
@@ -32,6 +34,18 @@ pub(super) enum ProjectCommand {
         /// The file to write, NAME.orchestrator.json.
         file: PathBuf,
     },
+    /// Put another file in the place of a workflow of a project; parameters and ports are found again, and what is not is named.
+    Replace {
+        /// The project folder.
+        project: PathBuf,
+        /// The workflow's name in the project.
+        workflow: String,
+        /// The new workflow file, or a picture, video, sound or model that holds one.
+        file: PathBuf,
+        /// Only show what would change.
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Unpack a portable file into a new project folder.
     Import {
         /// The portable file.
@@ -42,7 +56,10 @@ pub(super) enum ProjectCommand {
 }
 
 /// Does what the subcommand asks.
-pub(super) fn project(command: ProjectCommand) -> anyhow::Result<ExitCode> {
+pub(super) async fn project(
+    asked_dir: Option<PathBuf>,
+    command: ProjectCommand,
+) -> anyhow::Result<ExitCode> {
     match command {
         ProjectCommand::New { folder, name } => {
             let name = match name {
@@ -74,6 +91,12 @@ pub(super) fn project(command: ProjectCommand) -> anyhow::Result<ExitCode> {
             println!("Wrote {}", file.display());
             Ok(ExitCode::SUCCESS)
         }
+        ProjectCommand::Replace {
+            project,
+            workflow,
+            file,
+            dry_run,
+        } => replace(asked_dir, &project, &workflow, &file, dry_run).await,
         ProjectCommand::Import { file, folder } => {
             let opened = project_folder::open(&file)?;
             refuse_existing(&folder)?;
@@ -88,8 +111,62 @@ pub(super) fn project(command: ProjectCommand) -> anyhow::Result<ExitCode> {
     }
 }
 
+async fn replace(
+    asked_dir: Option<PathBuf>,
+    path: &Path,
+    workflow_name: &str,
+    file: &Path,
+    dry_run: bool,
+) -> anyhow::Result<ExitCode> {
+    let opened = project_folder::open(path)?;
+    let mut project = opened.project;
+    let name = WorkflowName::new(workflow_name)
+        .filter(|name| project.workflows.contains_key(name))
+        .with_context(|| {
+            let names: Vec<&str> = project.workflows.keys().map(WorkflowName::as_str).collect();
+            format!(
+                "the project has no workflow \"{workflow_name}\"; it has: {}",
+                names.join(", ")
+            )
+        })?;
+    let found = sources::read_workflow(file)?;
+    let classes = sources::remembered_classes(asked_dir).await?;
+    let sketch_of = |document: &WorkflowDocument| workflow::sketch(document, classes.as_ref());
+    let after = sketch_of(&found.document).with_context(|| file.display().to_string())?;
+    // What cannot be read now is replaced without a comparison.
+    let before = project
+        .workflows
+        .get(&name)
+        .and_then(|file| workflow::read(file.text.as_bytes()).ok())
+        .and_then(|document| sketch_of(&document).ok());
+    if let Some(before) = before {
+        for change in workflow::diff(&before.prompt, &after.prompt) {
+            println!("{change}");
+        }
+    }
+    let new = WorkflowFile {
+        text: found.text.as_str().into(),
+    };
+    let replacement = replace_workflow(&project, &name, new, &after);
+    for rematch in &replacement.moved {
+        println!("found again: {rematch}");
+    }
+    for rematch in &replacement.broken {
+        println!("broken: {rematch}");
+    }
+    if !dry_run {
+        project.apply(replacement.edit)?;
+        project_folder::save(&opened.place, &project, &Overwrite::Unchanged(opened.stamp))?;
+    }
+    Ok(if replacement.broken.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
 /// A folder with something in it is never written into.
-fn refuse_existing(folder: &std::path::Path) -> anyhow::Result<()> {
+fn refuse_existing(folder: &Path) -> anyhow::Result<()> {
     let is_empty = std::fs::read_dir(folder).map_or(true, |mut entries| entries.next().is_none());
     if !is_empty {
         bail!("{} is not empty; name a new folder", folder.display());
@@ -97,7 +174,7 @@ fn refuse_existing(folder: &std::path::Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn validate(path: &std::path::Path, json: bool) -> anyhow::Result<ExitCode> {
+fn validate(path: &Path, json: bool) -> anyhow::Result<ExitCode> {
     let opened = project_folder::open(path)?;
     let problems = crate::engine::problems(&opened.project, None);
     if json {

@@ -8,7 +8,7 @@ use crate::artifacts::{Artifact, ArtifactStore};
 use crate::fleet::{BackendConfig, Fleet};
 use crate::project::{BackendId, Project, read_portable_form};
 use crate::store::{RunSummary, Store, StoreError};
-use crate::workflow::ObjectInfo;
+use crate::workflow::{self, Fitness, ModelSizes, ObjectInfo, WorkflowDocument};
 use std::path::PathBuf;
 use std::sync::Arc;
 use thiserror::Error;
@@ -160,6 +160,21 @@ impl EngineHandle {
     #[must_use]
     pub fn object_info(&self, backend_id: BackendId) -> Option<Arc<ObjectInfo>> {
         self.fleet.object_info(backend_id)
+    }
+
+    /// How a workflow fits every backend of which the node classes are known, by id: a matrix's row. None in place of the
+    /// judgement when the file has no prompt whatever a backend has. Sizes of models are not asked for.
+    #[must_use]
+    pub fn preflight(&self, document: &WorkflowDocument) -> Vec<(BackendId, Option<Fitness>)> {
+        self.fleet
+            .configs()
+            .into_iter()
+            .filter_map(|config| {
+                let object_info = self.fleet.object_info(config.id)?;
+                let judged = workflow::fitness(document, &object_info, &ModelSizes::new());
+                Some((config.id, judged.ok()))
+            })
+            .collect()
     }
 
     /// What all backends that were ever seen last said of their node classes, together; where they differ, as the one seen

@@ -95,7 +95,8 @@ pub enum PatchError {
     },
 }
 
-/// Finds the node of an address: by id and class, else by class and title where that names exactly one node.
+/// Finds the node of an address: by id and class, else by class and title where that names exactly one node. Of several
+/// inside subgraphs, the one with the same number inside its instance.
 ///
 /// Returns the node's id in this prompt.
 pub fn resolve_node(prompt: &Prompt, address: &NodeAddress) -> Result<String, Broken> {
@@ -112,21 +113,36 @@ fn resolve_where(
     address: &NodeAddress,
     fits: impl Fn(&PromptNode) -> bool,
 ) -> Result<String, Broken> {
-    let mut alike = prompt.nodes.iter().filter(|(_, node)| {
-        node.class_type == address.class_type && node.title() == address.title && fits(node)
-    });
-    let first = alike.next();
-    let others = alike.count();
-    match first {
-        None => Err(Broken::NodeGone {
+    let alike: Vec<&String> = prompt
+        .nodes
+        .iter()
+        .filter(|(_, node)| {
+            node.class_type == address.class_type && node.title() == address.title && fits(node)
+        })
+        .map(|(id, _)| id)
+        .collect();
+    match alike.as_slice() {
+        [] => Err(Broken::NodeGone {
             node: address.clone(),
         }),
-        Some((id, _)) if others == 0 => Ok(id.clone()),
-        Some(_) => Err(Broken::Ambiguous {
+        [id] => Ok((*id).clone()),
+        // An instance of a subgraph that was put in anew has another number, the nodes inside it have not.
+        several => only_same_inside(&address.node_id, several).ok_or_else(|| Broken::Ambiguous {
             node: address.clone(),
-            count: others + 1,
+            count: several.len(),
         }),
     }
+}
+
+/// The one id that has the same number inside a subgraph instance, for an address that leads into one.
+fn only_same_inside(wanted: &str, ids: &[&String]) -> Option<String> {
+    let (_, inside) = wanted.rsplit_once(':')?;
+    let mut same = ids.iter().filter(|id| {
+        id.rsplit_once(':')
+            .is_some_and(|(_, number)| number == inside)
+    });
+    let first = same.next()?;
+    same.next().is_none().then(|| (*first).clone())
 }
 
 /// Finds the field of an address: by id and class, else by class, title and input where that names exactly one node.

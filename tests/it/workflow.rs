@@ -519,3 +519,22 @@ fn a_diff_speaks_of_nodes_and_fields() {
         ]
     );
 }
+
+#[test]
+fn fields_inside_subgraphs_are_found_after_their_instance_was_put_in_anew() {
+    let inner = |instance: u32| {
+        json!({
+            format!("{instance}:6"): {"class_type": "CLIPTextEncode", "inputs": {"text": "yes"}, "_meta": {"title": "CLIP Text Encode"}},
+            format!("{instance}:7"): {"class_type": "CLIPTextEncode", "inputs": {"text": "no"}, "_meta": {"title": "CLIP Text Encode"}},
+        })
+    };
+    let wanted = address("12:7", "CLIPTextEncode", "CLIP Text Encode", "text");
+    let found = resolve(&prompt_of(&inner(15)), &wanted).unwrap();
+    assert_eq!(found.node.node_id, "15:7");
+    let mut twice = inner(15);
+    twice["16:7"] = twice["15:7"].clone();
+    assert!(matches!(
+        resolve(&prompt_of(&twice), &wanted),
+        Err(Broken::Ambiguous { count: 3, .. })
+    ));
+}

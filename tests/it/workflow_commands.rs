@@ -262,3 +262,58 @@ fn standard_input_and_strange_files_are_taken_for_what_they_are() {
     }
     refuses(&desk.run(&["run", &desk.at("film.mp4")]), &["MP4"]);
 }
+
+#[test]
+fn a_workflow_is_replaced_and_what_became_of_its_parameters_is_told() {
+    let desk = Desk::new();
+    let scene = include_str!("../../scenes/harbour-at-dusk.orchestrator.json");
+    std::fs::write(desk.at("scene.orchestrator.json"), scene).unwrap();
+    let project = desk.at("scene");
+    desk.succeeds(&[
+        "project",
+        "import",
+        &desk.at("scene.orchestrator.json"),
+        &project,
+    ]);
+    let file = Path::new(&project).join("workflows/Upscale and sharpen.json");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let mut renumbered: Value = serde_json::from_str(&text).unwrap();
+    // Rebuilt in ComfyUI: other numbers, and the sharpening is gone.
+    let nodes = renumbered.as_object_mut().unwrap();
+    nodes.remove("3");
+    let mut scale = nodes.remove("2").unwrap();
+    scale["inputs"]["scale_by"] = json!(3.0);
+    nodes.insert("20".to_owned(), scale);
+    nodes["4"]["inputs"]["images"] = json!(["20", 0]);
+    let new = desk.write("new.json", &renumbered);
+    let replace = |extra: &[&str]| {
+        let mut arguments = vec!["project", "replace", &project, "Upscale and sharpen", &new];
+        arguments.extend(extra);
+        desk.run(&arguments)
+    };
+    let told = replace(&["--dry-run"]);
+    assert_eq!(
+        std::fs::read_to_string(&file).unwrap(),
+        text,
+        "only looked at"
+    );
+    refuses(
+        &told,
+        &[
+            "scale_by of #2 \"Upscale\" (ImageScaleBy): 1.5 → 3.0",
+            "#3 \"Sharpen\" (ImageSharpen) was removed",
+            "broken: \"Upscale and sharpen\", \"sharpness\"",
+        ],
+    );
+    refuses(&replace(&[]), &["broken"]);
+    let now: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    assert_eq!(now, renumbered);
+    refuses(
+        &desk.run(&["project", "validate", &project]),
+        &["sharpness"],
+    );
+    refuses(
+        &desk.run(&["project", "replace", &project, "Nowhere", &new]),
+        &["Soft glow"],
+    );
+}
