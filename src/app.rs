@@ -12,6 +12,7 @@ pub mod catalog;
 pub mod dialogs;
 pub mod document;
 pub mod editors;
+pub mod exposure;
 pub mod files;
 pub mod icons;
 pub mod keyboard;

@@ -164,6 +164,7 @@ pub fn draw_node(ids: &mut Ids) -> Node {
         workflow: WorkflowName::new("draw").unwrap(),
         parameters: [("steps", 20), ("cfg", 8)]
             .map(|(label, value)| ExposedParameter {
+                group: None,
                 address: field("3", "KSampler", label),
                 label: label.to_owned(),
                 value: Some(Literal::Integer(i64::from(value).into())),

@@ -11,6 +11,7 @@ use crate::fleet::BackendConfig;
 use crate::project::{
     BackendId, LinkId, Literal, Node, NodeId, NodeKind, NodeKindName, PortRef, WorkflowName,
 };
+use crate::workflow::ParameterAddress;
 use bevy::prelude::Message;
 use bevy_egui::egui::{Key, KeyboardShortcut, Modifiers};
 use std::path::PathBuf;
@@ -242,6 +243,24 @@ pub enum Action {
         pos_px: [f32; 2],
         /// The same place in canvas units.
         pos_world: [f32; 2],
+    },
+    /// Choose which fields of its workflow the selected node shows.
+    ChooseFields,
+    /// Choose a file to put in the place of the selected node's workflow.
+    ChooseReplacement,
+    /// Compare a chosen file with the workflow of a node, and ask.
+    CompareWorkflow {
+        /// The node.
+        node: NodeId,
+        /// The file.
+        path: PathBuf,
+    },
+    /// Make a field of a node's workflow an input of the node, or the other way round.
+    ToggleInput {
+        /// The node.
+        node: NodeId,
+        /// The field.
+        address: ParameterAddress,
     },
     /// Search through every action.
     CommandPalette,
@@ -507,6 +526,8 @@ pub static ACTIONS: &[ActionSpec] = &[
     spec!("edit.select_none", "Select none", "", Edit, [Modifiers::NONE, Escape], Selection, false, Action::SelectNone),
     spec!("edit.add_node", "Add node…", icons::PLUS, Edit, [Modifiers::NONE, Tab; Modifiers::SHIFT, A], Nothing, true, Action::AddNodeSearch { pos_world: None, connect: None }),
     spec!("edit.workflow", "Edit workflow in ComfyUI…", icons::PENCIL_SIMPLE, Edit, [Modifiers::NONE, PageDown], WorkflowNode, false, Action::EditWorkflow { node_id: None, backend_id: None }),
+    spec!("edit.fields", "Choose fields of the node…", icons::SLIDERS_HORIZONTAL, Edit, [], WorkflowNode, false, Action::ChooseFields),
+    spec!("edit.replace_workflow", "Replace workflow of the node…", icons::ARROWS_CLOCKWISE, Edit, [], WorkflowNode, false, Action::ChooseReplacement),
     spec!("edit.preferences", "Preferences…", icons::GEAR_SIX, Edit, [COMMAND, Comma], Nothing, true, Action::Preferences),
 
     spec!("view.fit", "Zoom to fit", icons::CORNERS_OUT, View, [Modifiers::SHIFT, Num1; Modifiers::NONE, Home], Nodes, false, Action::ZoomToFit),

@@ -11,6 +11,7 @@ use crate::project::{
     NodeId, NodeKind, NodeKindName, OutputNode, PortId, PortRef, Project, ReviewNode, SeedOrder,
     WorkflowFile, WorkflowName, takes_many,
 };
+use crate::workflow::ParameterAddress;
 use bevy::prelude::*;
 use bevy_egui::EguiClipboard;
 use std::collections::{BTreeMap, HashMap};
@@ -124,6 +125,9 @@ pub fn apply_actions(
                         .collect(),
                 )
                 .map(|_| ()),
+            Action::ToggleInput { node, address } => {
+                toggle_input(&mut document, &mut catalog, *node, address)
+            }
             Action::ChangeNode { node, gesture } => change_node(&mut document, node, *gesture),
             Action::SetParameter {
                 node,
@@ -731,6 +735,29 @@ fn change_node(document: &mut Document, node: &Node, gesture: Gesture) -> Result
     }
     let title = format!("Change {}", node.title);
     document.edit(&title, gesture, edits).map(|_| ())
+}
+
+fn toggle_input(
+    document: &mut Document,
+    catalog: &mut Catalog,
+    node_id: NodeId,
+    address: &ParameterAddress,
+) -> Result<(), EditError> {
+    let project = document.project();
+    let node = project
+        .nodes
+        .get(&node_id)
+        .ok_or(EditError::UnknownNode(node_id))?;
+    let NodeKind::Workflow(settings) = &node.kind else {
+        return Ok(());
+    };
+    let Some(file) = project.workflows.get(&settings.workflow) else {
+        return Err(EditError::UnknownWorkflow(settings.workflow.clone()));
+    };
+    let facts = catalog.facts(&settings.workflow, file);
+    let mut changed = node.clone();
+    super::exposure::toggle_input(&mut changed, address, &facts);
+    change_node(document, &changed, Gesture::new())
 }
 
 fn set_parameter(

@@ -321,11 +321,12 @@ pub fn drain(bridge: Option<Res<Bridge>>, mut world: BridgeWorld, waker: Option<
             // item is checked against its own server before it runs.
             EngineEvent::Capabilities(backend_id) => {
                 if let Some(object_info) = bridge.engine.object_info(backend_id) {
-                    world.catalog.set_object_info(object_info);
+                    world.catalog.set_object_info(backend_id, object_info);
                 }
             }
             EngineEvent::BackendRemoved(backend_id) => {
                 world.backends.cards.remove(&backend_id);
+                world.catalog.forget_server(backend_id);
             }
             EngineEvent::RunRefused { run_id, problems } => {
                 world.runs.views.remove(&run_id);

@@ -1,11 +1,15 @@
 //! What is known about the workflow files of the project: their fields, outputs and problems. Inspected once per file.
 
-use crate::project::{DataType, Literal, Node, NodeId, PortId, WorkflowFile, WorkflowName};
+use crate::project::{
+    BackendId, DataType, Literal, Node, NodeId, NodeKind, PortBinding, PortId, Project,
+    WorkflowFile, WorkflowName, WorkflowNode,
+};
 use crate::workflow::{
-    Control, Field, Inspection, ObjectInfo, ParameterAddress, ValueType, inspect, sketch,
+    Control, Field, Inspection, ObjectInfo, ParameterAddress, Reason, ValueType, WorkflowDocument,
+    inspect, preflight, sketch,
 };
 use bevy::prelude::Resource;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// What is known about each workflow file.
@@ -13,6 +17,21 @@ use std::sync::Arc;
 pub struct Catalog {
     entries: HashMap<WorkflowName, Entry>,
     object_info: Option<Arc<ObjectInfo>>,
+    /// The node definitions of each server.
+    servers: BTreeMap<BackendId, Arc<ObjectInfo>>,
+    fits: HashMap<NodeId, CachedFit>,
+    /// Grows when node definitions come or go.
+    revision: u64,
+}
+
+/// What keeps a node from running on each server that is known: nothing where it can.
+pub type Fits = BTreeMap<BackendId, Vec<String>>;
+
+struct CachedFit {
+    revision: u64,
+    text: Arc<str>,
+    node: Node,
+    fits: Arc<Fits>,
 }
 
 struct Entry {
@@ -31,9 +50,60 @@ pub enum WorkflowFacts {
 
 impl Catalog {
     /// Gives the catalog the node definitions of a server: fields get limits and choices.
-    pub fn set_object_info(&mut self, object_info: Arc<ObjectInfo>) {
+    pub fn set_object_info(&mut self, backend_id: BackendId, object_info: Arc<ObjectInfo>) {
+        self.servers.insert(backend_id, object_info.clone());
         self.object_info = Some(object_info);
         self.entries.clear();
+        self.revision += 1;
+    }
+
+    /// Forgets what a server can do.
+    pub fn forget_server(&mut self, backend_id: BackendId) {
+        if self.servers.remove(&backend_id).is_some() {
+            self.revision += 1;
+        }
+    }
+
+    /// Grows when node definitions come or go.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// What keeps a Workflow node, with its own parameters, from running on each server. Judged anew when the node, its
+    /// workflow or a server has changed; empty for other nodes.
+    pub fn fits(&mut self, project: &Project, node: &Node) -> Arc<Fits> {
+        let NodeKind::Workflow(settings) = &node.kind else {
+            return Arc::default();
+        };
+        let Some(file) = project.workflows.get(&settings.workflow) else {
+            return Arc::default();
+        };
+        if let Some(cached) = self.fits.get(&node.id)
+            && cached.revision == self.revision
+            && Arc::ptr_eq(&cached.text, &file.text)
+            && cached.node.kind == node.kind
+            && cached.node.inputs == node.inputs
+        {
+            return cached.fits.clone();
+        }
+        let fits: Arc<Fits> = match crate::workflow::read(file.text.as_bytes()) {
+            Ok(document) => Arc::new(
+                self.servers
+                    .iter()
+                    .map(|(backend_id, info)| (*backend_id, lacks(&document, settings, node, info)))
+                    .collect(),
+            ),
+            Err(_) => Arc::default(),
+        };
+        let cached = CachedFit {
+            revision: self.revision,
+            text: file.text.clone(),
+            node: node.clone(),
+            fits: fits.clone(),
+        };
+        self.fits.insert(node.id, cached);
+        fits
     }
 
     /// Reads and inspects the text of a workflow file that is not in the project yet.
@@ -65,6 +135,48 @@ impl Catalog {
         );
         facts
     }
+}
+
+/// What keeps a workflow with a node's parameters from running where these classes are known. Fields that get their value
+/// from an input are judged when the value is there.
+fn lacks(
+    document: &WorkflowDocument,
+    settings: &WorkflowNode,
+    node: &Node,
+    info: &ObjectInfo,
+) -> Vec<String> {
+    let mut sketch = match sketch(document, Some(info)) {
+        Ok(sketch) => sketch,
+        Err(error) => return vec![error.to_string()],
+    };
+    for parameter in &settings.parameters {
+        let Some(value) = &parameter.value else {
+            continue;
+        };
+        if let Ok(address) = sketch.resolve(&parameter.address)
+            && let Some(place) = sketch.prompt.nodes.get_mut(&address.node.node_id)
+        {
+            place.inputs.insert(address.input, value.to_json());
+        }
+    }
+    let linked: Vec<ParameterAddress> = node
+        .inputs
+        .iter()
+        .filter_map(|port| match &port.binding {
+            PortBinding::Parameter(address) => sketch.resolve(address).ok(),
+            _ => None,
+        })
+        .collect();
+    preflight(&sketch.prompt, info)
+        .iter()
+        .filter(|reason| match reason {
+            Reason::MissingModel { address, .. }
+            | Reason::NotInList { address, .. }
+            | Reason::MissingInput { address } => !linked.contains(address),
+            _ => true,
+        })
+        .map(ToString::to_string)
+        .collect()
 }
 
 /// Reads and inspects the text of a workflow file; one in the editor's format as far as its classes are known.

@@ -3,6 +3,7 @@
 pub mod about;
 pub mod backend;
 pub mod context_menu;
+pub mod expose;
 pub mod files;
 pub mod palette;
 pub mod preferences;
@@ -32,6 +33,8 @@ pub struct Dialogs {
     pub backend: Option<backend::BackendForm>,
     /// What saving another workflow into a node changes.
     pub replacement: Option<replace_workflow::ReplaceDialog>,
+    /// The fields that a node shows. Leaves keyboard and pointer to the canvas beside it.
+    pub expose: Option<expose::ExposeForm>,
     /// The list of shortcuts.
     pub shortcuts: bool,
     /// Theme, size, shortcuts.
@@ -116,6 +119,7 @@ pub fn open_dialogs(
     mut actions: MessageReader<Action>,
     mut dialogs: ResMut<Dialogs>,
     bridge: Option<Res<super::bridge::Bridge>>,
+    selection: Res<super::document::Selection>,
 ) {
     for action in actions.read() {
         match action {
@@ -133,6 +137,9 @@ pub fn open_dialogs(
                     pos_world: *pos_world,
                     is_fresh: true,
                 });
+            }
+            Action::ChooseFields => {
+                dialogs.expose = selection.only_node().map(expose::ExposeForm::of);
             }
             Action::CommandPalette => dialogs.finder = Some(palette::Finder::commands()),
             Action::Shortcuts => dialogs.shortcuts = true,
@@ -155,6 +162,7 @@ pub fn show(ctx: &Context, panel: &mut PanelContext<'_>) {
     files::show(ctx, panel);
     palette::show(ctx, panel);
     context_menu::show(ctx, panel);
+    expose::show(ctx, panel);
     backend::show(ctx, panel);
     preferences::show(ctx, panel);
     about::show(ctx, panel);
@@ -176,6 +184,8 @@ pub fn modal(
     show_modal(ctx, panel, id, area, width, |ui| {
         egui::ScrollArea::vertical()
             .max_height(height.max(80.0))
+            // Otherwise it stays as high as it was in its first frame.
+            .min_scrolled_height(height.max(80.0))
             .auto_shrink([false, true])
             .show(ui, add);
     })

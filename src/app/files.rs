@@ -5,6 +5,7 @@ use super::apply::free_workflow_name;
 use super::catalog::{Catalog, WorkflowFacts, node_for_workflow};
 use super::dialogs::{Dialogs, Prompt};
 use super::document::{Document, SavedAs, Selection};
+use super::replace_workflow::Replacement;
 use super::samples::SAMPLES;
 use super::settings::{Folders, Settings};
 use super::toasts::{Severity, Toasts};
@@ -30,6 +31,8 @@ pub enum FilePurpose {
     Export,
     /// To add a workflow.
     ImportWorkflow,
+    /// To put another file in the place of this node's workflow.
+    ReplaceWorkflow(NodeId),
     /// To name the file of an Input node.
     InputFile(NodeId),
 }
@@ -136,6 +139,12 @@ pub fn file_actions(mut actions: MessageReader<Action>, mut world: FileWorld) {
             Action::ExportPath(path) => world.export(path),
             Action::ImportWorkflow => world.ask(FilePurpose::ImportWorkflow),
             Action::ImportFile { path, pos_world } => world.import(path, *pos_world),
+            Action::ChooseReplacement => {
+                if let Some(node) = world.selection.only_node() {
+                    world.ask(FilePurpose::ReplaceWorkflow(node));
+                }
+            }
+            Action::CompareWorkflow { node, path } => world.compare(*node, path),
             _ => {}
         }
     }
@@ -353,12 +362,28 @@ impl FileWorld<'_> {
         }
     }
 
+    /// Shows what would change if this file took the place of a node's workflow.
+    fn compare(&mut self, node_id: NodeId, path: &Path) {
+        let compared = workflow_text(path).and_then(|text| {
+            let info = self.catalog.object_info();
+            Replacement::plan(self.document.project(), node_id, text, info)
+                .map_err(|error| error.to_string())
+        });
+        match compared {
+            Ok(replacement) => self.dialogs.replacement = Some(replacement.into()),
+            Err(message) => {
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                self.toasts.push(
+                    Severity::Error,
+                    &format!("\"{name}\" cannot take its place"),
+                    &message,
+                );
+            }
+        }
+    }
+
     fn import_workflow(&mut self, path: &Path, pos_world: Option<[f32; 2]>) -> Result<(), String> {
-        let file =
-            std::fs::File::open(path).map_err(|error| format!("It cannot be read: {error}"))?;
-        let found = crate::workflow::find_workflow(std::io::BufReader::new(file))
-            .map_err(|error| error.to_string())?;
-        let text: Arc<str> = found.text.trim_start_matches('\u{feff}').into();
+        let text = workflow_text(path)?;
         let facts = self.catalog.look_through(&text);
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
         let project = self.document.project();
@@ -404,6 +429,14 @@ impl FileWorld<'_> {
         }
         Ok(())
     }
+}
+
+/// The workflow in a file: JSON, or a picture, video or sound that holds one.
+fn workflow_text(path: &Path) -> Result<Arc<str>, String> {
+    let file = std::fs::File::open(path).map_err(|error| format!("It cannot be read: {error}"))?;
+    let found = crate::workflow::find_workflow(std::io::BufReader::new(file))
+        .map_err(|error| error.to_string())?;
+    Ok(found.text.trim_start_matches('\u{feff}').into())
 }
 
 /// Where the unsaved work of this document is kept: beside its file, or in our own folder for a new project.

@@ -5,11 +5,13 @@
 //! the components and knows nothing of the engine.
 
 mod cards;
+mod fit;
 mod places;
 mod projection;
 mod runs;
 
 pub use cards::{NodeCard, ParameterLine, card_of};
+pub use fit::NodeFit;
 pub use places::{Places, update_places};
 pub use projection::project_document;
 pub use runs::{
@@ -336,6 +338,10 @@ impl Plugin for ModelPlugin {
                         runs::project_items,
                     )
                         .run_if(resource_exists::<RunViews>)
+                        .after(project_document)
+                        .in_set(CanvasSystems::Project),
+                    fit::project_fit
+                        .run_if(resource_exists::<Document>)
                         .after(project_document)
                         .in_set(CanvasSystems::Project),
                     runs::project_backends

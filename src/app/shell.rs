@@ -17,6 +17,8 @@ use super::theme::Theme;
 use super::toasts::Toasts;
 use super::viewport::{CanvasView, CanvasViewport};
 use super::wake::now_ms;
+use crate::project::NodeId;
+use crate::workflow::ParameterAddress;
 use bevy::ecs::system::SystemParam;
 use bevy::prelude::*;
 use bevy_egui::{EguiContexts, egui};
@@ -66,6 +68,15 @@ impl ShellState {
             self.editing = None;
         }
     }
+}
+
+/// A field of a node's workflow that is dragged out of a list.
+#[derive(Clone, Debug)]
+pub struct DraggedField {
+    /// The node.
+    pub node_id: NodeId,
+    /// The field.
+    pub address: ParameterAddress,
 }
 
 /// What panels see of the world, and where they put their wishes.

@@ -327,6 +327,9 @@ pub struct ExposedParameter {
     pub address: ParameterAddress,
     /// The name a person reads; unique in the node, and what `--set NODE.PARAM=VALUE` uses.
     pub label: String,
+    /// The heading under which it stands on the node; none stands by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
     /// The value that replaces the workflow's own; none leaves it as it is.
     pub value: Option<Literal>,
     /// What each item of a run gets.
@@ -341,6 +344,7 @@ impl ExposedParameter {
         Self {
             address,
             label: label.to_owned(),
+            group: None,
             value: None,
             seed: SeedPolicy::Fixed,
         }

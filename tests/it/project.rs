@@ -158,6 +158,7 @@ fn draw_node(ids: &mut Ids) -> Node {
     let settings = WorkflowNode {
         workflow: name("draw"),
         parameters: vec![ExposedParameter {
+            group: None,
             address: field("steps"),
             label: "steps".to_owned(),
             value: Some(Literal::Integer(20_u64.into())),

@@ -65,6 +65,7 @@ impl Build {
         let parameters: Vec<ExposedParameter> = fields
             .iter()
             .map(|(node_id, class_type, input, _)| ExposedParameter {
+                group: None,
                 address: ParameterAddress {
                     node: address(node_id, class_type),
                     input: (*input).to_owned(),

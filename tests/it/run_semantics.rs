@@ -1088,6 +1088,7 @@ fn example_25_a_table_gives_typed_columns_and_its_empty_cells_nothing() {
         .edit_workflow(workflow)
         .parameters
         .push(ExposedParameter {
+            group: None,
             address: seed.clone(),
             label: "seed".to_owned(),
             value: Some(Literal::Integer(99_u32.into())),

@@ -7,6 +7,7 @@ use comfyui_orchestrator::app::actions::Action;
 use comfyui_orchestrator::app::bridge::RunViews;
 use comfyui_orchestrator::app::dialogs::{Dialogs, Prompt};
 use comfyui_orchestrator::app::document::{Document, Selection};
+use comfyui_orchestrator::app::exposure;
 use comfyui_orchestrator::app::toasts::{Severity, Toasts};
 use comfyui_orchestrator::engine::RunState;
 use comfyui_orchestrator::project::{
@@ -369,4 +370,86 @@ fn runs_of_earlier_sessions_are_listed_and_shown_with_their_own_project() {
     assert!(hand.sees("No run yet"));
     hand.click_words("All projects · 1");
     assert!(hand.sees("completed"));
+}
+
+#[test]
+fn fields_are_chosen_named_and_dragged_out_to_become_inputs() {
+    let folder = tempfile::tempdir().unwrap();
+    let workflow = folder.path().join("plain.json");
+    std::fs::write(&workflow, WORKFLOW).unwrap();
+    let mut hand = Hand::open(folder.path());
+    hand.drop_file(&workflow);
+    let node = *hand.get::<Selection>().nodes.first().unwrap();
+    let labels = |hand: &Hand| -> Vec<String> {
+        exposure::parameters_of(&hand.project().nodes[&node])
+            .iter()
+            .map(|parameter| parameter.label.clone())
+            .collect()
+    };
+    let before = labels(&hand);
+    assert!(!before.contains(&"color".to_owned()), "{before:?}");
+    hand.act(Action::ChooseFields);
+    // Typed into the search, which has the keyboard.
+    hand.type_text("color");
+    let found = hand.find_words("color · EmptyImage");
+    hand.click(found);
+    let mut wanted = before.clone();
+    wanted.push("color".to_owned());
+    assert_eq!(labels(&hand), wanted);
+
+    // Its handle is at the right end of its row; over the canvas it becomes an input.
+    let grip = hand.find_words("\u{eae2}");
+    hand.drag(grip, [500.0, 700.0]);
+    let inputs: Vec<String> = hand.project().nodes[&node]
+        .inputs
+        .iter()
+        .map(|port| port.name.clone())
+        .collect();
+    assert!(inputs.contains(&"color".to_owned()), "{inputs:?}");
+
+    hand.press(Key::Escape);
+    hand.click([420.0, 760.0]);
+    hand.chord(&[Key::Control], Key::Letter('z'));
+    hand.chord(&[Key::Control], Key::Letter('z'));
+    assert_eq!(labels(&hand), before);
+}
+
+#[test]
+fn a_workflow_is_replaced_after_what_breaks_was_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let workflow = folder.path().join("plain.json");
+    std::fs::write(&workflow, WORKFLOW).unwrap();
+    // Renumbered, wider, and saved by a node of another id; the batch size is gone.
+    let other = folder.path().join("other.json");
+    let text = r#"{
+        "7": {"class_type": "EmptyImage", "inputs": {"width": 128, "height": 64, "color": 0}},
+        "9": {"class_type": "SaveImage", "inputs": {"images": ["7", 0], "filename_prefix": "plain"}}
+    }"#;
+    std::fs::write(&other, text).unwrap();
+    let mut hand = Hand::open(folder.path());
+    hand.drop_file(&workflow);
+    let node = *hand.get::<Selection>().nodes.first().unwrap();
+    let before = hand.project().clone();
+
+    hand.act(Action::CompareWorkflow {
+        node,
+        path: other.clone(),
+    });
+    assert!(hand.get::<Dialogs>().replacement.is_some());
+    let seen =
+        |hand: &Hand, words: &str| hand.labels().iter().any(|label| label.text.contains(words));
+    assert!(seen(&hand, "128"), "{:?}", hand.labels());
+    assert!(seen(&hand, "Batch size"), "{:?}", hand.labels());
+    assert_eq!(*hand.project(), before, "nothing is done unasked");
+
+    hand.click_words("Replace");
+    let parameters = exposure::parameters_of(&hand.project().nodes[&node]);
+    let found_again = parameters
+        .iter()
+        .filter(|one| one.address.node.node_id == "7")
+        .count();
+    assert_eq!(found_again, 2);
+    assert_eq!(hand.project().nodes[&node].outputs.len(), 1);
+    hand.chord(&[Key::Control], Key::Letter('z'));
+    assert_eq!(*hand.project(), before);
 }

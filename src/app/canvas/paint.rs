@@ -14,7 +14,7 @@ use super::text::{Anchor, Face, Glyphs, TextStyle};
 use crate::app::document::Selection;
 use crate::app::model::{
     CanvasDirty, FrameCard, FrameKey, LinkCurve, LinkEnds, LinkFrom, LinkKey, LinkTo, NodeBox,
-    NodeCard, NodeKey, NodeRun, NodeState, Places,
+    NodeCard, NodeFit, NodeKey, NodeRun, NodeState, Places,
 };
 use crate::app::previews::Pictures;
 use crate::app::theme::RADIUS_NODE;
@@ -130,6 +130,7 @@ type NodeParts = (
     &'static NodeCard,
     &'static NodeRun,
     &'static NodeBox,
+    &'static NodeFit,
 );
 type LinkParts = (
     &'static LinkKey,
@@ -225,12 +226,12 @@ pub fn paint(
         built
             .ordered
             .extend(built.visible.iter().filter_map(|&entity| {
-                let (key, _, _, node_box) = nodes.get(entity).ok()?;
+                let (key, _, _, node_box, _) = nodes.get(entity).ok()?;
                 Some((selection.nodes.contains(&key.0), node_box.order, entity))
             }));
         built.ordered.sort_unstable();
         for &(is_selected, _, entity) in &built.ordered {
-            let Ok((key, card, run, node_box)) = nodes.get(entity) else {
+            let Ok((key, card, run, node_box, fit)) = nodes.get(entity) else {
                 continue;
             };
             let look = node::NodeLook {
@@ -238,6 +239,7 @@ pub fn paint(
                 is_hovered: hover.node == Some(key.0),
                 hovered_port: hover.port.filter(|port| port.node == key.0),
                 wire: gesture.wire_look(key.0, &node_box.layout),
+                fit: *fit,
             };
             node::paint_node(&mut brush, card, run, node_box, &look);
         }
@@ -318,7 +320,7 @@ fn paint_links(
             || hover
                 .port
                 .is_some_and(|port| port == ends.from || port == ends.to);
-        let run_state = |node: Entity| nodes.get(node).ok().map(|(_, _, run, _)| run);
+        let run_state = |node: Entity| nodes.get(node).ok().map(|(_, _, run, ..)| run);
         let flows = brush.detail > Detail::Colour
             && run_state(from.0).is_some_and(|run| run.done > 0)
             && run_state(to.0)

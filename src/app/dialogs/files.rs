@@ -82,11 +82,17 @@ impl FileAsker {
                     }),
                 )
                 .default_file_filter("Workflows"),
+            FilePurpose::ReplaceWorkflow(_) => {
+                dialog.title("Choose a workflow to put in its place")
+            }
             FilePurpose::InputFile(_) => dialog.title("Choose a file"),
         };
         match purpose {
             FilePurpose::SaveAs | FilePurpose::Export => dialog.save_file(),
-            FilePurpose::OpenProject | FilePurpose::ImportWorkflow | FilePurpose::InputFile(_) => {
+            FilePurpose::OpenProject
+            | FilePurpose::ImportWorkflow
+            | FilePurpose::ReplaceWorkflow(_)
+            | FilePurpose::InputFile(_) => {
                 dialog.pick_file();
             }
         }
@@ -145,6 +151,7 @@ fn chosen(panel: &mut PanelContext<'_>, purpose: FilePurpose, path: PathBuf) {
             path,
             pos_world: None,
         }),
+        FilePurpose::ReplaceWorkflow(node) => panel.act(Action::CompareWorkflow { node, path }),
         FilePurpose::InputFile(node_id) => {
             let Some(node) = panel.document.project().nodes.get(&node_id) else {
                 return;

@@ -4,7 +4,7 @@ use super::super::canvas::instance::Area;
 use super::cards::{NodeCard, card_of};
 use super::{
     CanvasDirty, EntityIndex, FrameCard, FrameKey, LinkEnds, LinkFrom, LinkKey, LinkTo, NodeBox,
-    NodeKey, NodeRun, NodeSource,
+    NodeFit, NodeKey, NodeRun, NodeSource,
 };
 use crate::app::document::Document;
 use crate::project::{DataType, Frame, FrameId, Link, LinkId, NodeId, Project, Touched};
@@ -122,6 +122,7 @@ pub fn project_document(
                 card_of(node),
                 NodeRun::default(),
                 NodeBox::default(),
+                NodeFit::default(),
             ))
             .id();
         fresh.insert(node.id, entity);

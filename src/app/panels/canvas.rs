@@ -3,7 +3,7 @@
 use crate::app::actions::Action;
 use crate::app::icons;
 use crate::app::samples::SAMPLES;
-use crate::app::shell::PanelContext;
+use crate::app::shell::{DraggedField, PanelContext};
 use crate::app::theme::{GRID, RADIUS_CARD, TEXT_SMALL};
 use crate::app::widgets::{hint, icon_button, link, primary_button, strong};
 use bevy_egui::egui::{
@@ -27,13 +27,19 @@ pub fn show(ui: &mut Ui, panel: &mut PanelContext<'_>) {
 
 /// A row of the library that is let go over the canvas becomes a node there.
 fn accept_drops(ui: &mut Ui, panel: &mut PanelContext<'_>, rect: egui::Rect) {
-    let Some(payload) = egui::DragAndDrop::payload::<super::library::Dragged>(ui.ctx()) else {
+    let dragged = egui::DragAndDrop::payload::<super::library::Dragged>(ui.ctx());
+    let field = egui::DragAndDrop::payload::<DraggedField>(ui.ctx());
+    if dragged.is_none() && field.is_none() {
         return;
-    };
+    }
     let Some(position) = ui.ctx().pointer_interact_pos() else {
         return;
     };
-    if !rect.contains(position) {
+    let is_covered = ui
+        .ctx()
+        .layer_id_at(position)
+        .is_some_and(|layer| layer.order == Order::Middle && field.is_some());
+    if !rect.contains(position) || is_covered {
         return;
     }
     ui.painter().rect_stroke(
@@ -42,7 +48,15 @@ fn accept_drops(ui: &mut Ui, panel: &mut PanelContext<'_>, rect: egui::Rect) {
         Stroke::new(2.0, panel.theme.accent),
         egui::StrokeKind::Inside,
     );
-    if ui.input(|input| input.pointer.any_released()) {
+    if !ui.input(|input| input.pointer.any_released()) {
+        return;
+    }
+    if let Some(field) = &field {
+        panel.act(Action::ToggleInput {
+            node: field.node_id,
+            address: field.address.clone(),
+        });
+    } else if let Some(payload) = &dragged {
         let zoom = panel.view.zoom.max(1e-4);
         let scale = ui.ctx().zoom_factor();
         let offset = (position - rect.center()) * scale / zoom;
@@ -52,8 +66,8 @@ fn accept_drops(ui: &mut Ui, panel: &mut PanelContext<'_>, rect: egui::Rect) {
             pos_world: Some([center.x + offset.x, center.y + offset.y]),
             connect: None,
         });
-        egui::DragAndDrop::clear_payload(ui.ctx());
     }
+    egui::DragAndDrop::clear_payload(ui.ctx());
 }
 
 fn hovered_file(ui: &Ui, panel: &PanelContext<'_>, rect: egui::Rect) {

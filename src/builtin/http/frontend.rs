@@ -10,6 +10,9 @@ use serde_json::json;
 use super::{SharedHost, answer, file};
 use crate::builtin::folders;
 
+/// The list of example workflows. They are a package of their own beside the frontend's files; without it there are none.
+const TEMPLATES: &str = "templates/index.json";
+
 /// Everything that is no route: a file of the frontend.
 pub async fn serve(State(host): SharedHost, request: Request) -> Response {
     let is_read = request.method() == Method::GET || request.method() == Method::HEAD;
@@ -26,6 +29,9 @@ pub async fn serve(State(host): SharedHost, request: Request) -> Response {
     let Some(path) = folders::inside(root, relative) else {
         return answer::not_found();
     };
+    if relative == TEMPLATES && !path.is_file() {
+        return answer::json(&json!([]));
+    }
     let mut response = file::serve(&path, file::media_type(relative), request.headers()).await;
     let name = relative.rsplit('/').next().unwrap_or_default();
     let extension = name.rsplit('.').next().unwrap_or_default();

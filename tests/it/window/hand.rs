@@ -447,8 +447,8 @@ impl Hand {
         self.frames(SETTLE);
     }
 
-    /// Clicks on words.
-    pub fn click_words(&mut self, words: &str) {
+    /// Where words are seen.
+    pub fn find_words(&self, words: &str) -> [f32; 2] {
         let label = self
             .labels()
             .iter()
@@ -459,7 +459,13 @@ impl Hand {
                 panic!("\"{words}\" is not seen, but {seen:?}")
             });
         let at = label.rect.center() * self.scale();
-        self.click([at.x, at.y]);
+        [at.x, at.y]
+    }
+
+    /// Clicks on words.
+    pub fn click_words(&mut self, words: &str) {
+        let at = self.find_words(words);
+        self.click(at);
     }
 }
 
@@ -484,10 +490,11 @@ fn read_shape(shape: &egui::Shape, clip: egui::Rect, into: &mut Vec<Label>) {
             let rect = text.visual_bounding_rect();
             // Icons are letters of a private part of Unicode.
             let is_icon = |letter: char| ('\u{e000}'..='\u{f8ff}').contains(&letter);
-            let words = text
-                .galley
-                .text()
-                .trim_matches(|letter: char| letter.is_whitespace() || is_icon(letter));
+            let whole = text.galley.text().trim();
+            let words =
+                whole.trim_matches(|letter: char| letter.is_whitespace() || is_icon(letter));
+            // An icon by itself is what it says.
+            let words = if words.is_empty() { whole } else { words };
             if rect.is_positive() && clip.intersects(rect) && !words.is_empty() {
                 into.push(Label {
                     text: words.to_owned(),

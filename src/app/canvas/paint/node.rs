@@ -9,7 +9,7 @@ use super::super::layout::{
 use super::super::text::{Anchor, Face};
 use super::{Brush, Detail};
 use crate::app::icons;
-use crate::app::model::{NodeBox, NodeCard, NodePicture, NodeRun, NodeState};
+use crate::app::model::{NodeBox, NodeCard, NodeFit, NodePicture, NodeRun, NodeState};
 use crate::app::previews::PictureState;
 use crate::app::theme::RADIUS_NODE;
 use crate::project::PortRef;
@@ -27,6 +27,7 @@ pub(in super::super) struct NodeLook {
     pub is_hovered: bool,
     pub hovered_port: Option<PortRef>,
     pub wire: WireLook,
+    pub fit: NodeFit,
 }
 
 /// The icon of a state; none for a node that is no part of a run.
@@ -91,7 +92,15 @@ pub(in super::super) fn paint_node(
     }
     paint_ports(brush, card, run, node_box, look);
     if run.failed > 0 {
-        paint_badge(brush, run.failed, area);
+        let text = if run.failed > 99 {
+            "99+".to_owned()
+        } else {
+            run.failed.to_string()
+        };
+        paint_badge(brush, &text, brush.palette.error, area);
+    } else if look.fit == NodeFit::Nowhere {
+        // The properties say what each server lacks.
+        paint_badge(brush, "no machine can", brush.palette.warn, area);
     }
     if look.wire == WireLook::Dimmed {
         let veil = brush.palette.canvas.faded(0.55);
@@ -456,24 +465,15 @@ fn paint_ports(
     }
 }
 
-/// How many items failed, on the top right corner.
-fn paint_badge(brush: &mut Brush<'_>, failed: u32, area: Area) {
-    let text = if failed > 99 {
-        "99+".to_owned()
-    } else {
-        failed.to_string()
-    };
-    let width = brush.glyphs.width(Face::SemiBold, 10.0, &text) + 12.0;
+/// A few words on the top right corner: how many items failed, or that no server can run the node.
+fn paint_badge(brush: &mut Brush<'_>, text: &str, color: Rgba, area: Area) {
+    let width = brush.glyphs.width(Face::SemiBold, 10.0, text) + 12.0;
     let corner = Vec2::new(area.max.x + 5.0, area.min.y - 6.0);
     let badge = Area::at(
         Vec2::new(corner.x - width.max(16.0), corner.y),
         Vec2::new(width.max(16.0), 15.0),
     );
-    let (error, on_strong, canvas) = (
-        brush.palette.error,
-        brush.palette.on_strong,
-        brush.palette.canvas,
-    );
+    let (on_strong, canvas) = (brush.palette.on_strong, brush.palette.canvas);
     brush.scene.rounded_box(
         badge.grown(Vec2::splat(1.5)),
         BoxLook {
@@ -482,9 +482,9 @@ fn paint_badge(brush: &mut Brush<'_>, failed: u32, area: Area) {
             ..BoxLook::default()
         },
     );
-    brush.scene.fill(badge, error, 7.5);
+    brush.scene.fill(badge, color, 7.5);
     brush.text(
-        &text,
+        text,
         badge.center() + Vec2::new(0.0, 3.5),
         Face::SemiBold,
         10.0,

@@ -3,16 +3,14 @@
 use super::affinity_words;
 use super::fields::{self, Editor};
 use crate::app::actions::Action;
-use crate::app::catalog::{WorkflowFacts, control_for, data_type_of, field_of};
+use crate::app::catalog::{WorkflowFacts, control_for, field_of};
 use crate::app::editors::EditorState;
+use crate::app::exposure;
 use crate::app::icons;
 use crate::app::shell::PanelContext;
 use crate::app::theme::{GRID, TEXT_SMALL};
-use crate::app::widgets::{at_right, caption, field_label, hint, row};
-use crate::project::{
-    Affinity, DataType, ExposedParameter, Fallback, Literal, Node, Port, PortBinding, PortId,
-    PortNeed, WorkflowNode,
-};
+use crate::app::widgets::{at_right, caption, field_label, hint, row, strong};
+use crate::project::{Affinity, ExposedParameter, Fallback, Literal, Node, WorkflowNode};
 use bevy_egui::egui::{self, Id, Margin, RichText, TextEdit, Ui};
 
 /// The way into ComfyUI's own editor, and what its window is doing.
@@ -48,6 +46,9 @@ fn editor_row(ui: &mut Ui, panel: &mut PanelContext<'_>, node: &Node) {
     });
 }
 
+/// Reasons shown per machine; the rest is told by a tip.
+const REASONS: usize = 4;
+
 /// Draws the settings of a Workflow node and puts what changed into it.
 pub fn settings(
     ui: &mut Ui,
@@ -79,8 +80,14 @@ pub fn settings(
         hint(ui, theme, "None shown. Add fields of the workflow below.");
     }
     let mut removed = None;
+    let mut group_above = None;
     for (index, parameter) in settings.parameters.iter_mut().enumerate() {
-        let linked = linked_port(node, parameter);
+        if parameter.group.is_some() && group_above != parameter.group {
+            let group = parameter.group.as_deref().unwrap_or_default();
+            ui.label(strong(group, 12.5));
+        }
+        group_above.clone_from(&parameter.group);
+        let linked = exposure::port_of(node, &parameter.address);
         row(ui, |ui| {
             let label = field_label(ui, theme, &parameter.label);
             label.on_hover_text(parameter.address.to_string());
@@ -100,7 +107,7 @@ pub fn settings(
                         "Take it from an input"
                     };
                     if ui.button(words).clicked() {
-                        toggle_input(node, parameter, &facts);
+                        exposure::toggle_input(node, &parameter.address, &facts);
                         editor.step(Id::new(("port", index)));
                         ui.close();
                     }
@@ -140,9 +147,21 @@ pub fn settings(
         settings.parameters.remove(index);
         editor.step(Id::new(("hide", index)));
     }
-    expose_menu(ui, panel, settings, &facts, editor);
+    let replace = format!("{}  Replace workflow…", icons::ARROWS_CLOCKWISE);
+    let choose = format!("{}  Choose fields…", icons::SLIDERS_HORIZONTAL);
+    if ui.button(choose).clicked() {
+        panel.act(Action::ChooseFields);
+    }
+    let replace = ui.button(replace).on_hover_text(
+        "Put another file in its place. What changes and what breaks is shown before it is done.",
+    );
+    if replace.clicked() {
+        panel.act(Action::ChooseReplacement);
+    }
 
     caption(ui, theme, "Where it runs");
+    machines(ui, panel, node);
+    ui.add_space(GRID);
     affinity(ui, panel, &mut settings.affinity, editor);
     field_label(ui, theme, "If that machine fails");
     let mut fallback = Some(settings.fallback);
@@ -166,32 +185,6 @@ pub fn settings(
                 .speed(0.1),
         );
         editor.track(&response);
-    });
-}
-
-fn linked_port(node: &Node, parameter: &ExposedParameter) -> Option<PortId> {
-    node.inputs
-        .iter()
-        .find(|port| port.binding == PortBinding::Parameter(parameter.address.clone()))
-        .map(|port| port.id)
-}
-
-/// Gives a parameter an input port, or takes it away.
-fn toggle_input(node: &mut Node, parameter: &ExposedParameter, facts: &WorkflowFacts) {
-    if let Some(port) = linked_port(node, parameter) {
-        node.inputs.retain(|input| input.id != port);
-        return;
-    }
-    let data_type = field_of(facts, &parameter.address)
-        .map(|field| data_type_of(field.value_type))
-        .or_else(|| parameter.value.as_ref().map(Literal::data_type))
-        .unwrap_or(DataType::Any);
-    node.inputs.push(Port {
-        id: PortId::new_now(),
-        name: parameter.label.clone(),
-        data_type,
-        binding: PortBinding::Parameter(parameter.address.clone()),
-        need: PortNeed::Optional,
     });
 }
 
@@ -253,62 +246,48 @@ fn parameter_field(
     editor.ended |= own.ended;
 }
 
-fn expose_menu(
-    ui: &mut Ui,
-    panel: &PanelContext<'_>,
-    settings: &mut WorkflowNode,
-    facts: &WorkflowFacts,
-    editor: &mut Editor,
-) {
-    let WorkflowFacts::Usable(inspection) = facts else {
-        return;
-    };
+/// Which machines can run the node, and what the others lack.
+fn machines(ui: &mut Ui, panel: &mut PanelContext<'_>, node: &Node) {
     let theme = panel.theme;
-    ui.menu_button(
-        RichText::new(format!("{}  Show another field", icons::PLUS)).size(12.0),
-        |ui| {
-            ui.set_min_width(260.0);
-            egui::ScrollArea::vertical()
-                .max_height(320.0)
-                .show(ui, |ui| {
-                    for field in &inspection.fields {
-                        if settings
-                            .parameters
-                            .iter()
-                            .any(|shown| shown.address == field.address)
-                        {
-                            continue;
-                        }
-                        let words =
-                            format!("{}  ·  {}", field.label, field.address.node.class_type);
-                        let value: String = field.value.to_string().chars().take(40).collect();
-                        if ui
-                            .button(words)
-                            .on_hover_text(format!("{}\n{value}", field.address))
-                            .clicked()
-                        {
-                            let mut label = field.label.clone();
-                            let taken = |label: &str| {
-                                settings.parameters.iter().any(|one| one.label == label)
-                            };
-                            let mut number = 2;
-                            while taken(&label) {
-                                label = format!("{} {number}", field.label);
-                                number += 1;
-                            }
-                            settings
-                                .parameters
-                                .push(ExposedParameter::new(field.address.clone(), &label));
-                            editor.step(Id::new("expose"));
-                            ui.close();
-                        }
-                    }
-                    if inspection.fields.is_empty() {
-                        ui.label(RichText::new("This workflow has no fields").color(theme.dim));
-                    }
+    let document = panel.document;
+    let fits = panel.catalog.fits(document.project(), node);
+    let mut cards: Vec<_> = panel.backends.cards.values().collect();
+    cards.sort_by(|a, b| a.status.name.cmp(&b.status.name));
+    for card in cards {
+        let reasons = fits.get(&card.status.backend_id);
+        let (icon, words, color) = match reasons {
+            None => (icons::CIRCLE_DASHED, "not known yet", theme.dim),
+            Some(reasons) if reasons.is_empty() => (icons::CHECK_CIRCLE, "can run it", theme.ok),
+            Some(_) => (icons::X_CIRCLE, "cannot", theme.error),
+        };
+        row(ui, |ui| {
+            ui.label(RichText::new(icon).size(15.0).color(color));
+            at_right(ui, |ui| {
+                ui.label(RichText::new(words).size(TEXT_SMALL).color(color));
+                ui.with_layout(egui::Layout::left_to_right(egui::Align::Center), |ui| {
+                    ui.add(egui::Label::new(&card.status.name).truncate());
                 });
-        },
-    );
+            });
+        });
+        let Some(reasons) = reasons else { continue };
+        for reason in reasons.iter().take(REASONS) {
+            ui.horizontal(|ui| {
+                ui.add_space(22.0);
+                ui.add(
+                    egui::Label::new(RichText::new(reason).size(TEXT_SMALL).color(theme.dim))
+                        .wrap(),
+                );
+            });
+        }
+        if reasons.len() > REASONS {
+            let rest = reasons.get(REASONS..).unwrap_or_default().join("\n");
+            ui.horizontal(|ui| {
+                ui.add_space(22.0);
+                hint(ui, theme, &format!("and {} more", reasons.len() - REASONS))
+                    .on_hover_text(rest);
+            });
+        }
+    }
 }
 
 /// Where a node may run.
