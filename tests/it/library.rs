@@ -55,6 +55,30 @@ fn a_folder_becomes_a_tree_that_is_searched_tagged_and_given_back() {
         "{}",
         stderr(&imported)
     );
+    let twins = folder.path().join("twins");
+    std::fs::create_dir_all(&twins).unwrap();
+    std::fs::write(twins.join("shot.json"), upscaler(1.0)).unwrap();
+    std::fs::write(twins.join("shot.latent.json"), upscaler(1.5)).unwrap();
+    std::fs::write(
+        twins.join("shot.svg"),
+        format!(
+            "<svg><metadata>{{\"workflow\": {}}}</metadata></svg>",
+            upscaler(3.0)
+        ),
+    )
+    .unwrap();
+    for counts in ["3 added, 0 new", "0 added, 0 new versions, 3 unchanged"] {
+        let imported = library(&["import", &twins.to_string_lossy(), "--into", "twins"]);
+        assert!(
+            stdout(&imported).starts_with(counts),
+            "{}",
+            stdout(&imported)
+        );
+    }
+    for name in ["shot.json", "shot.svg", "shot.latent"] {
+        let path = format!("twins/{name}");
+        assert!(library(&["remove", &path]).status.success(), "{name}");
+    }
     let again = library(&["import", &root, "--into", "studio"]);
     assert!(stdout(&again).starts_with("0 added, 0 new versions, 2 unchanged"));
     std::fs::write(

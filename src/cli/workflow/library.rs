@@ -7,6 +7,7 @@ use crate::store::{LibraryChange, LibraryEntry, LibraryQuery, LibraryWorkflowId,
 use crate::workflow::{EmbeddedError, find_workflow, may_hold_workflow};
 use anyhow::{Context as _, bail};
 use clap::Subcommand;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
@@ -194,6 +195,10 @@ async fn import(store: &Store, from: &Path, into: &str) -> anyhow::Result<ExitCo
         files.push((from.to_path_buf(), String::new()));
     }
     files.sort();
+    let mut stems: BTreeMap<PathBuf, usize> = BTreeMap::new();
+    for (path, _) in &files {
+        *stems.entry(path.with_extension("")).or_default() += 1;
+    }
     let mut tally = Tally::default();
     for (path, folder) in files {
         let found = File::open(&path)
@@ -211,7 +216,14 @@ async fn import(store: &Store, from: &Path, into: &str) -> anyhow::Result<ExitCo
                 continue;
             }
         };
-        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        // `shot.png` and `shot.json` beside each other are two workflows, not two versions of one.
+        let is_alone = stems.get(&path.with_extension("")) == Some(&1);
+        let name = if is_alone {
+            path.file_stem()
+        } else {
+            path.file_name()
+        };
+        let name = name.unwrap_or_default().to_string_lossy();
         let folder = format!("{into}/{folder}");
         let workflow = library_workflow(&folder, &name, &found.document, &found.text, now_ms());
         let (_, change) = store
