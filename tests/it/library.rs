@@ -1,6 +1,6 @@
 //! The library of workflows, through the real binary and through the store.
 
-use super::command_line::{refuses, run, stderr, stdout};
+use super::command_line::{BuiltinProcess, refuses, run, stderr, stdout};
 use comfyui_orchestrator::artifacts::ContentHash;
 use comfyui_orchestrator::engine::library_workflow;
 use comfyui_orchestrator::store::{
@@ -198,4 +198,54 @@ fn versions_are_bounded_and_a_thumbnail_is_kept() {
     assert_eq!(found[0].thumbnail, Some(picture));
     assert!(wait(store.remove_from_library(id)).unwrap());
     assert!(!wait(store.set_library_tags(id, vec!["t".to_owned()])).unwrap());
+}
+
+#[test]
+fn saved_workflows_travel_between_a_server_and_the_library() {
+    let folder = TempDir::new().unwrap();
+    let server = BuiltinProcess::start(&folder.path().join("server"));
+    let data = folder.path().join("data");
+    let file = folder.path().join("Upscale.json");
+    std::fs::write(&file, upscaler(2.0)).unwrap();
+    let library = |arguments: &[&str]| {
+        let all: Vec<&str> = ["workflow", "library"]
+            .iter()
+            .chain(arguments)
+            .copied()
+            .collect();
+        run(&data, &all)
+    };
+    assert!(
+        library(&["import", &file.to_string_lossy(), "--into", "studio"])
+            .status
+            .success()
+    );
+    let pushed = library(&["push", "studio/Upscale", &server.url]);
+    assert!(pushed.status.success(), "{}", stderr(&pushed));
+    // Nothing on the server is replaced unasked.
+    refuses(
+        &library(&["push", "studio/Upscale", &server.url]),
+        &["studio/Upscale.json", "--replace"],
+    );
+    let replaced = library(&["push", "studio/Upscale", &server.url, "--replace"]);
+    assert!(replaced.status.success(), "{}", stderr(&replaced));
+
+    let pulled = library(&["pull", &server.url, "--into", "from the server"]);
+    assert!(
+        stdout(&pulled).starts_with("1 added, 0 new versions, 0 unchanged"),
+        "{}{}",
+        stdout(&pulled),
+        stderr(&pulled)
+    );
+    let again = library(&["pull", &server.url, "--into", "from the server"]);
+    assert!(stdout(&again).starts_with("0 added, 0 new versions, 1 unchanged"));
+    let out = folder.path().join("back.json");
+    let exported = library(&[
+        "export",
+        "from the server/studio/Upscale",
+        "-o",
+        &out.to_string_lossy(),
+    ]);
+    assert!(exported.status.success(), "{}", stderr(&exported));
+    assert_eq!(std::fs::read_to_string(out).unwrap(), upscaler(2.0));
 }

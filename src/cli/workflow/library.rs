@@ -3,6 +3,7 @@
 use super::sources::{name_of, write_text};
 use crate::cli::data_dir::data_dir;
 use crate::engine::{database_path, library_workflow};
+use crate::fleet::{BackendConfig, SaveMode, SavedWorkflows};
 use crate::store::{LibraryChange, LibraryEntry, LibraryQuery, LibraryWorkflowId, Store};
 use crate::workflow::{EmbeddedError, find_workflow, may_hold_workflow};
 use anyhow::{Context as _, bail};
@@ -13,6 +14,7 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
+use url::Url;
 
 /// Deepest folder that an import goes into.
 const MAX_DEPTH: usize = 32;
@@ -28,6 +30,27 @@ pub(in crate::cli) enum LibraryCommand {
         /// The folder of the library to put them into (default: the top).
         #[arg(long, default_value = "", value_name = "FOLDER")]
         into: String,
+    },
+    /// Put every workflow that was saved on a ComfyUI server into the library. What is there already becomes a new version where
+    /// it differs.
+    Pull {
+        /// The server's address; how to say who we are is taken from the registered server of that address.
+        #[arg(value_parser = crate::cli::parse_address)]
+        server: Url,
+        /// The folder of the library to put them into (default: the server's name).
+        #[arg(long, value_name = "FOLDER")]
+        into: Option<String>,
+    },
+    /// Save a workflow of the library on a ComfyUI server, where its editor lists it.
+    Push {
+        /// Its folder and name, as `list` shows them.
+        path: String,
+        /// The server's address; how to say who we are is taken from the registered server of that address.
+        #[arg(value_parser = crate::cli::parse_address)]
+        server: Url,
+        /// Replace the one of the same name there.
+        #[arg(long)]
+        replace: bool,
     },
     /// List the library as a tree.
     List {
@@ -89,6 +112,12 @@ pub(super) async fn library(
     let store = Store::open(&database_path(&data_dir(asked_dir)?))?;
     match command {
         LibraryCommand::Import { from, into } => return import(&store, &from, &into).await,
+        LibraryCommand::Pull { server, into } => return pull(&store, &server, into).await,
+        LibraryCommand::Push {
+            path,
+            server,
+            replace,
+        } => push(&store, &path, &server, replace).await?,
         LibraryCommand::List { folder, tag, json } => {
             let query = LibraryQuery {
                 words: String::new(),
@@ -187,6 +216,36 @@ struct Tally {
     faulty: Vec<String>,
 }
 
+impl Tally {
+    fn count(&mut self, change: LibraryChange) {
+        match change {
+            LibraryChange::Added => self.added += 1,
+            LibraryChange::NewVersion => self.renewed += 1,
+            LibraryChange::Unchanged => self.unchanged += 1,
+        }
+    }
+
+    /// Prints what was done. Fails when nothing was.
+    fn tell(&self) -> ExitCode {
+        for fault in &self.faulty {
+            eprintln!("{fault}");
+        }
+        println!(
+            "{} added, {} new versions, {} unchanged; {} files hold no workflow, {} cannot be read",
+            self.added,
+            self.renewed,
+            self.unchanged,
+            self.without,
+            self.faulty.len()
+        );
+        if self.added + self.renewed + self.unchanged > 0 {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        }
+    }
+}
+
 async fn import(store: &Store, from: &Path, into: &str) -> anyhow::Result<ExitCode> {
     let mut files = Vec::new();
     if from.is_dir() {
@@ -229,29 +288,71 @@ async fn import(store: &Store, from: &Path, into: &str) -> anyhow::Result<ExitCo
         let (_, change) = store
             .put_in_library(workflow, LibraryWorkflowId::new_now())
             .await?;
-        match change {
-            LibraryChange::Added => tally.added += 1,
-            LibraryChange::NewVersion => tally.renewed += 1,
-            LibraryChange::Unchanged => tally.unchanged += 1,
-        }
+        tally.count(change);
     }
-    for fault in &tally.faulty {
-        eprintln!("{fault}");
+    Ok(tally.tell())
+}
+
+/// The registered server of this address, or a plain one.
+async fn server_at(store: &Store, address: &Url) -> anyhow::Result<BackendConfig> {
+    let name = address.host_str().unwrap_or("server").to_owned();
+    let plain = BackendConfig::new(&name, address.clone());
+    let registered = store.backends().await?;
+    Ok(registered
+        .into_iter()
+        .find(|backend| backend.id == plain.id || backend.url == *address)
+        .unwrap_or(plain))
+}
+
+async fn pull(store: &Store, address: &Url, into: Option<String>) -> anyhow::Result<ExitCode> {
+    let config = server_at(store, address).await?;
+    let into = into.unwrap_or_else(|| config.name.replace('/', "_"));
+    let saved = SavedWorkflows::of(&config)?;
+    let mut tally = Tally::default();
+    for path in saved.list().await? {
+        let bytes = saved.read(&path).await?;
+        let found = match find_workflow(std::io::Cursor::new(bytes)) {
+            Ok(found) => found,
+            Err(error) => {
+                tally.faulty.push(format!("{path}: {error}"));
+                continue;
+            }
+        };
+        let (folder, file) = path.rsplit_once('/').unwrap_or(("", &path));
+        let name = Path::new(file).file_stem().unwrap_or_default();
+        let workflow = library_workflow(
+            &format!("{into}/{folder}"),
+            &name.to_string_lossy(),
+            &found.document,
+            &found.text,
+            now_ms(),
+        );
+        let (_, change) = store
+            .put_in_library(workflow, LibraryWorkflowId::new_now())
+            .await?;
+        tally.count(change);
     }
-    println!(
-        "{} added, {} new versions, {} unchanged; {} files hold no workflow, {} cannot be read",
-        tally.added,
-        tally.renewed,
-        tally.unchanged,
-        tally.without,
-        tally.faulty.len()
-    );
-    let did_something = tally.added + tally.renewed + tally.unchanged > 0;
-    Ok(if did_something {
-        ExitCode::SUCCESS
+    Ok(tally.tell())
+}
+
+async fn push(store: &Store, path: &str, address: &Url, replace: bool) -> anyhow::Result<()> {
+    let entry = named(store, path).await?;
+    let text = store
+        .library_text(entry.workflow_id, None)
+        .await?
+        .with_context(|| format!("{path} has no text"))?;
+    let saved = SavedWorkflows::of(&server_at(store, address).await?)?;
+    let mode = if replace {
+        SaveMode::Replace
     } else {
-        ExitCode::FAILURE
-    })
+        SaveMode::KeepExisting
+    };
+    let file = format!("{}.json", entry.path());
+    saved.write(&file, &text, mode).await.with_context(|| {
+        format!("{file} was not saved on {address}; --replace replaces one that is there")
+    })?;
+    println!("Saved on {address} as {file}");
+    Ok(())
 }
 
 /// Every file below a folder that may hold a workflow, with its folder relative to the root. Links are not followed.
