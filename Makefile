@@ -5,13 +5,15 @@ CARGO ?= cargo
 BIN := comfyui-orchestrator
 DEMO_OUT ?= out/demo
 
-.PHONY: help deps demo run test fmt lint check-headless unit bench
+.PHONY: help deps demo run test fmt lint check-headless unit bench sim bench-placement
 
 help:
 	@echo "make demo    start three built-in servers and run the sample project (headless without a display)"
 	@echo "make run     open the desktop app"
 	@echo "make test    everything CI checks: rustfmt, clippy, the headless build, all tests"
 	@echo "make bench   measure the budgets and print them"
+	@echo "make sim SEEDS=10000   simulate runs with everything going wrong; SEED=17 replays one"
+	@echo "make bench-placement   makespans of simulated fleets under our placement and others"
 	@echo "make deps    install the system packages that are missing (Debian, Ubuntu)"
 
 deps:
@@ -45,3 +47,16 @@ unit:
 
 bench:
 	$(CARGO) bench
+
+SEEDS ?= 1000
+SEED ?=
+SIM := every_schedule_gives_what_the_sequential_model_gives
+
+# Our own crate optimised, the dependencies as they are.
+sim:
+	CARGO_PROFILE_DEV_OPT_LEVEL=2 SIMULATION_THREADS=2 \
+	SIMULATION_SEEDS=$(if $(SEED),1,$(SEEDS)) SIMULATION_FIRST=$(if $(SEED),$(SEED),0) \
+	$(CARGO) test --no-default-features --test it $(SIM) -- --nocapture
+
+bench-placement:
+	CARGO_PROFILE_DEV_OPT_LEVEL=2 $(CARGO) test --no-default-features --test it placement_bench -- --nocapture

@@ -2,6 +2,7 @@
 
 mod backend;
 mod builtin;
+mod cache;
 mod data_dir;
 mod demo;
 mod desktop;
@@ -11,6 +12,7 @@ mod review;
 mod run;
 mod runs;
 mod watch;
+mod why;
 mod workflow;
 
 use clap::{Parser, Subcommand};
@@ -63,6 +65,9 @@ enum Command {
     /// Look into, convert, check and compare ComfyUI workflows, also inside pictures and videos.
     #[command(subcommand)]
     Workflow(workflow::WorkflowCommand),
+    /// Results that are kept for later.
+    #[command(subcommand)]
+    Cache(cache::CacheCommand),
     /// Look at earlier runs and go on with them.
     #[command(subcommand)]
     Runs(runs::RunsCommand),
@@ -93,6 +98,7 @@ pub fn dispatch(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Some(Command::Backend(command)) => runtime.block_on(backend::backend(data_dir, command)),
         Some(Command::Project(command)) => runtime.block_on(project::project(data_dir, command)),
         Some(Command::Workflow(command)) => runtime.block_on(workflow::workflow(data_dir, command)),
+        Some(Command::Cache(command)) => runtime.block_on(cache::cache(data_dir, command)),
         Some(Command::Runs(command)) => runtime.block_on(runs::runs(data_dir, command)),
     }
 }

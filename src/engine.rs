@@ -2,6 +2,7 @@
 
 mod check;
 mod command;
+mod dry_run;
 mod event;
 mod executor;
 mod failure;
@@ -18,6 +19,7 @@ mod value;
 
 pub use check::{problems, remembered_object_info};
 pub use command::{BackendKeeping, RunCommand, RunFolders};
+pub use dry_run::{DryNode, DryProblem, DryRun, dry_run};
 pub use event::{
     ItemState, LONGEST_RECORDED_LIST, PlacementCandidate, PlacementDecision, PlacementVerdict,
     ResultSource, RunEvent, RunEventBody, RunState,

@@ -3,6 +3,7 @@
 //! One thread writes, one reads (write-ahead log, so neither waits for the other); a [`Store`] is a cheap handle to both.
 //! Every method is a future that needs no particular runtime; [`wait`] serves threads that have none.
 
+mod cache;
 mod database;
 mod error;
 mod instance;
@@ -13,6 +14,7 @@ mod registry;
 mod runs;
 mod worker;
 
+pub use cache::{CacheStats, CachedResult};
 pub use error::StoreError;
 pub use knowledge::{
     MAX_REMEMBERED_BACKENDS, MAX_REMEMBERED_BYTES, PackedObjectInfo, StoredObjectInfo,
@@ -236,7 +238,7 @@ impl Store {
         now_ms: u64,
     ) -> Result<Option<Vec<Value>>, StoreError> {
         self.writer
-            .call(move |connection| registry::cached(connection, key, now_ms))
+            .call(move |connection| cache::cached(connection, key, now_ms))
             .await
     }
 
@@ -251,7 +253,7 @@ impl Store {
         now_ms: u64,
     ) -> Result<(), StoreError> {
         self.writer
-            .call(move |connection| registry::put_cached(connection, key, &outputs, now_ms))
+            .call(move |connection| cache::put_cached(connection, key, &outputs, now_ms))
             .await
     }
 
@@ -261,7 +263,7 @@ impl Store {
     /// [`StoreError`].
     pub async fn forget_cached(&self, key: ContentHash) -> Result<(), StoreError> {
         self.writer
-            .call(move |connection| registry::forget_cached(connection, key))
+            .call(move |connection| cache::forget_cached(connection, key))
             .await
     }
 
@@ -271,7 +273,62 @@ impl Store {
     /// [`StoreError`].
     pub async fn trim_cache(&self, keep: u32) -> Result<usize, StoreError> {
         self.writer
-            .call(move |connection| registry::trim_cache(connection, keep))
+            .call(move |connection| cache::trim_cache(connection, keep))
+            .await
+    }
+
+    /// Keeps the results used last whose files together are not larger than this; returns how many were forgotten. Their
+    /// files stay until [`Self::unused_artifacts`] are removed.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn trim_cache_to(&self, max_bytes: u64) -> Result<usize, StoreError> {
+        self.writer
+            .call(move |connection| cache::trim_cache_to(connection, max_bytes))
+            .await
+    }
+
+    /// How much is kept for later.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn cache_stats(&self) -> Result<CacheStats, StoreError> {
+        self.reader
+            .call(|connection| cache::stats(connection))
+            .await
+    }
+
+    /// At most `limit` kept results in the order of their keys, after `after`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn cached_results(
+        &self,
+        after: Option<ContentHash>,
+        limit: usize,
+    ) -> Result<Vec<CachedResult>, StoreError> {
+        self.reader
+            .call(move |connection| cache::page(connection, after, limit))
+            .await
+    }
+
+    /// Files of the artifact store that no run and no kept result names. Reads the whole history.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn unused_artifacts(&self) -> Result<Vec<ContentHash>, StoreError> {
+        self.reader
+            .call(|connection| cache::unused_artifacts(connection))
+            .await
+    }
+
+    /// Forgets a file of the artifact store that was removed.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn forget_artifact(&self, hash: ContentHash) -> Result<(), StoreError> {
+        self.writer
+            .call(move |connection| cache::forget_artifact(connection, hash))
             .await
     }
 

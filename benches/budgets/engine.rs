@@ -262,6 +262,7 @@ fn online(number: u128) -> BackendFacts {
         name: format!("machine-{number}"),
         tags: BTreeSet::new(),
         availability: Availability::Online,
+        vram_bytes: None,
         unable: BTreeMap::new(),
     }
 }

@@ -317,6 +317,8 @@ pub fn drain(bridge: Option<Res<Bridge>>, mut world: BridgeWorld, waker: Option<
                 latest_previews.insert(preview.node_id, preview);
             }
             EngineEvent::Backend(status) => world.take_status(status),
+            // Not shown in the window yet.
+            EngineEvent::Expected { .. } => {}
             // Fields get their limits and choices from whichever server spoke last: they hardly differ in them, and each
             // item is checked against its own server before it runs.
             EngineEvent::Capabilities(backend_id) => {

@@ -4,13 +4,14 @@ use super::backend::BackendArguments;
 use super::data_dir::data_dir;
 use super::watch::{self, Telling};
 use super::workflow::sources;
+use crate::artifacts::ArtifactStore;
 use crate::engine::{EngineOptions, RegistryUse, ResumePolicy, RunCommand, RunFolders, RunId};
 use crate::fleet::{self, BackendConfig};
 use crate::project::{
     DataType, Edit, FreshIds, LinkId, Literal, NodeId, NodeKind, PortId, Project, ProjectId,
     WorkflowFile, WorkflowName,
 };
-use crate::store::project_folder;
+use crate::store::{Store, project_folder};
 use crate::workflow::{self, EmbeddedWorkflow, ObjectInfo};
 use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
@@ -35,6 +36,9 @@ pub(super) struct RunArguments {
     /// Print one JSON event per line instead of progress.
     #[arg(long)]
     json: bool,
+    /// Only say what would be done: how many items are there already, how many would be made, and why.
+    #[arg(long)]
+    plan: bool,
 }
 
 /// Runs a project to its end.
@@ -59,6 +63,9 @@ pub(super) async fn run(
         output: std::path::absolute(arguments.out.unwrap_or_else(|| folder.join("outputs")))?,
         inputs: std::path::absolute(folder.join("inputs"))?,
     };
+    if arguments.plan {
+        return plan(&data_dir, project, folders).await;
+    }
     let engine = crate::engine::start(EngineOptions {
         data_dir,
         extra_backends: backends,
@@ -153,6 +160,40 @@ fn project_of(
     };
     let project = Project::of_workflow(ProjectId::new_now(), &name, file, &inspection, &mut fresh)?;
     Ok(project)
+}
+
+/// Says what a run would do.
+async fn plan(data_dir: &Path, project: Project, folders: RunFolders) -> anyhow::Result<ExitCode> {
+    let store = Store::open(&crate::engine::database_path(data_dir))?;
+    let artifacts = ArtifactStore::open(&data_dir.join("artifacts"))?;
+    let object_info = crate::engine::remembered_object_info(&store).await?;
+    let found = crate::engine::dry_run(
+        Arc::new(project),
+        folders,
+        &store,
+        &artifacts,
+        object_info.as_ref(),
+    )
+    .await
+    .map_err(|problems| {
+        let list: Vec<String> = problems
+            .into_iter()
+            .map(|problem| format!("  - {}", problem.1))
+            .collect();
+        anyhow!("the project cannot run:\n{}", list.join("\n"))
+    })?;
+    println!("{} cached, {} will run.", found.cached, found.to_run);
+    for node in &found.nodes {
+        let reasons: Vec<String> = node
+            .to_run
+            .iter()
+            .map(|(reason, count)| format!("{count} will run because {reason}"))
+            .collect();
+        let mut parts = vec![format!("{} cached", node.cached)];
+        parts.extend(reasons);
+        println!("  {:<28} {}", node.title, parts.join(", "));
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The folder that relative inputs and default outputs belong to.

@@ -43,6 +43,10 @@ pub(super) enum RunsCommand {
         /// Print every event as one line of JSON.
         #[arg(long)]
         json: bool,
+        /// Say why an item ran where it ran, and why not elsewhere. ITEM is its id, the end of it, or a part of its node's
+        /// title and labels, for example `Draw seed=7`.
+        #[arg(long, value_name = "ITEM")]
+        why: Option<String>,
     },
 }
 
@@ -68,7 +72,15 @@ pub(super) async fn runs(
             super::review::review(data_dir, store, run, arguments).await
         }
         RunsCommand::List { json } => list(&store, json).await,
-        RunsCommand::Show { run, json } => show(&store, &run, json).await,
+        RunsCommand::Show {
+            run,
+            why: Some(item),
+            ..
+        } => {
+            let run = find(&store.runs().await?, &run)?;
+            super::why::why(&store, &run, &item).await
+        }
+        RunsCommand::Show { run, json, .. } => show(&store, &run, json).await,
     }
 }
 

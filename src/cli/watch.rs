@@ -98,6 +98,10 @@ pub(super) async fn follow(
                 teller.activity(progress.node_id, &progress.activity);
             }
             Some(EngineEvent::Backend(status)) => teller.backend(&status),
+            Some(EngineEvent::Expected {
+                run_id: expected,
+                remaining_ms,
+            }) if expected == run_id => teller.expected(remaining_ms),
             Some(EngineEvent::Trouble(failure)) => {
                 bail!(
                     "the run stopped safely and continues when this is mended: {}",
@@ -123,6 +127,7 @@ struct Teller {
     titles: BTreeMap<NodeId, String>,
     unreachable: BTreeSet<BackendId>,
     interactive: bool,
+    expected: Option<ProgressBar>,
 }
 
 impl Teller {
@@ -145,6 +150,7 @@ impl Teller {
             titles,
             unreachable: BTreeSet::new(),
             interactive,
+            expected: None,
         }
     }
 
@@ -168,6 +174,27 @@ impl Teller {
         {
             self.say(&format!("{} is back.", status.name));
         }
+    }
+
+    /// About how long it still takes, on a line below the bars.
+    fn expected(&mut self, remaining_ms: u64) {
+        if !self.interactive {
+            return;
+        }
+        let bars = &self.bars;
+        let bar = self.expected.get_or_insert_with(|| {
+            let bar = bars.add(ProgressBar::new_spinner());
+            if let Ok(style) = ProgressStyle::with_template("{wide_msg:.dim}") {
+                bar.set_style(style);
+            }
+            bar
+        });
+        let seconds = remaining_ms.div_ceil(1000);
+        bar.set_message(match seconds {
+            0..=89 => format!("about {seconds} s left"),
+            90..=5_399 => format!("about {} min left", seconds.div_ceil(60)),
+            _ => format!("about {:.1} h left", seconds as f64 / 3600.0),
+        });
     }
 
     fn title(&self, node_id: NodeId) -> &str {
@@ -250,7 +277,7 @@ impl Teller {
     }
 
     fn finish(&self) {
-        for bar in self.bar_of.values() {
+        for bar in self.bar_of.values().chain(&self.expected) {
             bar.abandon_with_message("");
         }
     }

@@ -264,6 +264,14 @@ impl ItemState {
     }
 }
 
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde asks for a reference"
+)]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 /// Why an item runs where it runs (DESIGN §8), as shown to people.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PlacementDecision {
@@ -290,10 +298,16 @@ pub enum PlacementVerdict {
     Possible {
         /// Expected milliseconds until what is queued there is done.
         wait_ms: u64,
+        /// Expected milliseconds to load other models than those that are there.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        swap_ms: u64,
         /// Expected milliseconds to bring the inputs there.
         transfer_ms: u64,
         /// Expected milliseconds of the run itself.
         run_ms: u64,
+        /// Expected milliseconds that failures there cost, as often as they lately happened.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        risk_ms: u64,
     },
     /// A hard filter keeps it out; the sentence says which.
     Excluded {

@@ -4,11 +4,12 @@
 //! machine, writes every recorded event to `SQLite`, tells subscribers, and only then starts what the step ordered.
 
 mod attempt;
+pub(super) mod cache;
 mod inputs;
 mod local_work;
 mod outputs;
 mod progress;
-mod run_workflow;
+pub(super) mod run_workflow;
 mod shared;
 mod starting;
 
@@ -18,7 +19,7 @@ use super::failure::{Failure, FailureClass};
 use super::handle::{EngineHandle, Request};
 use super::id::{AttemptId, RunId};
 use super::live::EngineEvent;
-use super::machine::{Availability, Effect, Input, Machine, Submission};
+use super::machine::{Availability, CacheUse, Effect, Input, Machine, Submission};
 use crate::artifacts::{ArtifactError, ArtifactStore};
 use crate::comfy::SocketEvent;
 use crate::fleet::{BackendConfig, BackendStatus, Fleet, FleetEvent};
@@ -30,7 +31,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
@@ -44,6 +45,16 @@ const FACT_CAPACITY: usize = 4096;
 const FACTS_PER_TURN: usize = 256;
 /// Events of one page when a run's log is read back.
 const LOG_PAGE: usize = 4096;
+/// Setting that holds what was learned of run times.
+const ESTIMATES_SETTING: &str = "placement.estimates";
+/// How often that is written down.
+const ESTIMATES_PERIOD: Duration = Duration::from_secs(30);
+/// How often subscribers are told how long runs take.
+const EXPECTED_PERIOD: Duration = Duration::from_secs(1);
+/// Setting that holds how large the files of kept results may be together, bytes.
+const CACHE_LIMIT_SETTING: &str = "cache.max_bytes";
+/// How large they may be unless the setting says otherwise: 50 GB.
+const CACHE_LIMIT_BYTES: u64 = 50_000_000_000;
 /// Pause before the store is asked again to write what it could not.
 const STORE_RETRY_DELAY: Duration = Duration::from_secs(2);
 
@@ -144,7 +155,7 @@ pub async fn start(options: EngineOptions) -> Result<Engine, EngineError> {
     );
     let stop = CancellationToken::new();
     let mut executor = Executor {
-        machine: Machine::new(),
+        machine: Machine::new().with_cache(CacheUse::Ask),
         shared: Arc::new(Shared::new(
             store,
             artifacts,
@@ -166,6 +177,8 @@ pub async fn start(options: EngineOptions) -> Result<Engine, EngineError> {
         begun_last: HashMap::new(),
         workers: JoinSet::new(),
         wake_at_ms: None,
+        estimates_kept: Instant::now(),
+        expected_told: Instant::now(),
     };
     let mut backends = options.extra_backends;
     if options.registry == RegistryUse::Registered {
@@ -180,6 +193,8 @@ pub async fn start(options: EngineOptions) -> Result<Engine, EngineError> {
     for config in backends {
         executor.connect(config).await?;
     }
+    executor.recall_estimates().await;
+    executor.trim_cache().await;
     if options.resume != ResumePolicy::Leave {
         executor.load_unfinished(options.resume).await?;
     }
@@ -285,6 +300,10 @@ struct Executor {
     begun_last: HashMap<BackendId, AttemptId>,
     workers: JoinSet<()>,
     wake_at_ms: Option<u64>,
+    /// When what was learned was last written down.
+    estimates_kept: Instant,
+    /// When subscribers were last told how long runs take.
+    expected_told: Instant,
 }
 
 impl Executor {
@@ -312,6 +331,10 @@ impl Executor {
                     }
                     told.extend(facts);
                     self.take(told).await;
+                    if self.estimates_kept.elapsed() > ESTIMATES_PERIOD {
+                        self.keep_estimates().await;
+                    }
+                    self.tell_expected();
                 },
                 Some(prepared) = inbox.prepared.recv() => self.begin(prepared).await,
                 Some(event) = inbox.fleet_events.recv() => self.hear(event).await,
@@ -322,10 +345,77 @@ impl Executor {
                 }
             }
         }
+        self.keep_estimates().await;
         // Attempts go on at their backends; the next start finds them by their ids.
         self.workers.shutdown().await;
         self.shared.fleet.shutdown().await;
         self.shared.store.release_runs();
+    }
+
+    /// Says how long each run is expected to take, now and then.
+    fn tell_expected(&mut self) {
+        if self.expected_told.elapsed() < EXPECTED_PERIOD {
+            return;
+        }
+        self.expected_told = Instant::now();
+        let now_ms = now_ms();
+        let expected: Vec<(RunId, u64)> = self
+            .runs
+            .keys()
+            .filter_map(|run_id| {
+                let remaining_ms = self.machine.remaining_of_run_ms(now_ms, *run_id)?;
+                Some((*run_id, remaining_ms))
+            })
+            .collect();
+        for (run_id, remaining_ms) in expected {
+            self.tell_live(EngineEvent::Expected {
+                run_id,
+                remaining_ms,
+            });
+        }
+    }
+
+    /// What earlier processes learned of run times.
+    async fn recall_estimates(&mut self) {
+        match self.shared.store.setting(ESTIMATES_SETTING).await {
+            Ok(Some(text)) => match serde_json::from_str(&text) {
+                Ok(estimates) => self.machine.set_estimates(estimates),
+                Err(error) => {
+                    tracing::warn!(%error, "learned times cannot be read; they are learned anew");
+                }
+            },
+            Ok(None) => {}
+            Err(error) => tracing::warn!(%error, "learned times cannot be read"),
+        }
+    }
+
+    /// Writes down what was learned of run times.
+    async fn keep_estimates(&mut self) {
+        self.estimates_kept = Instant::now();
+        match serde_json::to_string(self.machine.estimates()) {
+            Ok(text) => {
+                if let Err(error) = self
+                    .shared
+                    .store
+                    .put_setting(ESTIMATES_SETTING, Some(&text))
+                    .await
+                {
+                    tracing::warn!(%error, "learned times cannot be written");
+                }
+            }
+            Err(error) => tracing::warn!(%error, "learned times cannot be written"),
+        }
+    }
+
+    /// Forgets the least recently used results when all together are too large.
+    async fn trim_cache(&self) {
+        let limit = match self.shared.store.setting(CACHE_LIMIT_SETTING).await {
+            Ok(Some(text)) => text.trim().parse().unwrap_or(CACHE_LIMIT_BYTES),
+            _ => CACHE_LIMIT_BYTES,
+        };
+        if let Err(error) = self.shared.store.trim_cache_to(limit).await {
+            tracing::warn!(%error, "the cache could not be trimmed");
+        }
     }
 
     fn sleep_until_wake(&self) -> impl Future<Output = ()> + use<> {
@@ -840,6 +930,12 @@ impl Executor {
             Effect::Local(work) => {
                 if let Some(context) = self.runs.get(&work.run_id) {
                     let work = local_work::work(self.shared.clone(), context.clone(), work);
+                    self.spawn(work);
+                }
+            }
+            Effect::LookUp(question) => {
+                if let Some(context) = self.runs.get(&question.run_id) {
+                    let work = cache::look_up(self.shared.clone(), context.clone(), question);
                     self.spawn(work);
                 }
             }

@@ -22,6 +22,13 @@ pub enum EngineEvent {
     Capabilities(BackendId),
     /// A backend was removed.
     BackendRemoved(BackendId),
+    /// How long a run is expected to take from now on. May be coalesced.
+    Expected {
+        /// The run.
+        run_id: RunId,
+        /// Milliseconds.
+        remaining_ms: u64,
+    },
     /// A run was refused before it began; nothing was stored.
     RunRefused {
         /// The id given in [`super::RunCommand::Start`].

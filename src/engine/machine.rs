@@ -12,6 +12,7 @@
 mod attempts;
 mod candidates;
 mod effect;
+mod expected;
 mod flow;
 mod give;
 mod input;
@@ -25,7 +26,7 @@ mod run;
 mod schedule;
 mod values;
 
-pub use effect::{Effect, LocalTask, LocalWork, ServerCache, Submission};
+pub use effect::{CacheQuestion, Effect, LocalTask, LocalWork, ServerCache, Submission};
 pub use input::{AttemptOutputs, Availability, BackendFacts, Input, LocalOutcome};
 pub use review::{MAX_RATING, ReviewAnswer, ReviewVerdict};
 
@@ -40,13 +41,26 @@ use crate::workflow::ParameterAddress;
 use attempts::{Attempt, PairHealth};
 use flow::End;
 use run::{ItemIndex, Run};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 /// Prompts at one backend at a time: one running, one waiting, so that our queue stays ours and no GPU idles.
 pub const ATTEMPTS_AHEAD_PER_BACKEND: usize = 2;
 /// Local tasks ordered at a time.
 pub const LOCAL_TASKS_AT_ONCE: usize = 4;
+
+/// Items looked up in the cache at a time.
+pub const LOOK_UPS_AT_ONCE: usize = 16;
+
+/// Whether earlier results of equal items are asked for before a backend is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CacheUse {
+    /// They are not.
+    #[default]
+    Off,
+    /// They are, where the node allows it ([`Effect::LookUp`]).
+    Ask,
+}
 
 /// All runs, and what is known of the backends.
 #[derive(Debug, Default)]
@@ -59,6 +73,8 @@ pub struct Machine {
     /// Live attempts per backend, in order of submission.
     load: BTreeMap<BackendId, Vec<AttemptId>>,
     estimates: Estimates,
+    /// The models of the prompt that was sent last to each backend; none where that is not known.
+    loaded: BTreeMap<BackendId, ContentHash>,
     pairs: HashMap<(ContentHash, BackendId), PairHealth>,
     /// What a failed attempt taught: this backend cannot run this workflow.
     learned_unable: HashMap<(ContentHash, BackendId), Failure>,
@@ -66,6 +82,10 @@ pub struct Machine {
     local_running: HashMap<ItemId, (RunId, ItemIndex)>,
     /// The earliest wake-up that was ordered.
     wake_at_ms: Option<u64>,
+    /// Whether runs ask the cache.
+    cache: CacheUse,
+    /// Items that are looked up in the cache at this moment.
+    looking_up: HashSet<ItemId>,
     effects: Vec<Effect>,
 }
 
@@ -74,6 +94,13 @@ impl Machine {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The same machine, asking for earlier results.
+    #[must_use]
+    pub fn with_cache(mut self, cache: CacheUse) -> Self {
+        self.cache = cache;
+        self
     }
 
     /// Takes one fact or wish, and gives the orders that follow. Facts about what is unknown or long over (a duplicate, a
@@ -131,10 +158,26 @@ impl Machine {
                 attempt_id,
                 outcome,
             } => self.attempt_ended(now_ms, attempt_id, outcome),
+            Input::Transferred {
+                backend_id,
+                bytes,
+                took_ms,
+            } => self.estimates.learn_transfer(backend_id, bytes, took_ms),
             Input::LocalEnded { item_id, outcome } => self.local_ended(item_id, outcome),
             Input::Tick => {}
         }
         self.finish_step(now_ms)
+    }
+
+    /// What was learned of run times, loading and failures, to be kept across restarts.
+    #[must_use]
+    pub fn estimates(&self) -> &Estimates {
+        &self.estimates
+    }
+
+    /// Takes over what earlier processes learned.
+    pub fn set_estimates(&mut self, estimates: Estimates) {
+        self.estimates = estimates;
     }
 
     /// The state of a run.
@@ -188,7 +231,7 @@ impl Machine {
         if self.runs.contains_key(&run_id) {
             return;
         }
-        let mut run = Run::new(run_id, plan);
+        let mut run = Run::new(run_id, plan, self.cache);
         run.emit(RunEventBody::RunCreated {
             project_id: run.plan.project.id,
             project_name: run.plan.project.name.clone(),
@@ -242,6 +285,8 @@ impl Machine {
             RunState::Paused => run.set_run_state(RunState::Running),
             RunState::Cancelled => {
                 run.reopen(&[ItemState::Cancelled]);
+                // Nothing was missing: it ends as what it is.
+                run.set_run_state(RunState::Running);
             }
             _ => {}
         }

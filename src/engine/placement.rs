@@ -1,90 +1,17 @@
 //! Placement: which backend an item runs on. Pure.
 //!
 //! Hard filters first ([`Exclusion`], each a sentence a person can read), then the least expected finish: wait for what is
-//! queued there, bring the inputs there, run. Run times are learned per (workflow, backend); where nothing was measured,
-//! from the same workflow on other backends and their relative speed, then from a prior. The cost of loading other models
-//! joins [`Candidate`] as one more term when backends report what they hold.
+//! queued there, load other models, bring the inputs there, run, and what failures there cost as often as they lately
+//! happened. Times are learned per (workflow, backend) ([`Estimates`]); where nothing was measured, from the same workflow
+//! on other backends and their relative speed, then from a prior.
+
+mod estimates;
+
+pub use estimates::{Estimates, Models, PRIOR_BYTES_PER_MS, PRIOR_RUN_MS, PRIOR_SWAP_MS};
 
 use super::event::{PlacementCandidate, PlacementDecision, PlacementVerdict};
-use crate::artifacts::ContentHash;
 use crate::project::BackendId;
-use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-
-/// Expected milliseconds of a run of which nothing at all is known.
-pub const PRIOR_RUN_MS: f64 = 10_000.0;
-/// Weight of the newest measurement in the running mean. A choice: after five runs the first counts for a sixth.
-const NEWEST_WEIGHT: f64 = 0.3;
-/// Bytes per millisecond to and from a backend while nothing is measured: gigabit Ethernet, 100 MB/s.
-const PRIOR_BYTES_PER_MS: u64 = 100_000;
-
-/// What was learned about run times.
-#[derive(Clone, Debug, Default)]
-pub struct Estimates {
-    run_ms: HashMap<ContentHash, BTreeMap<BackendId, f64>>,
-}
-
-impl Estimates {
-    /// Takes in one measured run.
-    pub fn learn(&mut self, workflow: ContentHash, backend_id: BackendId, run_ms: u64) {
-        let measured = run_ms as f64;
-        self.run_ms
-            .entry(workflow)
-            .or_default()
-            .entry(backend_id)
-            .and_modify(|mean| *mean += NEWEST_WEIGHT * (measured - *mean))
-            .or_insert(measured);
-    }
-
-    /// The mean of the measured runs of this workflow there; none when none was measured.
-    #[must_use]
-    pub fn measured_run_ms(&self, workflow: ContentHash, backend_id: BackendId) -> Option<f64> {
-        self.run_ms.get(&workflow)?.get(&backend_id).copied()
-    }
-
-    /// Expected milliseconds of a run of this workflow there.
-    #[must_use]
-    pub fn run_ms(&self, workflow: ContentHash, backend_id: BackendId) -> f64 {
-        if let Some(measured) = self.measured_run_ms(workflow, backend_id) {
-            return measured;
-        }
-        let Some(elsewhere) = self.run_ms.get(&workflow).filter(|known| !known.is_empty()) else {
-            return PRIOR_RUN_MS;
-        };
-        let sum: f64 = elsewhere
-            .iter()
-            .map(|(other, mean)| mean * self.relative_time(backend_id, *other))
-            .sum();
-        sum / elsewhere.len() as f64
-    }
-
-    /// How long `backend_id` takes for what takes `other` one unit: over the workflows both have run; 1 when there are none.
-    fn relative_time(&self, backend_id: BackendId, other: BackendId) -> f64 {
-        let ratios: Vec<f64> = self
-            .run_ms
-            .values()
-            .filter_map(|known| {
-                let mine = *known.get(&backend_id)?;
-                let theirs = *known.get(&other)?;
-                (theirs > 0.0).then(|| mine / theirs)
-            })
-            .collect();
-        if ratios.is_empty() {
-            1.0
-        } else {
-            // Sorted, so that the sum does not depend on the order of a hash map.
-            let mut ratios = ratios;
-            ratios.sort_by(f64::total_cmp);
-            ratios.iter().sum::<f64>() / ratios.len() as f64
-        }
-    }
-}
-
-/// Expected milliseconds to bring this many bytes to a backend.
-#[must_use]
-pub fn transfer_ms(bytes: u64) -> u64 {
-    bytes / PRIOR_BYTES_PER_MS
-}
 
 /// Why a backend cannot take an item now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,6 +40,13 @@ pub enum Exclusion {
         /// Milliseconds until it is tried again.
         left_ms: u64,
     },
+    /// The item ran out of memory where there is at least as much.
+    TooSmall {
+        /// Bytes of memory it has.
+        has_bytes: u64,
+        /// Bytes of memory that were too few.
+        too_few_bytes: u64,
+    },
     /// The same item failed there.
     FailedHere,
     /// It broke off with this item a moment ago.
@@ -126,7 +60,7 @@ impl Exclusion {
     /// Whether waiting changes nothing: only a person or another backend helps.
     #[must_use]
     pub fn is_inability(&self) -> bool {
-        matches!(self, Self::Unable { .. })
+        matches!(self, Self::Unable { .. } | Self::TooSmall { .. })
     }
 }
 
@@ -144,6 +78,15 @@ impl fmt::Display for Exclusion {
                 "this workflow failed there twice; tried again in {} s",
                 left_ms.div_ceil(1000)
             ),
+            Self::TooSmall {
+                has_bytes,
+                too_few_bytes,
+            } => write!(
+                f,
+                "has {} of memory, and {} were too little for this item",
+                gigabytes(*has_bytes),
+                gigabytes(*too_few_bytes)
+            ),
             Self::FailedHere => f.write_str("this item failed there"),
             Self::Resting { left_ms } => write!(
                 f,
@@ -152,6 +95,11 @@ impl fmt::Display for Exclusion {
             ),
         }
     }
+}
+
+/// `23.5 GB`
+fn gigabytes(bytes: u64) -> String {
+    format!("{:.1} GB", bytes as f64 / 1e9)
 }
 
 /// One backend as placement sees it for one item.
@@ -170,17 +118,28 @@ pub struct Candidate<'a> {
 pub struct Cost {
     /// Until what is queued there is done.
     pub wait_ms: u64,
+    /// To load other models than those that are there.
+    pub swap_ms: u64,
     /// To bring the inputs there.
     pub transfer_ms: u64,
     /// Of the run itself.
     pub run_ms: u64,
+    /// What failures there are expected to cost.
+    pub risk_ms: u64,
 }
 
 impl Cost {
     /// All of it.
     #[must_use]
     pub fn finish_ms(self) -> u64 {
+        self.busy_until_ms().saturating_add(self.risk_ms)
+    }
+
+    /// Until the backend is free again, if nothing fails.
+    #[must_use]
+    pub fn busy_until_ms(self) -> u64 {
         self.wait_ms
+            .saturating_add(self.swap_ms)
             .saturating_add(self.transfer_ms)
             .saturating_add(self.run_ms)
     }
@@ -225,8 +184,10 @@ pub fn decision(candidates: &[Candidate<'_>], chosen: BackendId) -> PlacementDec
                 verdict: match &candidate.verdict {
                     Ok(cost) => PlacementVerdict::Possible {
                         wait_ms: cost.wait_ms,
+                        swap_ms: cost.swap_ms,
                         transfer_ms: cost.transfer_ms,
                         run_ms: cost.run_ms,
+                        risk_ms: cost.risk_ms,
                     },
                     Err(exclusion) => PlacementVerdict::Excluded {
                         reason: exclusion.to_string(),

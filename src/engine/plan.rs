@@ -68,6 +68,8 @@ pub(crate) struct PlanNode {
     /// For Workflow nodes: the hash of the workflow's text and the node's own parameters, under which run times and what a
     /// backend cannot run are learned.
     pub workflow_hash: Option<ContentHash>,
+    /// For Workflow nodes: the model files that the workflow and the node's own parameters name, sorted.
+    pub models: Vec<String>,
 }
 
 /// A Merge that is the only one to need what a node makes.

@@ -5,7 +5,6 @@ use super::knowledge;
 use super::runs::{from_json, to_json};
 use super::worker::CallError;
 use crate::artifacts::{Artifact, ContentHash};
-use crate::engine::Value;
 use crate::fleet::BackendConfig;
 use crate::project::{BackendId, DataType};
 use rusqlite::{Connection, OptionalExtension as _, params};
@@ -60,54 +59,6 @@ pub(super) fn artifact(
         })
     })
     .transpose()
-}
-
-pub(super) fn cached(
-    connection: &Connection,
-    key: ContentHash,
-    now_ms: u64,
-) -> Result<Option<Vec<Value>>, CallError> {
-    let outputs: Option<String> = connection
-        .prepare_cached("UPDATE cache SET used_ms = ?2 WHERE key = ?1 RETURNING outputs")?
-        .query_row(params![key.to_string(), now_ms as i64], |row| row.get(0))
-        .optional()?;
-    outputs
-        .map(|outputs| from_json(&outputs, "a cached result"))
-        .transpose()
-}
-
-pub(super) fn put_cached(
-    connection: &Connection,
-    key: ContentHash,
-    outputs: &[Value],
-    now_ms: u64,
-) -> Result<(), CallError> {
-    connection
-        .prepare_cached(
-            "INSERT INTO cache (key, outputs, created_ms, used_ms) VALUES (?1, ?2, ?3, ?3)
-             ON CONFLICT (key) DO UPDATE SET outputs = ?2, created_ms = ?3, used_ms = ?3",
-        )?
-        .execute(params![
-            key.to_string(),
-            to_json(&outputs, "a result")?,
-            now_ms as i64
-        ])?;
-    Ok(())
-}
-
-pub(super) fn forget_cached(connection: &Connection, key: ContentHash) -> Result<(), CallError> {
-    connection
-        .prepare_cached("DELETE FROM cache WHERE key = ?1")?
-        .execute([key.to_string()])?;
-    Ok(())
-}
-
-pub(super) fn trim_cache(connection: &Connection, keep: u32) -> Result<usize, CallError> {
-    Ok(connection.execute(
-        "DELETE FROM cache WHERE key IN
-         (SELECT key FROM cache ORDER BY used_ms DESC, key LIMIT -1 OFFSET ?1)",
-        [keep],
-    )?)
 }
 
 pub(super) fn backends(connection: &Connection) -> Result<Vec<BackendConfig>, CallError> {

@@ -4,8 +4,8 @@
 use comfyui_orchestrator::artifacts::{Artifact, ContentHash, Measures};
 use comfyui_orchestrator::engine::fold::RunView;
 use comfyui_orchestrator::engine::machine::{
-    AttemptOutputs, Availability, BackendFacts, Effect, Input, LocalOutcome, LocalTask, LocalWork,
-    Machine, Submission,
+    AttemptOutputs, Availability, BackendFacts, CacheQuestion, Effect, Input, LocalOutcome,
+    LocalTask, LocalWork, Machine, Submission,
 };
 use comfyui_orchestrator::engine::{
     AttemptId, Failure, FailureClass, IndexPath, ItemId, ItemState, Plan, PlanProblem, RunEvent,
@@ -294,6 +294,7 @@ pub fn online(number: u128) -> BackendFacts {
         name: format!("machine-{number}"),
         tags: BTreeSet::new(),
         availability: Availability::Online,
+        vram_bytes: None,
         unable: BTreeMap::new(),
     }
 }
@@ -369,6 +370,8 @@ pub struct World {
     pub locals: VecDeque<LocalWork>,
     pub cancels: Vec<AttemptId>,
     pub reconciles: Vec<Submission>,
+    /// Questions to the cache.
+    pub look_ups: Vec<CacheQuestion>,
     pub wakes: BTreeSet<u64>,
     pub seen: HashMap<ItemId, Seen>,
     /// What Output items wrote last.
@@ -402,6 +405,7 @@ impl World {
             locals: VecDeque::new(),
             cancels: Vec::new(),
             reconciles: Vec::new(),
+            look_ups: Vec::new(),
             wakes: BTreeSet::new(),
             seen: HashMap::new(),
             written: BTreeMap::new(),
@@ -458,6 +462,7 @@ impl World {
             }
             Effect::CancelAttempt { attempt_id, .. } => self.cancels.push(attempt_id),
             Effect::Reconcile(submission) => self.reconciles.push(submission),
+            Effect::LookUp(question) => self.look_ups.push(question),
             Effect::Local(work) => {
                 assert_eq!(self.seen[&work.item_id].state, ItemState::Running);
                 self.locals.push_back(work);
@@ -472,6 +477,9 @@ impl World {
 
     fn record(&mut self, event: RunEvent) {
         assert_eq!(event.seq, self.log.len() as u64, "the log has a gap");
+        if std::env::var_os("SIMULATION_TRACE").is_some() {
+            println!("{} {:?}", event.seq, event.body);
+        }
         self.take_in(&event.body);
         self.log.push(event);
     }

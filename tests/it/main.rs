@@ -24,6 +24,7 @@ mod media;
 mod network_faults;
 #[cfg(feature = "desktop")]
 mod pictures;
+mod placement_bench;
 mod project;
 mod project_files;
 mod real_comfyui;

@@ -563,6 +563,21 @@ fn failures_are_answered_by_class() {
         assert_eq!(world.run_state, RunState::Failed, "{class:?}");
     }
 
+    // Out of memory twice on one machine: only where more memory is; nowhere is the end.
+    let mut world = World::with_backends(&graph, 2);
+    for (number, gigabytes) in [(0, 24), (1, 8)] {
+        let mut facts = online(number);
+        facts.vram_bytes = Some(gigabytes * 1_000_000_000);
+        world.step(Input::Backend(facts));
+    }
+    world
+        .fails
+        .insert("W1 F:0".to_owned(), (FailureClass::OutOfMemory, 99));
+    world.start();
+    world.run();
+    assert_eq!(world.run_state, RunState::Failed);
+    assert!(world.item("W1 F:0").attempts <= 3);
+
     // A backend that lacks something is out; when all are, the item fails and names them.
     let mut world = World::with_backends(&graph, 2);
     world

@@ -1,5 +1,6 @@
 //! One attempt at one backend: prepare, POST, follow, fetch. Ends with exactly one `AttemptEnded`.
 
+use super::cache;
 use super::inputs::{self, FilePlacing};
 use super::outputs;
 use super::progress::ProgressTracker;
@@ -86,6 +87,9 @@ pub(super) async fn work(
         is_started: false,
     };
     let outcome = worker.live(beginning, signals).await;
+    if let Ok(outputs) = &outcome {
+        cache::keep(&worker.shared, &worker.context, &worker.submission, outputs).await;
+    }
     // The engine has ended when nobody listens; the next start finds the attempt by its id.
     facts
         .send(Input::AttemptEnded {

@@ -48,7 +48,10 @@ async fn keep(shared: &Shared, outcome: LocalOutcome) -> Result<LocalOutcome, Fa
         LocalOutcome::Loaded(value) | LocalOutcome::SheetDrawn(value) => vec![value],
         LocalOutcome::Found(files) => files.iter().map(|(_, value)| value).collect(),
         LocalOutcome::Ranked { sheet, .. } => sheet.iter().collect(),
-        LocalOutcome::Decided(_) | LocalOutcome::Written(_) | LocalOutcome::Cached(_) => Vec::new(),
+        LocalOutcome::Decided(_)
+        | LocalOutcome::Written(_)
+        | LocalOutcome::Cached(_)
+        | LocalOutcome::NotCached => Vec::new(),
     };
     for artifact in values.into_iter().flat_map(Value::artifacts) {
         outputs::note(shared, &artifact).await?;

@@ -6,7 +6,7 @@ use crate::workflow::{self, ConvertError, ObjectInfo, Prompt, WorkflowDocument};
 
 /// A workflow of a run.
 #[derive(Debug)]
-pub(super) struct RunWorkflow {
+pub(crate) struct RunWorkflow {
     document: WorkflowDocument,
     /// Its editor form, which goes into the metadata of saved pictures.
     pub(super) ui: Option<serde_json::Value>,
@@ -14,7 +14,7 @@ pub(super) struct RunWorkflow {
 
 /// Who decides where a text says `{a|b}`.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Choice {
+pub(crate) enum Choice {
     /// The first option, where the prompt is only looked at.
     First,
     /// A die that falls the same way every time the item is tried.
@@ -23,7 +23,7 @@ pub(super) enum Choice {
 
 impl RunWorkflow {
     /// Reads a workflow file.
-    pub(super) fn read(bytes: &[u8]) -> Result<Self, String> {
+    pub(crate) fn read(bytes: &[u8]) -> Result<Self, String> {
         let document = workflow::read(bytes).map_err(|error| error.to_string())?;
         let ui = match &document {
             WorkflowDocument::Api(_) => None,
@@ -35,7 +35,7 @@ impl RunWorkflow {
     }
 
     /// Its prompt before patching, for a backend with this `object_info`.
-    pub(super) fn prompt_for(
+    pub(crate) fn prompt_for(
         &self,
         object_info: Option<&ObjectInfo>,
         choice: Choice,
@@ -66,7 +66,7 @@ impl RunWorkflow {
 
 /// Why a workflow has no prompt for a backend.
 #[derive(Debug)]
-pub(super) enum Unconverted {
+pub(crate) enum Unconverted {
     /// The backend has not said which classes it has.
     NothingKnown,
     /// The conversion says why.

@@ -286,6 +286,7 @@ pub(super) fn backend_facts(
         name: config.name,
         tags: config.tags,
         availability,
+        vram_bytes: status.devices.iter().map(|device| device.vram_total).max(),
         unable,
     })
 }

@@ -12,6 +12,7 @@ use crate::engine::event::ResultSource;
 use crate::engine::event::{ItemState, RunEventBody, RunState};
 use crate::engine::failure::{Failure, FailureClass};
 use crate::engine::id::{AttemptId, IndexPath, ItemId, RunId};
+use crate::engine::placement::Models;
 use crate::engine::value::{ListElement, Value};
 use crate::project::{BackendId, Fallback, NodeKind, PortBinding, PortId, RetryPolicy};
 use std::collections::BTreeMap;
@@ -35,6 +36,8 @@ pub(super) struct Attempt {
     pub item: ItemIndex,
     pub backend_id: BackendId,
     pub workflow: Option<ContentHash>,
+    /// Whether other models were sent for before it.
+    pub models: Models,
     pub started_ms: Option<u64>,
     pub is_accepted: bool,
     pub is_called_off: bool,
@@ -47,6 +50,13 @@ pub(super) struct PairHealth {
     pub failures: u32,
     /// Unix time in milliseconds until which it is left alone.
     pub blocked_until_ms: u64,
+}
+
+/// Where and when an attempt failed.
+struct Circumstances {
+    backend_id: BackendId,
+    /// Memory of the backend's largest device.
+    vram_bytes: Option<u64>,
 }
 
 /// What a failure means for its item.
@@ -144,7 +154,8 @@ impl Machine {
         if let Some(workflow) = attempt.workflow {
             if let Some(started_ms) = attempt.started_ms {
                 let run_ms = now_ms.saturating_sub(started_ms);
-                self.estimates.learn(workflow, attempt.backend_id, run_ms);
+                self.estimates
+                    .learn(workflow, attempt.backend_id, run_ms, attempt.models);
             }
             self.pairs.remove(&(workflow, attempt.backend_id));
         }
@@ -210,7 +221,12 @@ impl Machine {
                 backend_id: attempt.backend_id,
             });
         }
+        self.learn_from_failure(&attempt, failure.class);
         self.count_against_pair(now_ms, &attempt, failure.class);
+        let vram_bytes = self
+            .backends
+            .get(&attempt.backend_id)
+            .and_then(|facts| facts.vram_bytes);
         let Some(run) = self.runs.get_mut(&attempt.run_id) else {
             return;
         };
@@ -228,7 +244,10 @@ impl Machine {
             &mut trouble,
             policy,
             now_ms,
-            attempt.backend_id,
+            &Circumstances {
+                backend_id: attempt.backend_id,
+                vram_bytes,
+            },
             failure.clone(),
         );
         trouble.last = Some(failure.clone());
@@ -259,6 +278,22 @@ impl Machine {
                     }
                 }
             }
+        }
+    }
+
+    /// What a failure says of the backend rather than of the item.
+    fn learn_from_failure(&mut self, attempt: &Attempt, class: FailureClass) {
+        match (class, attempt.workflow) {
+            (FailureClass::OutOfMemory, Some(workflow)) => {
+                self.estimates
+                    .learn_out_of_memory(workflow, attempt.backend_id);
+                self.loaded.remove(&attempt.backend_id);
+            }
+            (FailureClass::Lost | FailureClass::Offline | FailureClass::Timeout, _) => {
+                self.estimates.learn_loss(attempt.backend_id);
+                self.loaded.remove(&attempt.backend_id);
+            }
+            _ => {}
         }
     }
 
@@ -322,8 +357,11 @@ impl Machine {
 
     /// A local task ended.
     pub(super) fn local_ended(&mut self, item_id: ItemId, outcome: Result<LocalOutcome, Failure>) {
-        if let Ok(LocalOutcome::Cached(outputs)) = outcome {
-            self.cached(item_id, outputs);
+        if self.looking_up.remove(&item_id) || matches!(outcome, Ok(LocalOutcome::Cached(_))) {
+            match outcome {
+                Ok(LocalOutcome::Cached(outputs)) => self.cached(item_id, outputs),
+                _ => self.not_cached(item_id),
+            }
             return;
         }
         let Some((run_id, index)) = self.local_running.remove(&item_id) else {
@@ -337,6 +375,21 @@ impl Machine {
             Ok(outcome) => local_end(run, index, item_id, outcome),
         };
         run.end_item(index, end);
+    }
+
+    /// The item has to be made.
+    fn not_cached(&mut self, item_id: ItemId) {
+        for run in self.runs.values_mut() {
+            if let Some(index) = run.item_by_id.get(&item_id).copied() {
+                let item = &mut run.items[index as usize];
+                if item.state == ItemState::Ready && !item.is_looked_up {
+                    run.leave_queues(index);
+                    run.items[index as usize].is_looked_up = true;
+                    run.enter_queue(index);
+                }
+                return;
+            }
+        }
     }
 
     /// An earlier result of an equal item stands in for a Workflow item that has no live attempt.
@@ -464,10 +517,11 @@ fn judge(
     trouble: &mut Trouble,
     (retry, fallback): (RetryPolicy, Fallback),
     now_ms: u64,
-    backend_id: BackendId,
+    circumstances: &Circumstances,
     failure: Failure,
 ) -> Judgement {
     use FailureClass as Class;
+    let backend_id = circumstances.backend_id;
     match failure.class {
         Class::Invalid | Class::Interrupted | Class::Local => return Judgement::Fail(failure),
         Class::MissingNode | Class::MissingModel => {}
@@ -490,6 +544,8 @@ fn judge(
             trouble.counted += 1;
             if trouble.out_of_memory_on.contains(&backend_id) {
                 trouble.avoid.push((backend_id, u64::MAX));
+                let too_few = circumstances.vram_bytes.unwrap_or(0);
+                trouble.too_few_bytes = trouble.too_few_bytes.max(too_few);
             } else {
                 trouble.out_of_memory_on.push(backend_id);
             }

@@ -5,16 +5,21 @@ use super::input::Availability;
 use super::run::{ItemIndex, Run};
 use super::values::bytes_elsewhere;
 use super::{ATTEMPTS_AHEAD_PER_BACKEND, BackendFacts, Machine};
+use crate::artifacts::ContentHash;
 use crate::engine::event::{ItemState, RunState};
 use crate::engine::id::{ItemId, RunId};
 use crate::engine::placement::{self, Candidate, Cost, Exclusion};
-use crate::project::{Affinity, BackendId, NodeKind, WorkflowNode};
+use crate::engine::value::Value;
+use crate::project::{Affinity, BackendId, Literal, NodeKind, WorkflowNode};
+use crate::workflow::is_model_name;
 use std::collections::BTreeMap;
 
 /// A backend while work is given out.
 pub(super) struct Desk {
     pub free: usize,
     pub wait_ms: u64,
+    /// The models that will be loaded when it is free.
+    pub models: Option<ContentHash>,
 }
 
 impl Machine {
@@ -35,12 +40,16 @@ impl Machine {
         } else {
             0
         };
-        Desk { free, wait_ms }
+        Desk {
+            free,
+            wait_ms,
+            models: self.loaded.get(&facts.backend_id).copied(),
+        }
     }
 
     /// Expected milliseconds until an attempt is done. One that takes longer than expected is expected to take half as
     /// long again as it has taken.
-    fn remaining_ms(&self, now_ms: u64, attempt: &Attempt) -> u64 {
+    pub(super) fn remaining_ms(&self, now_ms: u64, attempt: &Attempt) -> u64 {
         let expected = attempt
             .workflow
             .map_or(placement::PRIOR_RUN_MS, |workflow| {
@@ -81,6 +90,7 @@ impl Machine {
                             | Exclusion::TiedElsewhere
                             | Exclusion::LacksTags { .. }
                             | Exclusion::Unable { .. }
+                            | Exclusion::TooSmall { .. }
                     )
                 )
             })
@@ -135,11 +145,26 @@ impl Machine {
             .filter_map(|input| run.input_value(index, input))
             .map(|value| bytes_elsewhere(value, backend_id))
             .sum();
+        let desk = desks.get(&backend_id);
+        let models = models_of(run, index);
+        let swap_ms = match (workflow, models) {
+            (Some(workflow), Some(models)) if desk.and_then(|desk| desk.models) != Some(models) => {
+                self.estimates.swap_ms(workflow, backend_id) as u64
+            }
+            _ => 0,
+        };
+        // Of n attempts that fail each time with share p, p/(1-p) are in vain.
+        let share = workflow.map_or(0.0, |workflow| {
+            self.estimates.failure_share(workflow, backend_id)
+        });
+        let risk_ms = ((run_ms + swap_ms) as f64 * share / (1.0 - share)) as u64;
         Cost {
-            wait_ms: desks.get(&backend_id).map_or(0, |desk| desk.wait_ms),
-            transfer_ms: placement::transfer_ms(bytes),
+            wait_ms: desk.map_or(0, |desk| desk.wait_ms),
+            swap_ms,
+            transfer_ms: self.estimates.transfer_ms(backend_id, bytes),
             // Never nothing: what is held for a full backend has to count there.
             run_ms: run_ms.max(1),
+            risk_ms,
         }
     }
 
@@ -185,6 +210,14 @@ impl Machine {
             Availability::Online => {}
         }
         if let Some(trouble) = &item.trouble {
+            if let Some(has_bytes) = facts.vram_bytes
+                && has_bytes <= trouble.too_few_bytes
+            {
+                return Some(Exclusion::TooSmall {
+                    has_bytes,
+                    too_few_bytes: trouble.too_few_bytes,
+                });
+            }
             let resting = trouble
                 .avoid
                 .iter()
@@ -222,6 +255,9 @@ impl Machine {
         if !run.is_remote(item.node) {
             return Some("waits for its turn on this machine".to_owned());
         }
+        if self.looking_up.contains(&item_id) || run.asks_cache(index) {
+            return Some("is looked for in the cache".to_owned());
+        }
         if run.state == RunState::Paused {
             return Some("the run is paused".to_owned());
         }
@@ -250,6 +286,31 @@ impl Machine {
             .collect();
         Some(reasons.join("; "))
     }
+}
+
+/// What the models an item needs are known by: those its workflow names and those that links bring. None when it names
+/// none.
+pub(super) fn models_of(run: &Run, index: ItemIndex) -> Option<ContentHash> {
+    let item = &run.items[index as usize];
+    let planned = &run.plan.nodes[item.node];
+    let linked: Vec<String> = (0..item.inputs.len())
+        .filter_map(|input| match run.input_value(index, input)? {
+            Value::Literal(Literal::Text(text)) if is_model_name(text) => {
+                Some(format!("{input}={text}"))
+            }
+            _ => None,
+        })
+        .collect();
+    if planned.models.is_empty() && linked.is_empty() {
+        return None;
+    }
+    let all: Vec<&str> = planned
+        .models
+        .iter()
+        .chain(&linked)
+        .map(String::as_str)
+        .collect();
+    Some(ContentHash::of(all.join("\n").as_bytes()))
 }
 
 /// Why a node does not want a backend.

@@ -25,6 +25,8 @@ pub enum Effect {
         /// Where it is.
         backend_id: BackendId,
     },
+    /// Ask for an earlier result of an equal item; answered by `LocalEnded` with `Cached` or `NotCached`.
+    LookUp(CacheQuestion),
     /// Find out what became of an attempt after a restart of ours; answered by `AttemptAccepted`, `AttemptStarted` or
     /// `AttemptEnded`.
     Reconcile(Submission),
@@ -40,6 +42,21 @@ pub enum Effect {
         /// When.
         at_ms: u64,
     },
+}
+
+/// What determines the result of a Workflow item.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CacheQuestion {
+    /// The item.
+    pub item_id: ItemId,
+    /// Its run.
+    pub run_id: RunId,
+    /// Its node.
+    pub node_id: NodeId,
+    /// The workflow to patch.
+    pub workflow: WorkflowName,
+    /// The fields to set, from linked ports and exposed parameters.
+    pub fields: Vec<(ParameterAddress, Value)>,
 }
 
 /// A prompt to POST.

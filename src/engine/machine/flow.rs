@@ -141,6 +141,7 @@ impl Run {
             state: ItemState::Ready,
             missing: missing.len() as u32,
             priority: 0,
+            is_looked_up: false,
             attempts: 0,
             live_attempt: None,
             trouble: None,
@@ -178,9 +179,13 @@ impl Run {
     /// Decides what becomes of an item whose inputs are all there.
     fn evaluate(&mut self, index: ItemIndex) {
         let item = &self.items[index as usize];
-        if !matches!(item.state, ItemState::Ready | ItemState::Waiting) || item.missing > 0 {
+        if !matches!(item.state, ItemState::Ready | ItemState::Waiting) {
             return;
         }
+        if self.waits_for_inputs(index) {
+            return;
+        }
+        let item = &self.items[index as usize];
         let plan = self.plan.clone();
         let planned = &plan.nodes[item.node];
         if let Some(hole) = self.hole_at(index, HoleKind::Gone) {
@@ -215,6 +220,32 @@ impl Run {
             NodeKind::Review(_) => self.park(index),
             _ => self.make_ready(index),
         }
+    }
+
+    /// Whether an input is being made again; then the item waits for it.
+    fn waits_for_inputs(&mut self, index: ItemIndex) -> bool {
+        let pending: Vec<TokenIndex> = self.items[index as usize]
+            .inputs
+            .iter()
+            .copied()
+            .filter(|token| matches!(self.tokens[*token as usize].content, Content::Pending))
+            .collect();
+        self.items[index as usize].missing = pending.len() as u32;
+        if pending.is_empty() {
+            return false;
+        }
+        for token in pending {
+            let waiting = self.waiting_on.entry(token).or_default();
+            if !waiting.contains(&index) {
+                waiting.push(index);
+            }
+        }
+        if self.items[index as usize].state != ItemState::Waiting {
+            self.leave_queues(index);
+            self.set_item_state(index, ItemState::Waiting);
+            self.emit_state(index, None);
+        }
+        true
     }
 
     /// The item waits for a backend or a worker.

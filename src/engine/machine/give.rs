@@ -1,6 +1,6 @@
 //! What an item made flows on: tokens at its outputs, and what its fan-out opened.
 
-use super::flow::weight;
+use super::flow::{End, weight};
 use super::path::{self, NO_INDEX, Path};
 use super::run::{Content, Extent, Hole, HoleKind, ItemIndex, Run, Token, TokenIndex, Work};
 use super::values::{expanded, leaves};
@@ -265,6 +265,29 @@ impl Run {
         }
         if was_pending {
             self.wake_waiting(token);
+        }
+        self.retire_items(token, consumers);
+    }
+
+    /// Items that ended without a value and whose input is no longer part of the run are not part of it either.
+    fn retire_items(&mut self, token: TokenIndex, consumers: &[(NodeIndex, usize)]) {
+        let hole = match &self.tokens[token as usize].content {
+            Content::Hole(hole) if hole.kind == HoleKind::Gone => hole.clone(),
+            _ => return,
+        };
+        let retired: Vec<ItemIndex> = (0..self.items.len() as ItemIndex)
+            .filter(|index| {
+                let item = &self.items[*index as usize];
+                matches!(
+                    item.state,
+                    ItemState::Blocked | ItemState::Cancelled | ItemState::Failed
+                ) && consumers.iter().any(|(node, input)| {
+                    item.node == *node && item.inputs.get(*input) == Some(&token)
+                })
+            })
+            .collect();
+        for index in retired {
+            self.end_item(index, End::Hole(hole.clone()));
         }
     }
 

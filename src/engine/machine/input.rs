@@ -105,6 +105,15 @@ pub enum Input {
         /// What came of it.
         outcome: Result<AttemptOutputs, Failure>,
     },
+    /// Files were brought to a backend.
+    Transferred {
+        /// The backend.
+        backend_id: BackendId,
+        /// How many bytes.
+        bytes: u64,
+        /// How long it took, milliseconds.
+        took_ms: u64,
+    },
     /// A [`LocalTask`] ended.
     LocalEnded {
         /// The item it was for.
@@ -127,6 +136,8 @@ pub struct BackendFacts {
     pub tags: BTreeSet<String>,
     /// Whether prompts can be sent there now.
     pub availability: Availability,
+    /// Memory of its largest device, bytes; none when it does not say.
+    pub vram_bytes: Option<u64>,
     /// Workflows it cannot run, by [`Plan::workflow_hash`], each with the reason ("lacks flux1-dev.safetensors"). What is
     /// not named is assumed to run.
     pub unable: BTreeMap<ContentHash, String>,
@@ -175,4 +186,6 @@ pub enum LocalOutcome {
     Written(Vec<String>),
     /// An earlier result of an equal item, from the cache.
     Cached(AttemptOutputs),
+    /// The cache has none.
+    NotCached,
 }

@@ -78,6 +78,7 @@ impl Run {
     pub fn reopen_root(&mut self, index: ItemIndex) {
         self.set_item_state(index, ItemState::Ready);
         self.items[index as usize].trouble = None;
+        self.items[index as usize].is_looked_up = false;
         self.withdraw(index);
         self.emit_state(index, None);
         self.work.push_back(Work::Evaluate(index));
@@ -85,8 +86,10 @@ impl Run {
 
     /// Something the item was made from is being made again.
     pub fn reopen_dependent(&mut self, index: ItemIndex) {
+        let was_waiting = self.items[index as usize].state == ItemState::Waiting;
         self.set_item_state(index, ItemState::Waiting);
         self.items[index as usize].trouble = None;
+        self.items[index as usize].is_looked_up = false;
         self.withdraw(index);
         let pending: Vec<TokenIndex> = self.items[index as usize]
             .inputs
@@ -104,7 +107,9 @@ impl Run {
             self.waiting_on.entry(*token).or_default().push(index);
         }
         self.items[index as usize].missing = pending.len() as u32;
-        self.emit_state(index, None);
+        if !was_waiting {
+            self.emit_state(index, None);
+        }
         if pending.is_empty() {
             self.work.push_back(Work::Evaluate(index));
         }

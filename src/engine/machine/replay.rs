@@ -8,6 +8,7 @@ use super::{Effect, Machine};
 use crate::engine::event::{ItemState, RunEvent, RunEventBody, RunState};
 use crate::engine::id::{AttemptId, ItemId, RunId};
 use crate::engine::plan::Plan;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 impl Machine {
@@ -23,7 +24,7 @@ impl Machine {
         if self.runs.contains_key(&run_id) {
             return;
         }
-        self.runs.insert(run_id, Run::new(run_id, plan));
+        self.runs.insert(run_id, Run::new(run_id, plan, self.cache));
         self.dormant.insert(run_id);
         for event in events {
             self.replay(run_id, event);
@@ -52,10 +53,19 @@ impl Machine {
             run.begin();
         }
         let cut_off: Vec<RunEventBody> = run.unlogged.drain(..).collect();
-        let still_true: Vec<RunEventBody> = cut_off
-            .into_iter()
-            .filter(|body| is_still_true(run, body))
-            .collect();
+        // Of several words on one item the last counts, and only if the log does not say so already.
+        let logged = std::mem::take(&mut run.logged);
+        let mut told: HashSet<ItemId> = HashSet::new();
+        let mut still_true: Vec<RunEventBody> = Vec::with_capacity(cut_off.len());
+        for body in cut_off.into_iter().rev() {
+            let is_news = state_told(&body).is_none_or(|(item_id, state)| {
+                logged.get(&item_id) != Some(&state) && told.insert(item_id)
+            });
+            if is_news && is_still_true(run, &body) {
+                still_true.push(body);
+            }
+        }
+        still_true.reverse();
         run.outbox.splice(0..0, still_true);
         run.attempts_to_call_off = false;
         run.needless_attempts.clear();
@@ -104,6 +114,12 @@ impl Machine {
             return;
         };
         run.next_seq = run.next_seq.max(event.seq + 1);
+        if let Some((item_id, state)) = state_told(&event.body) {
+            run.logged.insert(item_id, state);
+        }
+        if let RunEventBody::AttemptPlaced { item_id, .. } = &event.body {
+            run.logged.insert(*item_id, ItemState::Submitted);
+        }
         if let Some(position) = run
             .unlogged
             .iter()
@@ -273,6 +289,16 @@ impl Machine {
             }
             RunEventBody::ItemCreated { .. } | RunEventBody::FilesWritten { .. } => {}
         }
+    }
+}
+
+/// The item and state that an event tells by itself.
+fn state_told(body: &RunEventBody) -> Option<(ItemId, ItemState)> {
+    match body {
+        RunEventBody::ItemStateChanged { item_id, state, .. } => Some((*item_id, *state)),
+        RunEventBody::ItemDone { item_id, .. } => Some((*item_id, ItemState::Done)),
+        RunEventBody::ItemFailed { item_id, .. } => Some((*item_id, ItemState::Failed)),
+        _ => None,
     }
 }
 

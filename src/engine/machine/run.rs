@@ -1,5 +1,6 @@
 //! One run: its items, the values between them, and what is ready.
 
+use super::CacheUse;
 use super::flow::Weight;
 use super::path::{NO_INDEX, Path};
 use crate::engine::event::{ItemState, RunEventBody, RunState};
@@ -7,7 +8,7 @@ use crate::engine::failure::Failure;
 use crate::engine::id::{AttemptId, ItemId, RunId};
 use crate::engine::plan::{FanIndex, NodeIndex, Plan};
 use crate::engine::value::{Labels, Value};
-use crate::project::{BackendId, Literal, NodeKind};
+use crate::project::{BackendId, CachePolicy, Literal, NodeKind};
 use crate::workflow::ParameterAddress;
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
@@ -28,6 +29,9 @@ pub(super) struct Run {
     pub run_id: RunId,
     pub plan: Arc<Plan>,
     pub state: RunState,
+    pub cache: CacheUse,
+    /// Workflow items that are Ready but for a look into the cache: by priority, deepest node first, then index.
+    pub look_ups: BTreeSet<QueueKey>,
     pub next_seq: u64,
     pub nodes: Vec<NodeState>,
     pub items: Vec<Item>,
@@ -61,9 +65,11 @@ pub(super) struct Run {
     /// Nodes of which it is to be checked whether any backend can run them at all.
     pub unchecked_nodes: BTreeSet<NodeIndex>,
     /// Items that are Ready for work on this machine: by priority, deepest node first, then index.
-    pub local_ready: BTreeSet<(Reverse<i32>, Reverse<u32>, Path, NodeIndex, ItemIndex)>,
+    pub local_ready: BTreeSet<QueueKey>,
     /// Events of the current step that are not yet handed out.
     pub outbox: Vec<RunEventBody>,
+    /// While a log is replayed: the last state it tells of each item.
+    pub logged: HashMap<ItemId, ItemState>,
     /// While a log is replayed: events that follow from it and were not met in it yet.
     pub unlogged: VecDeque<RunEventBody>,
     /// Items that count against the run: Failed, Blocked or Cancelled.
@@ -79,6 +85,9 @@ pub(super) struct Run {
 /// Where a Ready item stands among those of its node: higher priority first, then by index.
 pub(super) type ReadyKey = (Reverse<i32>, Path, ItemIndex);
 
+/// Where an item stands among those of all nodes: higher priority first, then deeper, then by index.
+pub(super) type QueueKey = (Reverse<i32>, Reverse<u32>, Path, NodeIndex, ItemIndex);
+
 /// What happens at one node.
 #[derive(Debug, Default)]
 pub(super) struct NodeState {
@@ -88,6 +97,8 @@ pub(super) struct NodeState {
     pub is_exhausted: bool,
     pub joins: Vec<JoinState>,
     pub collectors: Vec<Option<CollectorState>>,
+    /// Since when a Ready item of this node is passed over because its models are not loaded, Unix time in milliseconds.
+    pub passed_over_ms: Option<u64>,
     /// Workflow items that are Ready, by priority, then index.
     pub ready: BTreeSet<ReadyKey>,
 }
@@ -213,6 +224,8 @@ pub(super) struct Item {
     pub priority: i32,
     /// Attempts so far.
     pub attempts: u32,
+    /// The cache has no earlier result.
+    pub is_looked_up: bool,
     /// The attempt that is at a backend.
     pub live_attempt: Option<AttemptId>,
     /// What went wrong so far.
@@ -232,6 +245,8 @@ pub(super) struct Trouble {
     pub failed_on: Vec<BackendId>,
     /// Backends on which memory ran out once.
     pub out_of_memory_on: Vec<BackendId>,
+    /// Bytes of memory that were too few.
+    pub too_few_bytes: u64,
     /// Backends to leave alone until a Unix time in milliseconds.
     pub avoid: Vec<(BackendId, u64)>,
     /// Not to be tried before this Unix time in milliseconds.
@@ -256,7 +271,7 @@ pub(super) enum Work {
 }
 
 impl Run {
-    pub fn new(run_id: RunId, plan: Arc<Plan>) -> Self {
+    pub fn new(run_id: RunId, plan: Arc<Plan>, cache: CacheUse) -> Self {
         let nodes = plan
             .nodes
             .iter()
@@ -273,6 +288,8 @@ impl Run {
         Self {
             run_id,
             state: RunState::Running,
+            cache,
+            look_ups: BTreeSet::new(),
             next_seq: 0,
             nodes,
             items: Vec::new(),
@@ -294,6 +311,7 @@ impl Run {
             unchecked_nodes: BTreeSet::new(),
             local_ready: BTreeSet::new(),
             outbox: Vec::new(),
+            logged: HashMap::new(),
             unlogged: VecDeque::new(),
             bad_items: 0,
             goals_done: 0,
@@ -399,6 +417,15 @@ impl Run {
         let item = &self.items[index as usize];
         let depth = self.plan.nodes[item.node].depth;
         if self.is_remote(item.node) {
+            if !self.look_ups.is_empty() {
+                self.look_ups.remove(&(
+                    Reverse(item.priority),
+                    Reverse(depth),
+                    item.path.clone(),
+                    item.node,
+                    index,
+                ));
+            }
             let node_state = &mut self.nodes[item.node];
             node_state
                 .ready
@@ -421,7 +448,10 @@ impl Run {
     pub fn enter_queue(&mut self, index: ItemIndex) {
         let item = &self.items[index as usize];
         let (node, path, priority) = (item.node, item.path.clone(), Reverse(item.priority));
-        if self.is_remote(node) {
+        if self.asks_cache(index) {
+            let depth = Reverse(self.plan.nodes[node].depth);
+            self.look_ups.insert((priority, depth, path, node, index));
+        } else if self.is_remote(node) {
             self.nodes[node].ready.insert((priority, path, index));
             self.active_nodes.insert(node);
             self.unchecked_nodes.insert(node);
@@ -430,6 +460,18 @@ impl Run {
             self.local_ready
                 .insert((priority, Reverse(depth), path, node, index));
         }
+    }
+
+    /// Whether an earlier result of an equal item is to be asked for first.
+    pub fn asks_cache(&self, index: ItemIndex) -> bool {
+        let item = &self.items[index as usize];
+        self.cache == CacheUse::Ask
+            && !item.is_looked_up
+            && item.trouble.is_none()
+            && matches!(
+                &self.plan.nodes[item.node].node.kind,
+                NodeKind::Workflow(workflow) if workflow.cache == CachePolicy::Use
+            )
     }
 
     /// Whether items of the node run on backends.

@@ -1,25 +1,59 @@
 //! Giving work out: local tasks a few at a time, prompts to the backend where they finish first.
 
 use super::attempts::Attempt;
-use super::candidates::{Desk, not_wanted};
+use super::candidates::{Desk, models_of, not_wanted};
 use super::flow::End;
 use super::local_orders::local_work;
 use super::path::Path;
 use super::run::{ItemIndex, ReadyKey, Run};
 use super::values::first_leaf;
-use super::{Effect, LOCAL_TASKS_AT_ONCE, Machine, ServerCache, Submission};
+use super::{
+    CacheQuestion, Effect, LOCAL_TASKS_AT_ONCE, LOOK_UPS_AT_ONCE, Machine, ServerCache, Submission,
+};
 use crate::engine::event::{ItemState, PlacementDecision, RunEventBody, RunState};
 use crate::engine::failure::{Failure, FailureClass};
 use crate::engine::id::{AttemptId, RunId};
-use crate::engine::placement::{self, Candidate, Exclusion};
+use crate::engine::placement::{self, Candidate, Exclusion, Models};
 use crate::engine::plan::NodeIndex;
 use crate::engine::value::Value;
-use crate::project::{BackendId, NodeKind, PortBinding};
+use crate::project::{BackendId, NodeKind, PortBinding, WorkflowNode};
+use crate::workflow::ParameterAddress;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Ready items looked at in one step: bounds the work of a step when many items wait for a busy backend.
-const LOOK_AHEAD: usize = 64;
+/// Ready items of one node looked at in one step: bounds the work of a step when many items wait for a busy backend.
+const LOOK_AHEAD: usize = 32;
+/// How long an item whose models are not loaded lets others pass, in times that loading takes: going there and back, loading
+/// then takes at most a twentieth of the time.
+const PATIENCE_SWAPS: u64 = 40;
+const LEAST_PATIENCE_MS: u64 = 20_000;
+const MOST_PATIENCE_MS: u64 = 900_000;
+
+/// What is known while work is given out.
+struct Round {
+    desks: BTreeMap<BackendId, Desk>,
+    wake_at_ms: Option<u64>,
+    /// Items that let others pass.
+    passed_over: BTreeSet<Head>,
+    /// Items that ran out of memory wherever they could run.
+    hopeless: Vec<(RunId, ItemIndex, Failure)>,
+}
+
+impl Round {
+    /// Whether no backend has room.
+    fn is_over(&self) -> bool {
+        self.desks.values().all(|desk| desk.free == 0)
+    }
+}
+
+/// When items go for which a backend has to load other models.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Swaps {
+    /// After those that need what is loaded.
+    Later,
+    /// The next one goes in its turn.
+    Once,
+}
 
 /// A Ready item in the order in which items start: the run's place (by priority, then age), the item's priority,
 /// depth-first, index.
@@ -56,7 +90,40 @@ impl Machine {
                 break;
             }
         }
-        self.place(now_ms, run_ids);
+        self.order_look_ups(run_ids);
+        // Items that can go nowhere any more end, and what follows from that may be Ready.
+        while self.place(now_ms, run_ids) {}
+    }
+
+    /// Asks the cache for some of the items that may have been made before.
+    fn order_look_ups(&mut self, run_ids: &[RunId]) {
+        for run_id in run_ids {
+            while self.looking_up.len() < LOOK_UPS_AT_ONCE {
+                let Some(run) = self.runs.get_mut(run_id) else {
+                    break;
+                };
+                if run.state != RunState::Running {
+                    break;
+                }
+                let Some((.., node, index)) = run.look_ups.pop_first() else {
+                    break;
+                };
+                let plan = run.plan.clone();
+                let planned = &plan.nodes[node];
+                let NodeKind::Workflow(workflow) = &planned.node.kind else {
+                    continue;
+                };
+                let item_id = run.items[index as usize].item_id;
+                self.looking_up.insert(item_id);
+                self.effects.push(Effect::LookUp(CacheQuestion {
+                    item_id,
+                    run_id: *run_id,
+                    node_id: planned.node.id,
+                    workflow: workflow.workflow.clone(),
+                    fields: fields_of(run, index, workflow),
+                }));
+            }
+        }
     }
 
     fn order_local_work(&mut self, now_ms: u64, run_ids: &[RunId]) {
@@ -155,15 +222,21 @@ impl Machine {
 
     /// Sends Ready Workflow items to backends, in order, each to where it is expected to finish first. An item whose best
     /// backend is full waits for it rather than going where it would end later; the work it brings there counts for those
-    /// after it.
-    fn place(&mut self, now_ms: u64, run_ids: &[RunId]) {
-        let mut desks: BTreeMap<BackendId, Desk> = self
-            .backends
-            .values()
-            .map(|facts| (facts.backend_id, self.desk(now_ms, facts)))
-            .collect();
-        if desks.values().all(|desk| desk.free == 0) {
-            return;
+    /// after it. Items for which a backend would have to load other models let those pass that need what is loaded, but not
+    /// for long ([`PATIENCE_SWAPS`]). Says whether items ended because they can go nowhere.
+    fn place(&mut self, now_ms: u64, run_ids: &[RunId]) -> bool {
+        let mut round = Round {
+            desks: self
+                .backends
+                .values()
+                .map(|facts| (facts.backend_id, self.desk(now_ms, facts)))
+                .collect(),
+            wake_at_ms: None,
+            passed_over: BTreeSet::new(),
+            hopeless: Vec::new(),
+        };
+        if round.is_over() {
+            return false;
         }
         let mut heads: BTreeSet<Head> = BTreeSet::new();
         for (order, run_id) in run_ids.iter().enumerate() {
@@ -175,18 +248,68 @@ impl Machine {
                 }
             }
         }
-        let mut wake_at_ms: Option<u64> = None;
-        for _ in 0..LOOK_AHEAD {
-            let Some((order, priority, _, path, node, index)) = heads.pop_first() else {
+        loop {
+            self.place_heads(now_ms, run_ids, &mut heads, &mut round, Swaps::Later);
+            // One for which models are loaded; then those that need the same go first again.
+            let Some(first) = round.passed_over.pop_first() else {
                 break;
             };
+            heads.insert(first);
+            self.place_heads(now_ms, run_ids, &mut heads, &mut round, Swaps::Once);
+            heads.append(&mut round.passed_over);
+            if round.is_over() {
+                break;
+            }
+        }
+        if let Some(at_ms) = round.wake_at_ms
+            && self
+                .wake_at_ms
+                .is_none_or(|ordered| at_ms < ordered || ordered <= now_ms)
+        {
+            self.wake_at_ms = Some(at_ms);
+            self.effects.push(Effect::WakeAt { at_ms });
+        }
+        let has_hopeless = !round.hopeless.is_empty();
+        for (run_id, index, failure) in round.hopeless {
+            if let Some(run) = self.runs.get_mut(&run_id)
+                && run.items[index as usize].state == ItemState::Ready
+            {
+                run.end_item(index, End::Failed(failure));
+            }
+            self.settle_run(now_ms, run_id);
+        }
+        has_hopeless
+    }
+
+    fn place_heads(
+        &mut self,
+        now_ms: u64,
+        run_ids: &[RunId],
+        heads: &mut BTreeSet<Head>,
+        round: &mut Round,
+        swaps: Swaps,
+    ) {
+        let mut looked_at: BTreeMap<(usize, NodeIndex), usize> = BTreeMap::new();
+        while !round.is_over()
+            && let Some(head) = heads.pop_first()
+        {
+            let (order, priority, _, path, node, index) = head.clone();
             let run_id = run_ids[order];
             let Some(run) = self.runs.get(&run_id) else {
-                break;
+                continue;
             };
-            let next = head_of(run, order, node, Some((priority, path, index)));
-            let candidates = self.candidates(now_ms, run, index, &desks);
-            wake_at_ms = earlier(wake_at_ms, retry_time(now_ms, run, index, &candidates));
+            let count = looked_at.entry((order, node)).or_default();
+            *count += 1;
+            let next = if *count < LOOK_AHEAD {
+                head_of(run, order, node, Some((priority, path, index)))
+            } else {
+                None
+            };
+            let candidates = self.candidates(now_ms, run, index, &round.desks);
+            round.wake_at_ms = earlier(
+                round.wake_at_ms,
+                retry_time(now_ms, run, index, &candidates),
+            );
             let rests = run.items[index as usize]
                 .trouble
                 .as_ref()
@@ -197,34 +320,81 @@ impl Machine {
                 placement::best(&candidates).map(|(candidate, cost)| (candidate.backend_id, cost))
             };
             let Some((backend_id, cost)) = choice else {
+                if let Some(failure) = out_of_memory_everywhere(run, index, &candidates) {
+                    round.hopeless.push((run_id, index, failure));
+                }
                 // What keeps this item out keeps its siblings out, unless it has a history of its own.
                 if run.items[index as usize].trouble.is_some() {
                     heads.extend(next);
                 }
                 continue;
             };
+            if swaps == Swaps::Later && cost.swap_ms > 0 {
+                let since_ms = run.nodes[node].passed_over_ms.unwrap_or(now_ms);
+                // A clock that jumped back must not make it wait longer.
+                let waited_ms = now_ms.saturating_sub(since_ms);
+                let patience_ms = (cost.swap_ms.saturating_mul(PATIENCE_SWAPS))
+                    .clamp(LEAST_PATIENCE_MS, MOST_PATIENCE_MS);
+                // What is loaded is finished first when that does not take long.
+                let batch_ms = self.batch_ms(run_ids, backend_id, round);
+                let finishes_soon = batch_ms > 0
+                    && batch_ms <= patience_ms
+                    && waited_ms < patience_ms.saturating_mul(2);
+                if waited_ms < patience_ms || finishes_soon {
+                    round.passed_over.insert(head);
+                    if let Some(run) = self.runs.get_mut(&run_id) {
+                        run.nodes[node].passed_over_ms = Some(since_ms.min(now_ms));
+                    }
+                    continue;
+                }
+            }
             heads.extend(next);
-            let Some(desk) = desks.get_mut(&backend_id) else {
+            let is_last = swaps == Swaps::Once;
+            let models = models_of(run, index);
+            let Some(desk) = round.desks.get_mut(&backend_id) else {
                 continue;
             };
-            desk.wait_ms = cost.finish_ms();
+            desk.wait_ms = cost.busy_until_ms();
+            if models.is_some() {
+                desk.models = models;
+            }
             if desk.free > 0 {
                 desk.free -= 1;
                 let decision = placement::decision(&candidates, backend_id);
+                if let Some(run) = self.runs.get_mut(&run_id) {
+                    run.nodes[node].passed_over_ms = None;
+                }
                 self.submit(now_ms, run_id, index, backend_id, decision);
-                if desks.values().all(|desk| desk.free == 0) {
-                    break;
+            }
+            if is_last {
+                return;
+            }
+        }
+    }
+
+    /// Expected milliseconds of what is Ready for the models that a backend will have loaded.
+    fn batch_ms(&self, run_ids: &[RunId], backend_id: BackendId, round: &Round) -> u64 {
+        let Some(models) = round.desks.get(&backend_id).and_then(|desk| desk.models) else {
+            return 0;
+        };
+        let mut total_ms = 0.0;
+        for run in run_ids.iter().filter_map(|run_id| self.runs.get(run_id)) {
+            if run.state != RunState::Running {
+                continue;
+            }
+            for node in &run.active_nodes {
+                let ready = &run.nodes[*node].ready;
+                let Some((.., first)) = ready.first() else {
+                    continue;
+                };
+                if models_of(run, *first) == Some(models)
+                    && let Some(workflow) = run.plan.nodes[*node].workflow_hash
+                {
+                    total_ms += ready.len() as f64 * self.estimates.run_ms(workflow, backend_id);
                 }
             }
         }
-        if let Some(at_ms) = wake_at_ms
-            && self
-                .wake_at_ms
-                .is_none_or(|ordered| at_ms < ordered || ordered <= now_ms)
-        {
-            self.wake_at_ms = Some(at_ms);
-            self.effects.push(Effect::WakeAt { at_ms });
-        }
+        total_ms as u64
     }
 
     fn submit(
@@ -273,6 +443,14 @@ impl Machine {
         item.attempts = number;
         item.live_attempt = Some(attempt_id);
         let workflow = run.plan.nodes[item.node].workflow_hash;
+        let needs = models_of(run, index);
+        let models = match needs {
+            Some(needs) if self.loaded.get(&backend_id) != Some(&needs) => Models::Swapped,
+            _ => Models::Loaded,
+        };
+        if let Some(needs) = needs {
+            self.loaded.insert(backend_id, needs);
+        }
         self.attempts.insert(
             attempt_id,
             Attempt {
@@ -280,6 +458,7 @@ impl Machine {
                 item: index,
                 backend_id,
                 workflow,
+                models,
                 started_ms: None,
                 is_accepted: false,
                 is_called_off: false,
@@ -297,32 +476,7 @@ impl Machine {
         let NodeKind::Workflow(workflow) = &planned.node.kind else {
             return None;
         };
-        let mut fields = Vec::new();
-        for (input, planned_input) in planned.inputs.iter().enumerate() {
-            let port = planned.node.inputs.get(planned_input.port)?;
-            if let PortBinding::Parameter(address) = &port.binding
-                && let Some(value) = run.input_value(attempt.item, input).and_then(first_leaf)
-                // No content, for example an empty cell of a table: the node's own value stays.
-                && value != Value::Trigger
-            {
-                fields.push((address.clone(), value));
-            }
-        }
-        for (address, value) in run.edits.get(&attempt.item).into_iter().flatten() {
-            fields.retain(|(known, _)| known != address);
-            fields.push((address.clone(), Value::Literal(value.clone())));
-        }
-        let linked = fields.len();
-        for parameter in &workflow.parameters {
-            let roll = item.item_id.roll(&parameter.address);
-            if let Some(value) = parameter.value_of_item(item.ordinal, roll)
-                && !fields[..linked]
-                    .iter()
-                    .any(|(address, _)| *address == parameter.address)
-            {
-                fields.push((parameter.address.clone(), Value::Literal(value)));
-            }
-        }
+        let fields = fields_of(run, attempt.item, workflow);
         let bypass = item
             .trouble
             .as_ref()
@@ -342,6 +496,45 @@ impl Machine {
             },
         })
     }
+}
+
+/// The fields of an item's workflow that are set: what a person changed, what is linked, then the node's own parameters.
+fn fields_of(
+    run: &Run,
+    index: ItemIndex,
+    workflow: &WorkflowNode,
+) -> Vec<(ParameterAddress, Value)> {
+    let planned = &run.plan.nodes[run.items[index as usize].node];
+    let mut fields = Vec::new();
+    for (input, planned_input) in planned.inputs.iter().enumerate() {
+        let Some(port) = planned.node.inputs.get(planned_input.port) else {
+            continue;
+        };
+        if let PortBinding::Parameter(address) = &port.binding
+            && let Some(value) = run.input_value(index, input).and_then(first_leaf)
+            // No content, for example an empty cell of a table: the node's own value stays.
+            && value != Value::Trigger
+        {
+            fields.push((address.clone(), value));
+        }
+    }
+    for (address, value) in run.edits.get(&index).into_iter().flatten() {
+        fields.retain(|(known, _)| known != address);
+        fields.push((address.clone(), Value::Literal(value.clone())));
+    }
+    let linked = fields.len();
+    let item = &run.items[index as usize];
+    for parameter in &workflow.parameters {
+        let roll = item.item_id.roll(&parameter.address);
+        if let Some(value) = parameter.value_of_item(item.ordinal, roll)
+            && !fields[..linked]
+                .iter()
+                .any(|(address, _)| *address == parameter.address)
+        {
+            fields.push((parameter.address.clone(), Value::Literal(value)));
+        }
+    }
+    fields
 }
 
 /// When an item that cannot be placed now is worth another look for reasons of time alone.
@@ -365,6 +558,44 @@ fn retry_time(
             _ => None,
         })
         .fold(own, |first, at_ms| earlier(first, Some(at_ms)))
+}
+
+/// The failure of an item for which every backend that it may run on has too little memory; none while there is hope.
+fn out_of_memory_everywhere(
+    run: &Run,
+    index: ItemIndex,
+    candidates: &[Candidate<'_>],
+) -> Option<Failure> {
+    let exclusions: Vec<(&str, &Exclusion)> = candidates
+        .iter()
+        .filter_map(|candidate| Some((candidate.name, candidate.verdict.as_ref().err()?)))
+        .collect();
+    let is_hopeless = exclusions.len() == candidates.len()
+        && exclusions
+            .iter()
+            .any(|(_, exclusion)| matches!(exclusion, Exclusion::TooSmall { .. }))
+        && exclusions.iter().all(|(_, exclusion)| {
+            exclusion.is_inability()
+                || matches!(
+                    exclusion,
+                    Exclusion::TiedElsewhere | Exclusion::LacksTags { .. }
+                )
+        });
+    is_hopeless.then(|| {
+        let reasons: Vec<String> = exclusions
+            .iter()
+            .filter(|(_, exclusion)| exclusion.is_inability())
+            .map(|(name, exclusion)| format!("{name}: {exclusion}"))
+            .collect();
+        Failure::new(
+            FailureClass::OutOfMemory,
+            format!(
+                "no backend has enough memory for {}: {}",
+                run.name_of(index),
+                reasons.join("; ")
+            ),
+        )
+    })
 }
 
 fn earlier(one: Option<u64>, other: Option<u64>) -> Option<u64> {

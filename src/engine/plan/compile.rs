@@ -6,9 +6,10 @@ use super::{
 };
 use crate::artifacts::ContentHash;
 use crate::project::{
-    FanOutNode, FanOutSource, Link, MergeMode, MergeRest, MergeScope, Node, NodeId, NodeKind,
-    PortBinding, Project, WorkflowNode,
+    FanOutNode, FanOutSource, Link, Literal, MergeMode, MergeRest, MergeScope, Node, NodeId,
+    NodeKind, PortBinding, Project, WorkflowNode,
 };
+use crate::workflow::is_model_name;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -240,6 +241,7 @@ impl Compiler {
             sources: sources.into_iter().collect(),
             dependents: Vec::new(),
             workflow_hash,
+            models: models_of(&self.plan.project, node),
         });
     }
 
@@ -545,6 +547,38 @@ fn join_stages(inputs: &[PlanInput]) -> (Vec<JoinStage>, Vec<FanIndex>) {
         open = joined;
     }
     (stages, open)
+}
+
+/// The names of model files in a node's workflow and parameters. Found by their extensions in every text of the file, so
+/// that the editor's format, whose fields have no names, is served too; a loader that is switched off counts as well.
+fn models_of(project: &Project, node: &Node) -> Vec<String> {
+    let NodeKind::Workflow(settings) = &node.kind else {
+        return Vec::new();
+    };
+    let mut found = BTreeSet::new();
+    if let Some(file) = project.workflows.get(&settings.workflow)
+        && let Ok(json) = serde_json::from_str::<serde_json::Value>(&file.text)
+    {
+        let mut pending = vec![&json];
+        while let Some(value) = pending.pop() {
+            match value {
+                serde_json::Value::String(text) if is_model_name(text) => {
+                    found.insert(text.replace('\\', "/"));
+                }
+                serde_json::Value::Array(values) => pending.extend(values),
+                serde_json::Value::Object(members) => pending.extend(members.values()),
+                _ => {}
+            }
+        }
+    }
+    for parameter in &settings.parameters {
+        if let Some(Literal::Text(text)) = &parameter.value
+            && is_model_name(text)
+        {
+            found.insert(format!("{}={text}", parameter.address));
+        }
+    }
+    found.into_iter().collect()
 }
 
 /// The hash of what a node runs before its links have values: the workflow's text with the node's own parameters, and

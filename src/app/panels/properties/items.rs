@@ -111,13 +111,21 @@ fn why_here(ui: &mut Ui, panel: &PanelContext<'_>, decision: &PlacementDecision)
         let (icon, color, words) = match &candidate.verdict {
             PlacementVerdict::Possible {
                 wait_ms,
+                swap_ms,
                 transfer_ms,
                 run_ms,
+                risk_ms,
             } => {
-                let total = wait_ms + transfer_ms + run_ms;
+                let total = wait_ms + swap_ms + transfer_ms + run_ms + risk_ms;
                 let mut parts = Vec::new();
                 if *wait_ms > 0 {
                     parts.push(format!("{} wait", duration_text(*wait_ms)));
+                }
+                if *swap_ms > 0 {
+                    parts.push(format!("{} loading models", duration_text(*swap_ms)));
+                }
+                if *risk_ms > 0 {
+                    parts.push(format!("{} for failures", duration_text(*risk_ms)));
                 }
                 if *transfer_ms > 0 {
                     parts.push(format!("{} transfer", duration_text(*transfer_ms)));

@@ -1,0 +1,182 @@
+//! `cache stats|verify|prune`: results that are kept for later.
+
+use super::data_dir::data_dir;
+use crate::artifacts::{ArtifactStore, ContentHash};
+use crate::engine::Value;
+use crate::store::Store;
+use anyhow::Context as _;
+use clap::Subcommand;
+use std::collections::BTreeMap;
+use std::io::Read as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Results of one page.
+const PAGE: usize = 1000;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum CacheCommand {
+    /// Say how much is kept.
+    Stats,
+    /// Read every file of every kept result and compare it with its hash; results with a damaged or missing file are
+    /// forgotten.
+    Verify,
+    /// Forget results, the least recently used first, and remove files that no run and no result names.
+    Prune {
+        /// What may stay, for example `20GB` or `500MB`; 0 forgets everything.
+        #[arg(long, value_name = "SIZE", default_value = "20GB", value_parser = parse_size)]
+        max_size: u64,
+        /// Say what would be removed.
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+/// Does what the subcommand asks.
+pub(super) async fn cache(
+    asked_dir: Option<PathBuf>,
+    command: CacheCommand,
+) -> anyhow::Result<ExitCode> {
+    let data_dir = data_dir(asked_dir)?;
+    let store = Store::open(&crate::engine::database_path(&data_dir))?;
+    let artifacts = ArtifactStore::open(&data_dir.join("artifacts"))?;
+    match command {
+        CacheCommand::Stats => {
+            let stats = store.cache_stats().await?;
+            println!(
+                "{} results, {} of files.",
+                stats.results,
+                size_text(stats.bytes)
+            );
+            Ok(ExitCode::SUCCESS)
+        }
+        CacheCommand::Verify => verify(&store, &artifacts).await,
+        CacheCommand::Prune { max_size, dry_run } => {
+            prune(&store, &artifacts, max_size, dry_run).await
+        }
+    }
+}
+
+async fn verify(store: &Store, artifacts: &ArtifactStore) -> anyhow::Result<ExitCode> {
+    let mut checked: BTreeMap<ContentHash, bool> = BTreeMap::new();
+    let (mut results, mut forgotten) = (0_u64, 0_u64);
+    let mut after = None;
+    loop {
+        let page = store.cached_results(after, PAGE).await?;
+        for result in &page {
+            results += 1;
+            let mut is_sound = true;
+            for artifact in result.outputs.iter().flat_map(Value::artifacts) {
+                is_sound &= *checked.entry(artifact.hash).or_insert_with(|| {
+                    hash_of_file(&artifacts.path(&artifact)) == Some(artifact.hash)
+                });
+            }
+            if !is_sound {
+                store.forget_cached(result.key).await?;
+                forgotten += 1;
+            }
+        }
+        let is_last = page.len() < PAGE;
+        after = page.last().map(|result| result.key);
+        if is_last {
+            break;
+        }
+    }
+    println!(
+        "{results} results, {} files read; {forgotten} results forgotten because a file was damaged or missing.",
+        checked.len()
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The hash of a file's content; none when it cannot be read.
+fn hash_of_file(path: &std::path::Path) -> Option<ContentHash> {
+    let mut file = std::fs::File::open(path).ok()?;
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0_u8; 1 << 20];
+    loop {
+        match file.read(&mut buffer).ok()? {
+            0 => return Some(ContentHash::from_bytes(*hasher.finalize().as_bytes())),
+            read => {
+                hasher.update(buffer.get(..read)?);
+            }
+        }
+    }
+}
+
+async fn prune(
+    store: &Store,
+    artifacts: &ArtifactStore,
+    max_size: u64,
+    dry_run: bool,
+) -> anyhow::Result<ExitCode> {
+    if dry_run {
+        let stats = store.cache_stats().await?;
+        println!(
+            "{} of {} would go.",
+            size_text(stats.bytes.saturating_sub(max_size)),
+            size_text(stats.bytes)
+        );
+        return Ok(ExitCode::SUCCESS);
+    }
+    let forgotten = store.trim_cache_to(max_size).await?;
+    let mut removed_bytes = 0;
+    let unused = store.unused_artifacts().await?;
+    for hash in &unused {
+        let Some(artifact) = store.artifact(*hash).await? else {
+            continue;
+        };
+        let path = artifacts.path(&artifact);
+        match std::fs::remove_file(&path) {
+            Ok(()) => removed_bytes += artifact.byte_len,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => {
+                return Err(error).with_context(|| format!("{} stays", path.display()));
+            }
+        }
+        store.forget_artifact(*hash).await?;
+    }
+    println!(
+        "{forgotten} results forgotten, {} files removed ({}).",
+        unused.len(),
+        size_text(removed_bytes)
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+fn size_text(bytes: u64) -> String {
+    let mut size = bytes as f64;
+    let mut unit = "bytes";
+    for larger in ["KB", "MB", "GB", "TB"] {
+        if size < 1000.0 {
+            break;
+        }
+        size /= 1000.0;
+        unit = larger;
+    }
+    if unit == "bytes" {
+        format!("{bytes} bytes")
+    } else {
+        format!("{size:.1} {unit}")
+    }
+}
+
+/// `20GB`, `500 MB`, `0`.
+fn parse_size(text: &str) -> Result<u64, String> {
+    let text = text.trim();
+    let split = text
+        .find(|letter: char| !letter.is_ascii_digit() && letter != '.')
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let wrong = || format!("\"{text}\" is no size; write for example 20GB or 500MB");
+    let number: f64 = number.parse().map_err(|_| wrong())?;
+    let factor = match unit.trim().to_ascii_uppercase().as_str() {
+        "" | "B" => 1.0,
+        "K" | "KB" => 1e3,
+        "M" | "MB" => 1e6,
+        "G" | "GB" => 1e9,
+        "T" | "TB" => 1e12,
+        _ => return Err(wrong()),
+    };
+    Ok((number * factor) as u64)
+}

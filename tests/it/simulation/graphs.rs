@@ -1,0 +1,190 @@
+//! Random graphs that compile: every kind of node, fan-outs of every source, merges of every mode.
+
+use crate::engine_driver::Graph;
+use comfyui_orchestrator::project::{
+    Axis, BatchMode, Column, DataType, FanOutSource, FilePattern, Literal, MergeFailurePolicy,
+    MergeMode, MergeRest, MergeScope, NodeId, Table,
+};
+
+/// Where a node can take a value from: a node and the name of its output.
+type Source = (NodeId, String);
+
+/// A random graph that compiles: nodes take from earlier ones.
+pub fn random_graph(random: &mut fastrand::Rng) -> Graph {
+    loop {
+        let mut graph = Graph::new();
+        let mut sources: Vec<Source> = Vec::new();
+        for number in 0..random.usize(3..11) {
+            add_node(random, &mut graph, &mut sources, number);
+        }
+        for number in 0..2 {
+            if let Some((from, port)) = pick(random, &sources) {
+                let node = graph.output(&format!("O{number}"));
+                graph.link(from, &port, node, "value");
+            }
+        }
+        if graph.compile().is_ok() {
+            return graph;
+        }
+    }
+}
+
+fn pick(random: &mut fastrand::Rng, sources: &[Source]) -> Option<Source> {
+    (!sources.is_empty()).then(|| sources[random.usize(..sources.len())].clone())
+}
+
+fn add_node(
+    random: &mut fastrand::Rng,
+    graph: &mut Graph,
+    sources: &mut Vec<Source>,
+    number: usize,
+) {
+    match random.u32(0..14) {
+        0..=2 => {
+            let title = format!("F{number}");
+            let source = fan_out_source(random, &title);
+            let axes: Vec<String> = source
+                .axes()
+                .into_iter()
+                .map(|(name, _)| name.to_owned())
+                .collect();
+            let needs_value = matches!(source, FanOutSource::Split { .. });
+            let from = pick(random, sources);
+            if needs_value && from.is_none() {
+                return;
+            }
+            let node = graph.fan_out_of(&title, source);
+            if let Some((from, port)) = from
+                && (needs_value || random.bool())
+            {
+                graph.link(from, &port, node, "value");
+                sources.push((node, "value".to_owned()));
+            }
+            sources.extend(axes.into_iter().map(|axis| (node, axis)));
+        }
+        3..=6 => {
+            let batch = if random.u32(0..4) == 0 {
+                BatchMode::Each
+            } else {
+                BatchMode::Whole
+            };
+            let node = graph.workflow_with(&format!("W{number}"), &["a", "b"], batch);
+            for port in ["a", "b"] {
+                if random.u32(0..3) > 0
+                    && let Some((from, from_port)) = pick(random, sources)
+                {
+                    graph.link(from, &from_port, node, port);
+                }
+            }
+            sources.push((node, "image".to_owned()));
+        }
+        7 => {
+            if let Some((from, port)) = pick(random, sources) {
+                let node = graph.condition(&format!("C{number}"));
+                graph.link(from, &port, node, "value");
+                sources.push((node, "true".to_owned()));
+                sources.push((node, "false".to_owned()));
+            }
+        }
+        8..=10 => {
+            let closes = if random.bool() {
+                MergeScope::Innermost
+            } else {
+                MergeScope::AllOpen
+            };
+            let policy = if random.bool() {
+                MergeFailurePolicy::Ignore
+            } else {
+                MergeFailurePolicy::RequireAll
+            };
+            let mode = merge_mode(random);
+            let node = graph.merge_with(&format!("M{number}"), mode, closes, policy);
+            for _ in 0..random.u32(1..3) {
+                if let Some((from, port)) = pick(random, sources) {
+                    graph.link(from, &port, node, "values");
+                }
+            }
+            sources.push((node, "list".to_owned()));
+        }
+        11..=12 => {
+            if let Some((from, port)) = pick(random, sources) {
+                let node = graph.review(&format!("R{number}"));
+                graph.link(from, &port, node, "value");
+                sources.push((node, "picked".to_owned()));
+            }
+        }
+        _ => {
+            let node = graph.input(&format!("I{number}"), "text");
+            sources.push((node, "value".to_owned()));
+        }
+    }
+}
+
+fn merge_mode(random: &mut fastrand::Rng) -> MergeMode {
+    match random.u32(0..6) {
+        0 | 1 => MergeMode::Either,
+        2 => MergeMode::First {
+            count: random.u32(1..4),
+            rest: if random.bool() {
+                MergeRest::Cancel
+            } else {
+                MergeRest::Leave
+            },
+        },
+        3 => MergeMode::Best {
+            expression: "image.sharpness".to_owned(),
+            keep: random.u32(1..3),
+        },
+        _ => MergeMode::All,
+    }
+}
+
+/// The axis has the name of the node, so that labels tell fan-outs apart.
+fn fan_out_source(random: &mut fastrand::Rng, title: &str) -> FanOutSource {
+    let axis = |name: &str, count: u32| Axis {
+        name: name.to_owned(),
+        data_type: DataType::Integer,
+        values: (0..count)
+            .map(|value| Literal::Integer(value.into()))
+            .collect(),
+    };
+    match random.u32(0..9) {
+        0 => {
+            let count = random.u32(0..4);
+            FanOutSource::Zip(vec![axis(title, count), axis(&format!("{title}b"), count)])
+        }
+        1 => FanOutSource::Table(Table {
+            columns: [title.to_owned(), format!("{title}b")]
+                .map(|name| Column {
+                    name,
+                    data_type: DataType::Integer,
+                })
+                .to_vec(),
+            rows: (0..random.u32(0..4))
+                .map(|row| {
+                    let second = if random.bool() {
+                        String::new()
+                    } else {
+                        format!("{}", row * 10)
+                    };
+                    vec![row.to_string(), second]
+                })
+                .collect(),
+        }),
+        2 => FanOutSource::Files(FilePattern {
+            axis: title.to_owned(),
+            pattern: "*.png".to_owned(),
+            data_type: DataType::Image,
+        }),
+        3 => FanOutSource::Split {
+            axis: title.to_owned(),
+            data_type: DataType::Any,
+        },
+        _ => FanOutSource::Range {
+            axis: title.to_owned(),
+            start: 0.0,
+            step: 1.0,
+            count: random.u32(0..4),
+        },
+    }
+}
