@@ -478,7 +478,14 @@ async fn the_queue_runs_the_lowest_number_first() {
             .await,
         (200, json!(""))
     );
-    let (_, queue) = server.get("/queue").await;
+    // The worker takes the first one when it comes to it.
+    let queue = loop {
+        let (_, queue) = server.get("/queue").await;
+        if queue["queue_running"] != json!([]) {
+            break queue;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    };
     assert_eq!(queue["queue_pending"].as_array().unwrap().len(), 4);
     assert!(!queue.to_string().contains("secret"));
     assert_eq!(
