@@ -6,6 +6,7 @@
 //! and notes, reroutes and primitives are not part of the prompt.
 
 mod graph;
+mod group_nodes;
 mod match_types;
 mod promote;
 mod resolve;
@@ -17,7 +18,9 @@ use super::object_info::ObjectInfo;
 use super::prompt::{Prompt, PromptNode};
 use super::ui::UiWorkflow;
 pub(super) use graph::default_title;
-use graph::{Graphs, Kind, Mode};
+use graph::{Graphs, Kind, Mode, Node};
+use group_nodes::GroupTypes;
+pub(super) use group_nodes::group_name;
 use indexmap::IndexMap;
 use resolve::{Frames, Source};
 use serde_json::{Map, Value, json};
@@ -96,7 +99,8 @@ pub fn to_prompt(
     object_info: &ObjectInfo,
     choose: &mut dyn FnMut(usize) -> usize,
 ) -> Result<Prompt, ConvertError> {
-    let graphs = Graphs::read(workflow, object_info)?;
+    let groups = GroupTypes::read(workflow.raw().get("extra"), object_info);
+    let graphs = Graphs::read(workflow, object_info, &groups)?;
     let frames = Frames::unfold(&graphs)?;
     let mut nodes: IndexMap<String, PromptNode> = IndexMap::new();
     let mut unknown: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -105,60 +109,26 @@ pub fn to_prompt(
             continue;
         };
         for (node_index, node) in graph.nodes.iter().enumerate() {
-            if matches!(node.mode, Mode::Muted | Mode::Bypassed) {
-                continue;
-            }
-            let spec = match node.kind {
-                Kind::Class(spec) => spec,
-                Kind::Unknown => {
-                    unknown
-                        .entry(node.class_type.to_string())
-                        .or_default()
-                        .push(frame.id_of(&node.id));
-                    continue;
-                }
-                _ => continue,
-            };
-            let mut inputs = Map::new();
-            for widget in &node.widgets {
-                let Some(value) = &widget.value else { continue };
-                let value = match widget.sending {
-                    Sending::AsIs => value.clone(),
-                    Sending::DynamicPrompt => match value.as_str() {
-                        Some(prompt) => text::expand(prompt, choose).into(),
-                        None => value.clone(),
-                    },
-                    Sending::FileName => match value.as_str() {
-                        Some(name) => text::replace(name, &graphs).into(),
-                        None => value.clone(),
-                    },
+            let id = frame.id_of(&node.id);
+            // The nodes inside a group node run whatever the mode of the group node is.
+            for (inner_index, inner) in node.inner.iter().enumerate() {
+                let resolve = |slot| {
+                    let group = (frame_index, node_index);
+                    Ok(frames.resolve_inside(&graphs, group, (inner_index, slot)))
                 };
-                inputs.insert(widget.name.to_string(), wrap_list(value));
+                let id = format!("{id}:{inner_index}");
+                add_node(
+                    &mut nodes,
+                    &mut unknown,
+                    &graphs,
+                    id,
+                    inner,
+                    resolve,
+                    choose,
+                )?;
             }
-            for (slot, input) in node.inputs.iter().enumerate() {
-                match frames.resolve_input(&graphs, frame_index, node_index, slot)? {
-                    Some(Source::Output { frame, node, slot }) => {
-                        let id = frames.id_of(&graphs, frame, node);
-                        inputs.insert(input.name.to_string(), json!([id, slot]));
-                    }
-                    Some(Source::Value(value)) => {
-                        inputs.insert(input.name.to_string(), wrap_list(value));
-                    }
-                    None => {}
-                }
-            }
-            let title = match node.title {
-                "" => node.default_title(),
-                title => title,
-            };
-            nodes.insert(
-                frame.id_of(&node.id),
-                PromptNode {
-                    class_type: spec.class_type.clone(),
-                    inputs,
-                    meta: Some(json!({ "title": title })),
-                },
-            );
+            let resolve = |slot| frames.resolve_input(&graphs, frame_index, node_index, slot);
+            add_node(&mut nodes, &mut unknown, &graphs, id, node, resolve, choose)?;
         }
     }
     if !unknown.is_empty() {
@@ -166,6 +136,70 @@ pub fn to_prompt(
     }
     drop_dangling(&mut nodes);
     Ok(Prompt { nodes })
+}
+
+/// Adds a node to the prompt if it runs and the server has a class for it.
+fn add_node(
+    nodes: &mut IndexMap<String, PromptNode>,
+    unknown: &mut BTreeMap<String, Vec<String>>,
+    graphs: &Graphs<'_>,
+    id: String,
+    node: &Node<'_>,
+    resolve: impl Fn(usize) -> Result<Option<Source>, ConvertError>,
+    choose: &mut dyn FnMut(usize) -> usize,
+) -> Result<(), ConvertError> {
+    if matches!(node.mode, Mode::Muted | Mode::Bypassed) {
+        return Ok(());
+    }
+    let spec = match node.kind {
+        Kind::Class(spec) => spec,
+        Kind::Unknown => {
+            let class_type = node.class_type.to_string();
+            unknown.entry(class_type).or_default().push(id);
+            return Ok(());
+        }
+        _ => return Ok(()),
+    };
+    let mut inputs = Map::new();
+    for widget in &node.widgets {
+        let Some(value) = &widget.value else { continue };
+        let value = match widget.sending {
+            Sending::AsIs => value.clone(),
+            Sending::DynamicPrompt => match value.as_str() {
+                Some(prompt) => text::expand(prompt, choose).into(),
+                None => value.clone(),
+            },
+            Sending::FileName => match value.as_str() {
+                Some(name) => text::replace(name, graphs, 0).into(),
+                None => value.clone(),
+            },
+        };
+        inputs.insert(widget.name.to_string(), wrap_list(value));
+    }
+    for (slot, input) in node.inputs.iter().enumerate() {
+        match resolve(slot)? {
+            Some(Source::Output { id, slot }) => {
+                inputs.insert(input.name.to_string(), json!([id, slot]));
+            }
+            Some(Source::Value(value)) => {
+                inputs.insert(input.name.to_string(), wrap_list(value));
+            }
+            None => {}
+        }
+    }
+    let title = match node.title {
+        "" => node.default_title(),
+        title => title,
+    };
+    nodes.insert(
+        id,
+        PromptNode {
+            class_type: spec.class_type.clone(),
+            inputs,
+            meta: Some(json!({ "title": title })),
+        },
+    );
+    Ok(())
 }
 
 /// A bare list means a link to the server; this is how the editor sends lists.

@@ -55,8 +55,10 @@ pub struct NodeSpec {
     pub category: String,
     /// What it does, as its author put it; may be empty.
     pub description: String,
-    /// What it takes, in order: required, then optional, then hidden.
+    /// What it takes, in the editor's order: as the class's `input_order` has it, then the rest; hidden ones last.
     pub inputs: Vec<InputSpec>,
+    /// Where in `inputs` the editor puts what its own extensions add to the required ones.
+    pub(super) added_at: usize,
     /// What it gives, in order.
     pub outputs: Vec<OutputSpec>,
     /// Whether the server runs it for its own sake.
@@ -102,10 +104,16 @@ pub struct InputSpec {
     pub(super) control_declared: bool,
     /// Whether the editor expands `{a|b}` and strips comments before it sends the text.
     pub dynamic_prompts: bool,
+    /// Whether the editor fetches its list from elsewhere, and so shows a switch for fetching it after each run.
+    pub(super) is_remote: bool,
     /// Whether the editor shows a button to fetch the list again.
     pub(super) refresh_button: bool,
     /// Which kind of file can be uploaded for it.
     pub upload: Option<Upload>,
+    /// Whether several files can be chosen at once.
+    pub(super) allows_batch: bool,
+    /// The server's folder that its files lie in; none is the input folder.
+    pub(super) folder: Option<String>,
     /// `forceInput`: it only takes links, although its type has a widget.
     pub force_input: bool,
     /// `socketless`: it never takes a link.
@@ -115,7 +123,7 @@ pub struct InputSpec {
 }
 
 /// Whether an input must be given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum InputNeed {
     /// The server refuses a prompt without it.
@@ -222,6 +230,17 @@ pub struct Autogrow {
     pub max: usize,
 }
 
+impl Autogrow {
+    /// The name that an input of the template has in a row, counted from 0.
+    pub(super) fn row_name(&self, input: &InputSpec, row: usize) -> String {
+        match self.names.get(row) {
+            Some(name) => name.clone(),
+            None if self.inputs.len() == 1 => format!("{}{row}", self.prefix),
+            None => format!("{}{row}", input.name),
+        }
+    }
+}
+
 impl ObjectInfo {
     /// Reads the body of `GET /object_info` (or of `/object_info/CLASS`).
     pub fn parse(bytes: &[u8]) -> Result<Self, ObjectInfoError> {
@@ -288,36 +307,21 @@ impl NodeSpec {
             ("optional", InputNeed::Optional),
             ("hidden", InputNeed::Hidden),
         ] {
-            let start = inputs.len();
             read_inputs(
                 class.get("input").and_then(|input| input.get(section)),
                 need,
                 0,
                 &mut inputs,
             );
-            let order = class
-                .get("input_order")
-                .and_then(|order| order.get(section));
-            if let (Some(order), Some(section)) =
-                (order.and_then(Value::as_array), inputs.get_mut(start..))
-            {
-                let rank: HashMap<&str, usize> = order
-                    .iter()
-                    .enumerate()
-                    .filter_map(|(rank, name)| Some((name.as_str()?, rank)))
-                    .collect();
-                // Stable: what the order does not name follows as it came.
-                section.sort_by_key(|input| {
-                    rank.get(input.name.as_str()).copied().unwrap_or(usize::MAX)
-                });
-            }
         }
+        let added_at = put_in_order(&mut inputs, class.get("input_order"));
         Some(Self {
             class_type: name.to_owned(),
             display_name: display_name.to_owned(),
             category: text("category").to_owned(),
             description: text("description").to_owned(),
             inputs,
+            added_at,
             outputs: read_outputs(class),
             output_node: class.get("output_node").and_then(Value::as_bool) == Some(true),
         })
@@ -329,6 +333,31 @@ impl NodeSpec {
     pub fn input(&self, name: &str) -> Option<&InputSpec> {
         find_input(&self.inputs, name)
     }
+}
+
+/// Sorts the inputs of a class as the editor does: what `input_order` names of the required and of the optional ones, then
+/// the rest as it came. Gives the position after the last required one of the rest.
+fn put_in_order(inputs: &mut [InputSpec], order: Option<&Value>) -> usize {
+    let mut rank: HashMap<(InputNeed, &str), usize> = HashMap::new();
+    for (section, need) in [
+        ("required", InputNeed::Required),
+        ("optional", InputNeed::Optional),
+    ] {
+        let names = order
+            .and_then(|order| order.get(section))
+            .and_then(Value::as_array);
+        for name in names.into_iter().flatten().filter_map(Value::as_str) {
+            let next = rank.len();
+            rank.entry((need, name)).or_insert(next);
+        }
+    }
+    let of = |input: &InputSpec| rank.get(&(input.need, input.name.as_str())).copied();
+    // Stable: what the order does not name follows as it came.
+    inputs.sort_by_key(|input| (of(input).is_none(), of(input), input.need));
+    inputs
+        .iter()
+        .take_while(|input| of(input).is_some() || input.need == InputNeed::Required)
+        .count()
 }
 
 fn find_input<'a>(inputs: &'a [InputSpec], name: &str) -> Option<&'a InputSpec> {
@@ -396,7 +425,12 @@ fn read_inputs(
 }
 
 impl InputSpec {
-    fn from_json(name: &str, spec: &Value, need: InputNeed, depth: usize) -> Option<Self> {
+    pub(super) fn from_json(
+        name: &str,
+        spec: &Value,
+        need: InputNeed,
+        depth: usize,
+    ) -> Option<Self> {
         let empty = Map::new();
         let (type_value, options) = match spec {
             Value::Array(parts) => (
@@ -444,16 +478,32 @@ impl InputSpec {
             control_after_generate,
             control_declared: declared == Some(true),
             dynamic_prompts: flag("dynamicPrompts"),
+            is_remote: options.get("remote").is_some_and(Value::is_object),
             refresh_button: options
                 .get("remote")
                 .and_then(|remote| remote.get("refresh_button"))
                 .and_then(Value::as_bool)
                 == Some(true),
             upload,
+            allows_batch: flag("allow_batch"),
+            folder: text("image_folder"),
             force_input: flag("forceInput"),
             socketless: flag("socketless"),
             widget_type: text("widgetType"),
         })
+    }
+
+    /// Whether the editor puts an upload button for pictures or videos to it.
+    pub(super) fn has_file_button(&self) -> bool {
+        self.need == InputNeed::Required
+            && self.type_name == "COMBO"
+            && matches!(self.upload, Some(Upload::Image | Upload::Video))
+    }
+
+    /// Puts a "control after generate" widget behind it, as if the node said so.
+    pub(super) fn set_control(&mut self) {
+        self.control_after_generate = true;
+        self.control_declared = true;
     }
 
     /// What its value is, as far as its type and its name tell.

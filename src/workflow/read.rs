@@ -15,7 +15,7 @@ pub const MAX_WORKFLOW_BYTES: usize = 64 * 1024 * 1024;
 pub const MAX_WORKFLOW_DEPTH: usize = 120;
 
 /// Most nodes of one workflow, subgraph definitions included.
-pub const MAX_WORKFLOW_NODES: usize = 1_000_000;
+pub const MAX_WORKFLOW_NODES: usize = 100_000;
 
 /// A workflow file, in whichever format it was saved.
 #[derive(Clone, Debug, PartialEq)]

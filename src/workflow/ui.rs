@@ -1,5 +1,6 @@
 //! The editor form of a workflow: what ComfyUI's web page saves.
 
+use super::convert::group_name;
 use super::read::{MAX_WORKFLOW_NODES, WorkflowError};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -54,21 +55,28 @@ impl UiWorkflow {
             .unwrap_or_default()
     }
 
-    /// Every node of the file, those of subgraph definitions once each.
+    /// Every node of the file, those of definitions of subgraphs and of group nodes once each.
     pub fn nodes(&self) -> impl Iterator<Item = &Value> {
+        let groups = self.group_definitions().into_iter().flat_map(Map::values);
         std::iter::once(self.raw.get("nodes"))
             .chain(
                 self.subgraphs()
                     .iter()
-                    .map(|subgraph| subgraph.get("nodes")),
+                    .chain(groups)
+                    .map(|definition| definition.get("nodes")),
             )
             .flatten()
             .filter_map(Value::as_array)
             .flatten()
     }
 
-    /// Class names used in the file with the number of nodes of each, subgraph definitions included, in order of first
-    /// use. Ids of subgraph definitions are left out.
+    /// The definitions of group nodes by name, as older files have them.
+    fn group_definitions(&self) -> Option<&Map<String, Value>> {
+        self.raw.get("extra")?.get("groupNodes")?.as_object()
+    }
+
+    /// Class names used in the file with the number of nodes of each, subgraph definitions and the definitions of group
+    /// nodes included, in order of first use. Nodes that stand for a definition are left out.
     #[must_use]
     pub fn class_counts(&self) -> indexmap::IndexMap<&str, usize> {
         let subgraphs = self.subgraphs();
@@ -76,10 +84,13 @@ impl UiWorkflow {
             .iter()
             .filter_map(|subgraph| subgraph.get("id").and_then(Value::as_str))
             .collect();
+        let groups = self.group_definitions();
         let mut counts = indexmap::IndexMap::new();
         for node in self.nodes() {
             if let Some(class_type) = node.get("type").and_then(Value::as_str)
                 && !ids.contains(class_type)
+                && !group_name(class_type)
+                    .is_some_and(|name| groups.is_some_and(|groups| groups.contains_key(name)))
             {
                 *counts.entry(class_type).or_insert(0) += 1;
             }

@@ -2,8 +2,9 @@
 
 use super::super::object_info::{NodeSpec, ObjectInfo};
 use super::super::ui::UiWorkflow;
+use super::group_nodes::{GroupType, GroupTypes};
 use super::slots::{class_inputs, class_outputs, saved_inputs, saved_outputs, slots, type_text};
-use super::widgets::{Saved, Widget, lay_out};
+use super::widgets::{Saved, Widget, choose_option, has_file_name, lay_out};
 use super::{ConvertError, MAX_SUBGRAPH_DEPTH, match_types};
 use serde_json::Value;
 use std::borrow::Cow;
@@ -17,8 +18,8 @@ const SUBGRAPH_INPUTS: &str = "-10";
 pub(super) struct Graphs<'a> {
     /// The root first.
     pub graphs: Vec<Graph<'a>>,
-    /// Search names and titles → (graph, position), made when the first text asks.
-    names: OnceCell<HashMap<String, (usize, usize)>>,
+    /// For each graph: search names and titles → (graph, position), made when the first text asks.
+    names: Vec<OnceCell<HashMap<String, (usize, usize)>>>,
 }
 
 /// One graph.
@@ -69,6 +70,8 @@ pub(super) struct Node<'a> {
     /// Types of the outputs.
     pub outputs: Vec<Cow<'a, str>>,
     pub widgets: Vec<Widget<'a>>,
+    /// For group nodes: the nodes inside.
+    pub inner: Vec<Node<'a>>,
     pub raw: &'a Value,
 }
 
@@ -87,6 +90,8 @@ pub(super) enum Kind<'a> {
     Class(&'a NodeSpec),
     /// An instance of the definition with this position.
     Subgraph(usize),
+    /// A group node of that definition.
+    Group(&'a GroupType<'a>),
     /// Hands its one input on.
     Reroute,
     /// Writes its value into the widgets it feeds.
@@ -128,8 +133,13 @@ impl<'a> Graphs<'a> {
     pub fn read(
         workflow: &'a UiWorkflow,
         object_info: &'a ObjectInfo,
+        groups: &'a GroupTypes<'a>,
     ) -> Result<Self, ConvertError> {
         let definitions = workflow.subgraphs();
+        let node_lists = definitions.iter().map(|definition| definition.get("nodes"));
+        for nodes in node_lists.chain([workflow.raw().get("nodes")]) {
+            groups.check_size(nodes)?;
+        }
         let mut by_id: HashMap<&str, usize> = HashMap::new();
         for (index, definition) in definitions.iter().enumerate() {
             if let Some(id) = definition.get("id").and_then(Value::as_str) {
@@ -139,6 +149,7 @@ impl<'a> Graphs<'a> {
         let known = Known {
             object_info,
             subgraphs: &by_id,
+            groups: Some(groups),
         };
         let root = Graph::read(
             "",
@@ -162,8 +173,8 @@ impl<'a> Graphs<'a> {
             ));
         }
         let mut graphs = Self {
+            names: graphs.iter().map(|_| OnceCell::new()).collect(),
             graphs,
-            names: OnceCell::new(),
         };
         graphs.refuse_cycles()?;
         // The editor configures definitions in the order of the file, and the root last.
@@ -178,37 +189,59 @@ impl<'a> Graphs<'a> {
             }
         }
         graphs.apply_primitives();
+        for node in graphs.graphs.iter_mut().flat_map(|graph| &mut graph.nodes) {
+            if let Kind::Group(group) = node.kind {
+                group.update_inside(node);
+            }
+        }
         Ok(graphs)
+    }
+
+    /// The nodes of a graph in the order the editor looks through them: what is in a subgraph comes before the instance.
+    fn collect(&self, graph: usize, seen: &mut [bool], order: &mut Vec<(usize, usize)>) {
+        // A definition is looked through once: its second instance adds no name.
+        match seen.get_mut(graph) {
+            Some(seen) if !*seen => *seen = true,
+            _ => return,
+        }
+        let nodes = self.graph(graph).map(|graph| graph.nodes.as_slice());
+        for (position, node) in nodes.into_iter().flatten().enumerate() {
+            if let Kind::Subgraph(inner) = node.kind {
+                self.collect(inner, seen, order);
+            }
+            order.push((graph, position));
+        }
     }
 
     pub fn graph(&self, index: usize) -> Option<&Graph<'a>> {
         self.graphs.get(index)
     }
 
-    /// The node that a text means by `%NAME.…%`: the first with that search name, else the first with that title.
-    pub fn named(&self, name: &str) -> Option<&Node<'a>> {
-        let names = self.names.get_or_init(|| {
+    /// The node that a text means by `%NAME.…%` in a graph: the first there or in its subgraphs with that search name,
+    /// else the first with that title.
+    pub fn named(&self, scope: usize, name: &str) -> Option<&Node<'a>> {
+        let names = self.names.get(scope)?.get_or_init(|| {
+            let mut order = Vec::new();
+            self.collect(scope, &mut vec![false; self.graphs.len()], &mut order);
             let nodes = || {
-                self.graphs.iter().enumerate().flat_map(|(at, graph)| {
-                    graph
-                        .nodes
-                        .iter()
-                        .enumerate()
-                        .map(move |(position, node)| (at, position, node))
+                order.iter().filter_map(|(at, position)| {
+                    let node = self.graphs.get(*at)?.nodes.get(*position)?;
+                    Some(((*at, *position), node))
                 })
             };
             let mut names = HashMap::new();
-            for (at, position, node) in nodes() {
-                if let Some(name) = node.property("Node name for S&R").and_then(Value::as_str) {
-                    names.entry(name.to_owned()).or_insert((at, position));
+            for (place, node) in nodes() {
+                if let Some(name) = node.search_name() {
+                    names.entry(name.to_owned()).or_insert(place);
                 }
             }
-            for (at, position, node) in nodes() {
-                let title = match node.title {
-                    "" => node.default_title(),
-                    title => title,
+            for (place, node) in nodes() {
+                let title = match (node.title, node.kind) {
+                    ("", Kind::Subgraph(inner)) => self.graph(inner).map_or("", |inner| inner.name),
+                    ("", _) => node.default_title(),
+                    (title, _) => title,
                 };
-                names.entry(title.to_owned()).or_insert((at, position));
+                names.entry(title.to_owned()).or_insert(place);
             }
             names
         });
@@ -283,7 +316,9 @@ impl<'a> Graphs<'a> {
                 .nodes
                 .iter()
                 .filter(|node| matches!(node.kind, Kind::Primitive))
-                .filter_map(|node| Some((node.id.as_ref(), self.primitive_value(node)?)))
+                .filter_map(|node| {
+                    Some((node.id.as_ref(), self.primitive_value(graph_index, node)?))
+                })
                 .collect();
             if primitives.is_empty() {
                 continue;
@@ -311,17 +346,25 @@ impl<'a> Graphs<'a> {
                 .graphs
                 .get_mut(graph_index)
                 .and_then(|graph| graph.nodes.get_mut(node_index));
-            if let Some(widget) = node.and_then(|node| {
-                node.widgets
-                    .iter_mut()
-                    .find(|each| each.name == widget.as_str())
-            }) {
-                widget.set_as_typed(value);
+            let Some(node) = node else { continue };
+            let at = node
+                .widgets
+                .iter()
+                .position(|each| each.name == widget.as_str());
+            let Some(found) = at.and_then(|at| node.widgets.get_mut(at)) else {
+                continue;
+            };
+            match node.kind {
+                Kind::Class(spec) if found.is_dynamic_choice() => {
+                    choose_option(spec, &widget, &value, &mut node.widgets);
+                    drop_options(node, &widget);
+                }
+                _ => found.set_as_typed(value),
             }
         }
     }
 
-    fn primitive_value(&self, node: &Node<'a>) -> Option<Value> {
+    fn primitive_value(&self, scope: usize, node: &Node<'a>) -> Option<Value> {
         let saved = node.raw.get("widgets_values")?;
         let value = saved
             .as_array()
@@ -332,16 +375,31 @@ impl<'a> Graphs<'a> {
             .and_then(|properties| properties.get("Run widget replace on values"))
             .and_then(Value::as_bool);
         match (replaces, value.as_str()) {
-            (Some(true), Some(text)) => Some(super::text::replace(text, self).into()),
+            (Some(true), Some(text)) => Some(super::text::replace(text, self, scope).into()),
             _ => Some(value.clone()),
         }
     }
+}
+
+/// Takes out the inputs of a dynamic combo whose widgets are gone.
+fn drop_options(node: &mut Node<'_>, combo: &str) {
+    let widgets = &node.widgets;
+    node.inputs.retain(|input| {
+        let of_combo = input
+            .name
+            .strip_prefix(combo)
+            .is_some_and(|rest| rest.starts_with('.'));
+        let widget = input.widget.as_ref();
+        !of_combo || widget.is_none_or(|name| widgets.iter().any(|each| each.name == *name))
+    });
 }
 
 /// The classes and definitions that nodes can be instances of.
 struct Known<'a, 'b> {
     object_info: &'a ObjectInfo,
     subgraphs: &'b HashMap<&'a str, usize>,
+    /// None inside a group node: the editor has no groups within groups.
+    groups: Option<&'a GroupTypes<'a>>,
 }
 
 impl<'a> Graph<'a> {
@@ -409,7 +467,7 @@ pub(super) fn id_text(value: &Value) -> Option<Cow<'_, str>> {
     }
 }
 
-fn slot_number(value: Option<&Value>) -> Option<usize> {
+pub(super) fn slot_number(value: Option<&Value>) -> Option<usize> {
     let value = value?;
     let number = value
         .as_u64()
@@ -447,7 +505,7 @@ fn read_link(link: &Value) -> Option<(Cow<'_, str>, Link<'_>)> {
 }
 
 /// The editor's spelling of a class name: old names are mended, characters that could be markup are taken out.
-fn class_name(type_name: &str) -> Cow<'_, str> {
+pub(super) fn class_name(type_name: &str) -> Cow<'_, str> {
     match type_name {
         "T2IAdapterLoader" => Cow::Borrowed("ControlNetLoader"),
         "ConditioningAverage " => Cow::Borrowed("ConditioningAverage"),
@@ -466,16 +524,22 @@ fn class_name(type_name: &str) -> Cow<'_, str> {
 
 impl<'a> Node<'a> {
     fn read(raw: &'a Value, known: &Known<'a, '_>) -> Option<Self> {
+        Self::with_id(id_text(raw.get("id")?)?, raw, known)
+    }
+
+    fn with_id(id: Cow<'a, str>, raw: &'a Value, known: &Known<'a, '_>) -> Option<Self> {
         let type_name = raw.get("type")?.as_str()?;
         let class_type = class_name(type_name);
         let spec = known
             .object_info
             .get(&class_type)
             .or_else(|| known.object_info.get(type_name));
-        let kind = match (known.subgraphs.get(type_name), spec) {
-            (Some(inner), _) => Kind::Subgraph(*inner),
-            (None, Some(spec)) => Kind::Class(spec),
-            (None, None) => match type_name {
+        let group = known.groups.and_then(|groups| groups.get(type_name));
+        let kind = match (known.subgraphs.get(type_name), spec, group) {
+            (Some(inner), _, _) => Kind::Subgraph(*inner),
+            (None, _, Some(group)) => Kind::Group(group),
+            (None, Some(spec), None) => Kind::Class(spec),
+            (None, None, None) => match type_name {
                 "Reroute" | "Reroute (rgthree)" | "SetNode" => Kind::Reroute,
                 "PrimitiveNode" => Kind::Primitive,
                 "GetNode" => Kind::Getter,
@@ -495,8 +559,13 @@ impl<'a> Node<'a> {
             Some(4) => Mode::Bypassed,
             _ => Mode::Active,
         };
-        let (inputs, outputs, widgets) = match kind {
-            Kind::Class(spec) => {
+        let of_class = match kind {
+            Kind::Class(spec) => Some(spec),
+            Kind::Group(group) => Some(&group.spec),
+            _ => None,
+        };
+        let (inputs, outputs, widgets) = match of_class {
+            Some(spec) => {
                 let widgets = lay_out(spec, &Saved::of(spec, raw.get("widgets_values")));
                 (
                     class_inputs(spec, raw, &widgets),
@@ -504,10 +573,23 @@ impl<'a> Node<'a> {
                     widgets,
                 )
             }
-            _ => (saved_inputs(raw), saved_outputs(raw), Vec::new()),
+            None => (saved_inputs(raw), saved_outputs(raw), Vec::new()),
+        };
+        let inner = match kind {
+            Kind::Group(group) => {
+                let known = Known {
+                    groups: None,
+                    ..*known
+                };
+                let nodes = group.nodes.iter().enumerate();
+                nodes
+                    .filter_map(|(index, raw)| Self::with_id(index.to_string().into(), raw, &known))
+                    .collect()
+            }
+            _ => Vec::new(),
         };
         Some(Self {
-            id: id_text(raw.get("id")?)?,
+            id,
             class_type,
             title: raw.get("title").and_then(Value::as_str).unwrap_or_default(),
             mode,
@@ -515,6 +597,7 @@ impl<'a> Node<'a> {
             inputs,
             outputs,
             widgets,
+            inner,
             raw,
         })
     }
@@ -524,6 +607,17 @@ impl<'a> Node<'a> {
         match self.kind {
             Kind::Class(spec) => default_title(spec),
             _ => &self.class_type,
+        }
+    }
+
+    /// The name it is searched by. The editor gives one to every node of a class but those that save files.
+    fn search_name(&self) -> Option<&str> {
+        match (self.property("Node name for S&R"), self.kind) {
+            (Some(given), _) => given.as_str(),
+            (None, Kind::Class(_) | Kind::Group(_)) if !has_file_name(&self.class_type) => {
+                Some(&self.class_type)
+            }
+            _ => None,
         }
     }
 

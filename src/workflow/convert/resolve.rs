@@ -35,12 +35,8 @@ pub(super) struct Frame {
 
 /// Where the value of an input comes from.
 pub(super) enum Source {
-    /// An output of a node.
-    Output {
-        frame: usize,
-        node: usize,
-        slot: usize,
-    },
+    /// An output of the node with this id in the prompt.
+    Output { id: String, slot: usize },
     /// A widget on a subgraph instance.
     Value(Value),
 }
@@ -87,7 +83,7 @@ impl Frames {
                 .graph(graph)
                 .map(|graph| graph.nodes.as_slice())
                 .unwrap_or_default();
-            node_count += nodes.len();
+            node_count += nodes.iter().map(|node| 1 + node.inner.len()).sum::<usize>();
             if node_count > MAX_WORKFLOW_NODES || frames.len() > MAX_SUBGRAPH_INSTANCES {
                 return Err(ConvertError::TooManyNodes {
                     limit: MAX_WORKFLOW_NODES,
@@ -122,8 +118,23 @@ impl Frames {
         self.list.iter().enumerate()
     }
 
+    /// What feeds an input of a node inside a group node.
+    pub fn resolve_inside(
+        &self,
+        graphs: &Graphs<'_>,
+        (frame, group): (usize, usize),
+        inside: (usize, usize),
+    ) -> Option<Source> {
+        let (graph, frame, node) = self.node(graphs, frame, group)?;
+        let Kind::Group(of_type) = node.kind else {
+            return None;
+        };
+        let (id, slot) = of_type.source_of_input(graph, node, |id| frame.id_of(id), inside)?;
+        Some(Source::Output { id, slot })
+    }
+
     /// The id in the prompt of a node.
-    pub fn id_of(&self, graphs: &Graphs<'_>, frame: usize, node: usize) -> String {
+    fn id_of(&self, graphs: &Graphs<'_>, frame: usize, node: usize) -> String {
         let Some((_, frame, node)) = self.node(graphs, frame, node) else {
             return String::new();
         };
@@ -248,7 +259,7 @@ impl Frames {
         slot: usize,
         type_name: String,
     ) -> Option<Followed> {
-        let (graph, _, node) = self.node(graphs, frame_index, node_index)?;
+        let (graph, frame, node) = self.node(graphs, frame_index, node_index)?;
         if node.mode == Mode::Bypassed {
             return Some(Followed::On(Step::Input {
                 frame: frame_index,
@@ -259,6 +270,13 @@ impl Frames {
         }
         match node.kind {
             Kind::Class(_) | Kind::Unknown => {}
+            Kind::Group(group) => {
+                let (inner, slot) = group.source_of_output(slot)?;
+                return Some(Followed::Ends(Some(Source::Output {
+                    id: format!("{}:{inner}", frame.id_of(&node.id)),
+                    slot,
+                })));
+            }
             Kind::Subgraph(inner) => {
                 if let Some(inner_frame) = self.inside.get(&(frame_index, node_index)) {
                     let inner = graphs.graph(inner)?;
@@ -305,8 +323,7 @@ impl Frames {
             Kind::Primitive | Kind::Note => return None,
         }
         Some(Followed::Ends(Some(Source::Output {
-            frame: frame_index,
-            node: node_index,
+            id: frame.id_of(&node.id),
             slot,
         })))
     }
@@ -323,6 +340,15 @@ fn first_value<'a>(node: &Node<'a>) -> Option<&'a Value> {
 
 /// The input whose value leaves a bypassed node at an output, for a consumer of this type.
 fn bypass_slot(node: &Node<'_>, slot: usize, type_name: &str) -> Option<usize> {
+    if matches!(node.kind, Kind::Group(_)) {
+        let has_type = |slot: &usize| {
+            let input = node.inputs.get(*slot);
+            input.is_some_and(|input| input.type_name == type_name)
+        };
+        return std::iter::once(slot)
+            .chain(0..node.inputs.len())
+            .find(has_type);
+    }
     if type_name == "*" || type_name.is_empty() {
         return Some(if node.inputs.len() > slot { slot } else { 0 });
     }

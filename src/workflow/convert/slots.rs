@@ -94,7 +94,7 @@ pub(super) fn class_inputs<'a>(
     };
     let mut inputs: Vec<Input<'a>> = Vec::with_capacity(spec.inputs.len());
     let sockets = visible().filter(|input| !has_own_widget(input));
-    let of_widgets = visible().filter(|input| has_own_widget(input) && !input.socketless);
+    let of_widgets = visible().filter(|input| has_own_widget(input));
     for input in sockets.chain(of_widgets) {
         inputs.push(Input {
             name: Cow::Borrowed(&input.name),
@@ -105,10 +105,8 @@ pub(super) fn class_inputs<'a>(
             widget: has_own_widget(input).then_some(Cow::Borrowed(input.name.as_str())),
         });
     }
-    let defined: std::collections::HashSet<&str> = visible()
-        .filter(|input| !(has_own_widget(input) && input.socketless))
-        .map(|input| input.name.as_str())
-        .collect();
+    let defined: std::collections::HashSet<&str> =
+        visible().map(|input| input.name.as_str()).collect();
     for input in saved {
         if defined.contains(input.name.as_ref()) {
             continue;
@@ -299,7 +297,6 @@ fn collect_saved(
             }
         }
         _ if !has_widget => sockets.push(saved(name, &input.type_name)),
-        _ if input.socketless => {}
         _ => of_widgets.push(saved(name, &input.type_name)),
     }
 }

@@ -103,9 +103,9 @@ fn unescape(text: &str) -> String {
     result
 }
 
-/// Replaces each `%Node.widget%` by the value of that widget; the node is found by its search name, else by its title.
+/// Replaces each `%Node.widget%` by the value of that widget in the graph `scope` or below; the node is found by its search name, else by its title.
 /// What names no widget stays as it is.
-pub(super) fn replace(text: &str, graphs: &Graphs<'_>) -> String {
+pub(super) fn replace(text: &str, graphs: &Graphs<'_>, scope: usize) -> String {
     let mut result = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(start) = rest.find('%') {
@@ -115,7 +115,7 @@ pub(super) fn replace(text: &str, graphs: &Graphs<'_>) -> String {
         match inner.find('%') {
             Some(end) if end > 0 => {
                 let name = inner.get(..end).unwrap_or_default();
-                if let Some(value) = widget_value(name, graphs) {
+                if let Some(value) = widget_value(name, graphs, scope) {
                     result.push_str(&value);
                 } else {
                     result.push('%');
@@ -139,12 +139,12 @@ pub(super) fn replace(text: &str, graphs: &Graphs<'_>) -> String {
     result
 }
 
-fn widget_value(name: &str, graphs: &Graphs<'_>) -> Option<String> {
+fn widget_value(name: &str, graphs: &Graphs<'_>, scope: usize) -> Option<String> {
     let (node_name, widget) = name.split_once('.')?;
     if widget.contains('.') {
         return None;
     }
-    let node = graphs.named(node_name)?;
+    let node = graphs.named(scope, node_name)?;
     let widget = node.widgets.iter().find(|each| each.name == widget)?;
     let value = match &widget.value {
         Some(Value::String(text)) => text.clone(),

@@ -28,7 +28,22 @@ pub(super) enum Sending {
     FileName,
 }
 
-impl Widget<'_> {
+impl<'a> Widget<'a> {
+    /// A widget whose value is sent as it is.
+    fn plain(name: Cow<'a, str>, value: Option<Value>) -> Self {
+        Self {
+            name,
+            value,
+            sending: Sending::AsIs,
+            fitting: None,
+        }
+    }
+
+    /// The choices of a dynamic combo.
+    pub fn is_dynamic_choice(&self) -> bool {
+        matches!(self.fitting, Some(InputKind::DynamicChoice { .. }))
+    }
+
     /// Sets the value as a person would by typing it: numbers are rounded to their steps, fractions kept within limits.
     pub fn set_as_typed(&mut self, value: Value) {
         self.value = Some(match self.fitting {
@@ -38,7 +53,7 @@ impl Widget<'_> {
                         to_step(number, min.unwrap_or(0), step.unwrap_or(1)).unwrap_or(value)
                     }
                     None => match value.as_f64() {
-                        Some(number) => (number.round() as i64).into(),
+                        Some(number) => whole_step(number, min.unwrap_or(0), step.unwrap_or(1)),
                         None => value,
                     },
                 }
@@ -71,6 +86,19 @@ fn to_step(number: i128, min: i128, step: i128) -> Option<Value> {
         Ok(small) => small.into(),
         Err(_) => (fitted as f64).into(),
     })
+}
+
+/// The whole number, or the multiple of `step`, nearest to a fraction.
+fn whole_step(number: f64, min: i128, step: i128) -> Value {
+    let step = if step == 0 { 1 } else { step };
+    let offset = if step == 1 { 0 } else { min % step };
+    let steps = ((number - offset as f64) / step as f64 + 0.5).floor();
+    let fitted = steps * step as f64 + offset as f64;
+    if fitted.abs() < 9e18 {
+        (fitted as i64).into()
+    } else {
+        fitted.into()
+    }
 }
 
 /// A fraction rounded and limited as the editor does it. Without limits of its own a field goes from 0 to 2048, and
@@ -174,19 +202,23 @@ fn added_by_editor(spec: &NodeSpec) -> usize {
     usize::from(has_upload) + usize::from(has_player(spec)) + usize::from(has_viewer(spec))
 }
 
-fn has_player(spec: &NodeSpec) -> bool {
+pub(super) fn has_player(spec: &NodeSpec) -> bool {
     matches!(
         spec.class_type.as_str(),
         "LoadAudio" | "SaveAudio" | "PreviewAudio" | "SaveAudioMP3" | "SaveAudioOpus"
     )
 }
 
-fn has_viewer(spec: &NodeSpec) -> bool {
+pub(super) fn has_viewer(spec: &NodeSpec) -> bool {
     matches!(spec.class_type.as_str(), "Preview3D" | "SaveGLB")
 }
 
 fn visible(spec: &NodeSpec) -> impl Iterator<Item = &InputSpec> {
-    spec.inputs
+    shown(&spec.inputs)
+}
+
+fn shown(inputs: &[InputSpec]) -> impl Iterator<Item = &InputSpec> {
+    inputs
         .iter()
         .filter(|input| input.need != InputNeed::Hidden)
 }
@@ -225,35 +257,104 @@ pub(super) fn is_widget_type(type_name: &str) -> bool {
     )
 }
 
+/// What the editor goes through when it makes the widgets of a class.
+enum Item<'a> {
+    Input(&'a InputSpec),
+    /// A player for sounds, which has no value.
+    Player,
+    /// A button to upload files, which has a value that is not sent.
+    Button,
+    /// A viewer for models.
+    Viewer,
+}
+
+/// The inputs of a class in the editor's order, with what the editor's own extensions add to the required ones.
+fn in_order(spec: &NodeSpec) -> impl Iterator<Item = Item<'_>> {
+    let has_button = visible(spec).any(|input| {
+        input.need == InputNeed::Required
+            && matches!(
+                input.upload,
+                Some(Upload::Image | Upload::Video | Upload::Audio)
+            )
+    });
+    let added = [
+        has_player(spec).then_some(Item::Player),
+        has_button.then_some(Item::Button),
+        has_viewer(spec).then_some(Item::Viewer),
+    ];
+    let (before, after) = spec
+        .inputs
+        .split_at_checked(spec.added_at)
+        .unwrap_or((&spec.inputs, &[]));
+    shown(before)
+        .map(Item::Input)
+        .chain(added.into_iter().flatten())
+        .chain(shown(after).map(Item::Input))
+}
+
 /// The widgets of a node of this class with their values, in the editor's order.
 pub(super) fn lay_out<'a>(spec: &'a NodeSpec, saved: &Saved<'_>) -> Vec<Widget<'a>> {
     let mut widgets = Vec::new();
     let class_type = spec.class_type.as_str();
-    for input in visible(spec) {
+    // Rows of inputs that grow are made together with the sockets, before all other widgets.
+    let grows = |input: &InputSpec| matches!(input.kind, InputKind::Autogrow(_));
+    for input in visible(spec).filter(|input| grows(input)) {
         add(input, "", class_type, saved, &mut widgets);
     }
-    let mut extra = |name: &'static str, value: Option<Value>| {
-        widgets.push(Widget {
-            name: Cow::Borrowed(name),
-            value,
-            sending: Sending::AsIs,
-            fitting: None,
-        });
+    for item in in_order(spec) {
+        match item {
+            Item::Input(input) if grows(input) => {}
+            Item::Input(input) => add(input, "", class_type, saved, &mut widgets),
+            Item::Player => widgets.push(Widget::plain("audioUI".into(), Some("".into()))),
+            Item::Button => saved.skip(),
+            Item::Viewer => {
+                let value = saved.take("image").cloned();
+                let value = value.unwrap_or_else(|| "".into());
+                widgets.push(Widget::plain("image".into(), Some(value)));
+            }
+        }
+    }
+    let mut extra = |name: Cow<'a, str>, value: Option<Value>| {
+        widgets.push(Widget::plain(name, value));
     };
-    // What the editor's own extensions add.
-    if has_player(spec) {
-        extra("audioUI", Some("".into()));
-    }
-    if has_viewer(spec) {
-        let value = saved.take("image").cloned();
-        extra("image", Some(value.unwrap_or_else(|| "".into())));
-    }
     if spec.class_type == "PreviewAny" {
-        extra("preview", Some("".into()));
+        extra(Cow::Borrowed("preview"), Some("".into()));
         let mode = saved.take("previewMode").cloned();
-        extra("previewMode", Some(mode.unwrap_or(Value::Bool(false))));
+        extra(
+            Cow::Borrowed("previewMode"),
+            Some(mode.unwrap_or(Value::Bool(false))),
+        );
+    }
+    if spec.class_type == OWN_CHOICES {
+        // There is always one more option than are filled in.
+        for number in 0.. {
+            let name = format!("option{number}");
+            let value = saved.take(&name).cloned().unwrap_or_else(|| "".into());
+            let is_last = is_empty(&value);
+            extra(name.into(), Some(value));
+            if is_last {
+                break;
+            }
+        }
     }
     widgets
+}
+
+/// A list whose choices are written into the node itself.
+const OWN_CHOICES: &str = "CustomCombo";
+
+/// Most rows of a growing input that have widgets.
+const MAX_GROWN: usize = 100;
+
+/// Whether the editor takes a value for none.
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Bool(on) => !on,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::String(text) => text.is_empty(),
+        Value::Array(_) | Value::Object(_) => false,
+    }
 }
 
 fn add<'a>(
@@ -263,15 +364,46 @@ fn add<'a>(
     saved: &Saved<'_>,
     widgets: &mut Vec<Widget<'a>>,
 ) {
-    if !has_widget(input) {
+    if let InputKind::Autogrow(autogrow) = &input.kind {
+        for row in 0..autogrow.min.min(autogrow.max).min(MAX_GROWN) {
+            for inner in &autogrow.inputs {
+                let name = autogrow.row_name(inner, row);
+                let path = format!("{prefix}{}.{name}", input.name);
+                add_named(inner, path.into(), class_type, saved, widgets);
+            }
+        }
         return;
     }
     let name = match prefix {
         "" => Cow::Borrowed(input.name.as_str()),
         prefix => Cow::Owned(format!("{prefix}{}", input.name)),
     };
-    let value = saved.take(&name).cloned().or_else(|| default_of(input));
+    add_named(input, name, class_type, saved, widgets);
+}
+
+fn add_named<'a>(
+    input: &'a InputSpec,
+    name: Cow<'a, str>,
+    class_type: &str,
+    saved: &Saved<'_>,
+    widgets: &mut Vec<Widget<'a>>,
+) {
+    if !has_widget(input) {
+        return;
+    }
+    // A player has no value.
+    let given = match input.type_name.as_str() {
+        "AUDIO_UI" => None,
+        _ => saved.take(&name),
+    };
+    let value = given.cloned().or_else(|| default_of(input));
     let value = value.map(|value| mend(class_type, &input.name, value));
+    let value = match &input.kind {
+        InputKind::Choice { choices, .. } if input.has_file_button() => {
+            Some(file_value(value, choices, input))
+        }
+        _ => value,
+    };
     let sending = if input.dynamic_prompts && matches!(input.kind, InputKind::Text { .. }) {
         Sending::DynamicPrompt
     } else if has_file_name(class_type) && input.name == "filename_prefix" {
@@ -300,10 +432,14 @@ fn add<'a>(
             }
         }
         InputKind::Choice { .. } => {
+            if input.is_remote {
+                // "Auto-refresh after generation".
+                saved.skip();
+            }
             if input.refresh_button {
-                // "Auto-refresh after generation" and the button.
-                saved.skip();
-                saved.skip();
+                let value = saved.take("refresh").cloned();
+                let value = value.unwrap_or_else(|| "refresh".into());
+                widgets.push(Widget::plain("refresh".into(), Some(value)));
             }
             if input.control_after_generate {
                 // The control and the filter of its list.
@@ -315,6 +451,78 @@ fn add<'a>(
         InputKind::Number { .. } if input.control_declared => saved.skip(),
         _ => {}
     }
+}
+
+/// The value of a list of files with an upload button: never empty, and with the folder behind it where that is not the
+/// input folder.
+fn file_value(value: Option<Value>, choices: &[Value], input: &InputSpec) -> Value {
+    let value = match value {
+        Some(value) if !is_empty(&value) => value,
+        // What the editor shows first.
+        _ => match choices.first() {
+            Some(Value::String(first)) => return first.clone().into(),
+            Some(first) => return first.to_string().into(),
+            None => return "undefined".into(),
+        },
+    };
+    match value {
+        Value::Array(files) if input.allows_batch => {
+            files.iter().map(|file| file_path(file, input)).collect()
+        }
+        Value::Array(files) => match files.first() {
+            Some(file) => file_path(file, input).into(),
+            None => files.into(),
+        },
+        file => file_path(&file, input).into(),
+    }
+}
+
+fn file_path(file: &Value, input: &InputSpec) -> String {
+    let text = |key: &str| file.get(key).and_then(Value::as_str).unwrap_or_default();
+    let (path, annotated) = match file {
+        Value::String(path) => (path.clone(), path.as_str()),
+        _ => match text("subfolder") {
+            "" => (text("filename").to_owned(), text("type")),
+            subfolder => (format!("{subfolder}/{}", text("filename")), text("type")),
+        },
+    };
+    let lower = annotated.to_ascii_lowercase();
+    let has_folder = ["[input]", "[output]", "[temp]"]
+        .iter()
+        .any(|folder| lower.contains(folder));
+    match input.folder.as_deref() {
+        None | Some("input") => path,
+        _ if has_folder || annotated.is_empty() => path,
+        Some(folder) => format!("{path} [{folder}]"),
+    }
+}
+
+/// Lets something choose an option of a dynamic combo: the widgets of the option are made anew, with their defaults.
+pub(super) fn choose_option<'a>(
+    spec: &'a NodeSpec,
+    name: &str,
+    value: &Value,
+    widgets: &mut Vec<Widget<'a>>,
+) {
+    let Some(at) = widgets.iter().position(|widget| widget.name == name) else {
+        return;
+    };
+    let prefix = format!("{name}.");
+    widgets.retain(|widget| !widget.name.starts_with(&prefix));
+    let Some(input) = spec.input(name) else {
+        return;
+    };
+    let chosen = [value];
+    let saved = Saved::List(chosen.to_vec(), Cell::new(0));
+    let mut made = Vec::new();
+    add_named(
+        input,
+        name.to_owned().into(),
+        &spec.class_type,
+        &saved,
+        &mut made,
+    );
+    widgets.splice(at..=at, made);
 }
 
 /// Samplers had a prefix in the first files.
@@ -332,7 +540,7 @@ fn mend(class_type: &str, name: &str, value: Value) -> Value {
 fn default_of(input: &InputSpec) -> Option<Value> {
     match (&input.kind, &input.default) {
         // The editor takes an empty default of a list for none.
-        (InputKind::Choice { .. }, Some(Value::String(text))) if text.is_empty() => {}
+        (InputKind::Choice { .. }, Some(default)) if is_empty(default) => {}
         (InputKind::DynamicChoice { .. }, _) | (_, None) => {}
         (_, Some(default)) => return Some(default.clone()),
     }
@@ -354,7 +562,7 @@ fn default_of(input: &InputSpec) -> Option<Value> {
 }
 
 /// Classes whose `filename_prefix` may name other nodes' values.
-fn has_file_name(class_type: &str) -> bool {
+pub(super) fn has_file_name(class_type: &str) -> bool {
     matches!(
         class_type,
         "SaveImage"
@@ -375,24 +583,24 @@ fn has_file_name(class_type: &str) -> bool {
 /// The `widgets_values` that the editor would save for a node of a prompt.
 pub(in super::super) fn saved_values(spec: &NodeSpec, node: &PromptNode) -> Vec<Value> {
     let mut values = Vec::new();
-    for input in visible(spec) {
+    let grows = |input: &InputSpec| matches!(input.kind, InputKind::Autogrow(_));
+    for input in visible(spec).filter(|input| grows(input)) {
         save(input, "", node, &mut values);
     }
-    let has_button = visible(spec).any(|input| {
-        input.need == InputNeed::Required
-            && matches!(
-                input.upload,
-                Some(Upload::Image | Upload::Video | Upload::Audio)
-            )
-    });
-    if has_viewer(spec) {
-        values.push(given(node, "image").unwrap_or_else(|| "".into()));
+    for item in in_order(spec) {
+        match item {
+            Item::Input(input) if grows(input) => {}
+            Item::Input(input) => save(input, "", node, &mut values),
+            Item::Player => {}
+            Item::Button => values.push("image".into()),
+            Item::Viewer => values.push(given(node, "image").unwrap_or_else(|| "".into())),
+        }
     }
     if spec.class_type == "PreviewAny" {
         values.push(given(node, "previewMode").unwrap_or(Value::Bool(false)));
     }
-    if has_button {
-        values.push("image".into());
+    if spec.class_type == OWN_CHOICES {
+        values.extend((0..).map_while(|number| given(node, &format!("option{number}"))));
     }
     values
 }
@@ -406,10 +614,27 @@ fn given(node: &PromptNode, name: &str) -> Option<Value> {
 }
 
 fn save(input: &InputSpec, prefix: &str, node: &PromptNode, values: &mut Vec<Value>) {
+    if let InputKind::Autogrow(autogrow) = &input.kind {
+        for row in 0..autogrow.min.min(autogrow.max).min(MAX_GROWN) {
+            for inner in &autogrow.inputs {
+                let name = autogrow.row_name(inner, row);
+                save_named(
+                    inner,
+                    format!("{prefix}{}.{name}", input.name),
+                    node,
+                    values,
+                );
+            }
+        }
+        return;
+    }
+    save_named(input, format!("{prefix}{}", input.name), node, values);
+}
+
+fn save_named(input: &InputSpec, name: String, node: &PromptNode, values: &mut Vec<Value>) {
     if !has_widget(input) {
         return;
     }
-    let name = format!("{prefix}{}", input.name);
     let value = given(node, &name)
         .or_else(|| default_of(input))
         .unwrap_or_default();
@@ -429,8 +654,10 @@ fn save(input: &InputSpec, prefix: &str, node: &PromptNode, values: &mut Vec<Val
             }
         }
         InputKind::Choice { .. } => {
-            if input.refresh_button {
+            if input.is_remote {
                 values.push(false.into());
+            }
+            if input.refresh_button {
                 values.push("refresh".into());
             }
             if input.control_after_generate {
