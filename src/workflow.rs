@@ -19,7 +19,7 @@ mod ui;
 mod value_type;
 
 pub use address::{NodeAddress, ParameterAddress};
-pub use convert::{ConvertError, MAX_SUBGRAPH_DEPTH, to_prompt};
+pub use convert::{ConvertError, MAX_PROMPT_BYTES, MAX_SUBGRAPH_DEPTH, to_prompt};
 pub use diff::{Change, diff};
 pub use digest::{WorkflowDigest, digest};
 pub use embedded::{
@@ -38,8 +38,8 @@ pub use patch::{Broken, PatchError, patch, resolve, resolve_node};
 pub use preflight::{Reason, is_model_name, preflight, respell};
 pub use prompt::{Prompt, PromptNode};
 pub use read::{
-    MAX_WORKFLOW_BYTES, MAX_WORKFLOW_DEPTH, MAX_WORKFLOW_NODES, WorkflowDocument, WorkflowError,
-    read,
+    MAX_WORKFLOW_BYTES, MAX_WORKFLOW_DEPTH, MAX_WORKFLOW_NODES, MAX_WORKFLOW_VALUES,
+    WorkflowDocument, WorkflowError, read,
 };
 pub use sketch::{Sketch, sketch};
 pub use suggest::{Exposure, Role};

@@ -32,6 +32,9 @@ pub(super) use widgets::saved_values;
 /// Deepest nesting of subgraphs within subgraphs.
 pub const MAX_SUBGRAPH_DEPTH: usize = 100;
 
+/// Most memory that the values of one prompt take, in bytes.
+pub const MAX_PROMPT_BYTES: usize = 256 * 1024 * 1024;
+
 /// Why an editor file cannot be turned into a prompt.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConvertError {
@@ -61,6 +64,12 @@ pub enum ConvertError {
         /// How many are unfolded at most.
         limit: usize,
     },
+    /// Unfolded, the values of the workflow take more than [`MAX_PROMPT_BYTES`].
+    #[error(
+        "with its subgraphs and primitives unfolded the texts of the workflow take more than {} MiB; shorten them in ComfyUI",
+        MAX_PROMPT_BYTES / (1024 * 1024)
+    )]
+    TooLarge,
     /// Links go round in a circle of reroutes or bypassed nodes.
     #[error(
         "the links into node #{node_id} go round in a circle; open the workflow in ComfyUI and mend them"
@@ -99,7 +108,7 @@ pub fn to_prompt(
     object_info: &ObjectInfo,
     choose: &mut dyn FnMut(usize) -> usize,
 ) -> Result<Prompt, ConvertError> {
-    let groups = GroupTypes::read(workflow.raw().get("extra"), object_info);
+    let groups = GroupTypes::read(workflow, object_info)?;
     let graphs = Graphs::read(workflow, object_info, &groups)?;
     let frames = Frames::unfold(&graphs)?;
     let mut nodes: IndexMap<String, PromptNode> = IndexMap::new();
@@ -162,18 +171,15 @@ fn add_node(
     };
     let mut inputs = Map::new();
     for widget in &node.widgets {
-        let Some(value) = &widget.value else { continue };
-        let value = match widget.sending {
-            Sending::AsIs => value.clone(),
-            Sending::DynamicPrompt => match value.as_str() {
-                Some(prompt) => text::expand(prompt, choose).into(),
-                None => value.clone(),
-            },
-            Sending::FileName => match value.as_str() {
-                Some(name) => text::replace(name, graphs, 0).into(),
-                None => value.clone(),
-            },
+        let Some(value) = widget.shown_value() else {
+            continue;
         };
+        let value = match (widget.sending, value.as_str()) {
+            (Sending::DynamicPrompt, Some(prompt)) => text::expand(prompt, choose).into(),
+            (Sending::FileName, Some(name)) => text::replace(name, graphs, 0).into(),
+            _ => value,
+        };
+        graphs.spend(&value)?;
         inputs.insert(widget.name.to_string(), wrap_list(value));
     }
     for (slot, input) in node.inputs.iter().enumerate() {
@@ -182,6 +188,7 @@ fn add_node(
                 inputs.insert(input.name.to_string(), json!([id, slot]));
             }
             Some(Source::Value(value)) => {
+                graphs.spend(&value)?;
                 inputs.insert(input.name.to_string(), wrap_list(value));
             }
             None => {}
@@ -200,6 +207,21 @@ fn add_node(
         },
     );
     Ok(())
+}
+
+/// The memory that a value takes, roughly, in bytes.
+fn weight(value: &Value) -> usize {
+    const OF_ONE: usize = 64;
+    OF_ONE
+        + match value {
+            Value::String(text) => text.len(),
+            Value::Array(values) => values.iter().map(weight).sum(),
+            Value::Object(members) => members
+                .iter()
+                .map(|(name, value)| OF_ONE + name.len() + weight(value))
+                .sum(),
+            _ => 0,
+        }
 }
 
 /// A bare list means a link to the server; this is how the editor sends lists.

@@ -3,7 +3,7 @@
 //! Reads the V1 form (`[[choices], {…}]`) and the V3 form (`["COMBO", {"options": …}]` and the `COMFY_…_V3` types).
 //! Lenient where custom nodes are careless: what has the wrong shape is left out, the rest is kept.
 
-use super::read::{depth_exceeds, without_non_finite};
+use super::read::{Excess, excess, without_non_finite};
 use super::value_type::ValueType;
 use indexmap::IndexMap;
 use serde::Serialize;
@@ -14,6 +14,9 @@ use std::collections::HashMap;
 pub const MAX_OBJECT_INFO_BYTES: usize = 256 * 1024 * 1024;
 
 const MAX_OBJECT_INFO_DEPTH: usize = 120;
+
+/// Most values of one answer. A server with hundreds of custom packs has some hundred thousand.
+const MAX_OBJECT_INFO_VALUES: usize = 8_000_000;
 
 /// Deepest nesting of inputs within inputs (dynamic combos, autogrow) that is followed.
 const MAX_TEMPLATE_DEPTH: usize = 8;
@@ -247,10 +250,15 @@ impl ObjectInfo {
         if bytes.len() > MAX_OBJECT_INFO_BYTES {
             return Err(ObjectInfoError::TooLarge { bytes: bytes.len() });
         }
-        if depth_exceeds(bytes, MAX_OBJECT_INFO_DEPTH) {
-            return Err(ObjectInfoError::NotObjectInfo {
-                reason: format!("it is nested more than {MAX_OBJECT_INFO_DEPTH} levels deep"),
-            });
+        let reason = match excess(bytes, MAX_OBJECT_INFO_DEPTH, MAX_OBJECT_INFO_VALUES) {
+            Some(Excess::Depth) => {
+                format!("it is nested more than {MAX_OBJECT_INFO_DEPTH} levels deep")
+            }
+            Some(Excess::Values) => format!("it holds more than {MAX_OBJECT_INFO_VALUES} values"),
+            None => String::new(),
+        };
+        if !reason.is_empty() {
+            return Err(ObjectInfoError::NotObjectInfo { reason });
         }
         let value = serde_json::from_slice::<Value>(bytes)
             .or_else(|_| serde_json::from_slice(&without_non_finite(bytes)))
@@ -491,6 +499,42 @@ impl InputSpec {
             socketless: flag("socketless"),
             widget_type: text("widgetType"),
         })
+    }
+
+    /// The input with no more of a list than its first choice: what the class of a group node needs to know.
+    pub(super) fn without_choices(&self) -> Self {
+        let kind = match &self.kind {
+            InputKind::Choice {
+                choices,
+                multiselect,
+                remote,
+            } => InputKind::Choice {
+                choices: choices.first().cloned().into_iter().collect(),
+                multiselect: *multiselect,
+                remote: *remote,
+            },
+            other => other.clone(),
+        };
+        Self {
+            name: self.name.clone(),
+            need: self.need,
+            type_name: self.type_name.clone(),
+            kind,
+            default: self.default.clone(),
+            tooltip: None,
+            display_name: None,
+            control_after_generate: self.control_after_generate,
+            control_declared: self.control_declared,
+            dynamic_prompts: self.dynamic_prompts,
+            is_remote: self.is_remote,
+            refresh_button: self.refresh_button,
+            upload: self.upload,
+            allows_batch: self.allows_batch,
+            folder: self.folder.clone(),
+            force_input: self.force_input,
+            socketless: self.socketless,
+            widget_type: self.widget_type.clone(),
+        }
     }
 
     /// Whether the editor puts an upload button for pictures or videos to it.

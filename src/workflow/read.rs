@@ -17,6 +17,9 @@ pub const MAX_WORKFLOW_DEPTH: usize = 120;
 /// Most nodes of one workflow, subgraph definitions included.
 pub const MAX_WORKFLOW_NODES: usize = 100_000;
 
+/// Most values (numbers, texts, lists, objects) of one file: short ones take many times their size in memory.
+pub const MAX_WORKFLOW_VALUES: usize = 4_000_000;
+
 /// A workflow file, in whichever format it was saved.
 #[derive(Clone, Debug, PartialEq)]
 pub enum WorkflowDocument {
@@ -42,6 +45,11 @@ pub enum WorkflowError {
         "the JSON is nested more than {MAX_WORKFLOW_DEPTH} levels deep, which no workflow is; export it from ComfyUI again"
     )]
     TooDeep,
+    /// More values than [`MAX_WORKFLOW_VALUES`].
+    #[error(
+        "the JSON holds more than {MAX_WORKFLOW_VALUES} values, which no workflow does; export it from ComfyUI again"
+    )]
+    TooManyValues,
     /// More nodes than [`MAX_WORKFLOW_NODES`].
     #[error("the workflow has {nodes} nodes, more than the {MAX_WORKFLOW_NODES} that are read")]
     TooManyNodes {
@@ -125,8 +133,10 @@ fn read_json_object(bytes: &[u8]) -> Result<Vec<(String, Value)>, WorkflowError>
         return Err(WorkflowError::TooLarge { bytes: bytes.len() });
     }
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    if depth_exceeds(bytes, MAX_WORKFLOW_DEPTH) {
-        return Err(WorkflowError::TooDeep);
+    match excess(bytes, MAX_WORKFLOW_DEPTH, MAX_WORKFLOW_VALUES) {
+        Some(Excess::Depth) => return Err(WorkflowError::TooDeep),
+        Some(Excess::Values) => return Err(WorkflowError::TooManyValues),
+        None => {}
     }
     match first_byte(bytes) {
         None => {
@@ -167,9 +177,24 @@ fn first_byte(bytes: &[u8]) -> Option<u8> {
         .find(|byte| !byte.is_ascii_whitespace())
 }
 
-/// Whether arrays and objects are nested deeper than `limit`, in one pass without recursion.
+/// Whether arrays and objects are nested deeper than `limit`.
 pub(super) fn depth_exceeds(bytes: &[u8], limit: usize) -> bool {
+    excess(bytes, limit, usize::MAX).is_some()
+}
+
+/// What a JSON text has too much of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Excess {
+    /// Arrays and objects within each other.
+    Depth,
+    /// Values.
+    Values,
+}
+
+/// Looks for too much nesting or too many values in one pass, without recursion and before anything is built.
+pub(super) fn excess(bytes: &[u8], max_depth: usize, max_values: usize) -> Option<Excess> {
     let mut depth = 0_usize;
+    let mut values = 0_usize;
     let mut in_string = false;
     let mut escaped = false;
     for byte in bytes {
@@ -186,15 +211,20 @@ pub(super) fn depth_exceeds(bytes: &[u8], limit: usize) -> bool {
             b'"' => in_string = true,
             b'[' | b'{' => {
                 depth += 1;
-                if depth > limit {
-                    return true;
+                values += 1;
+                if depth > max_depth {
+                    return Some(Excess::Depth);
                 }
             }
+            b',' => values += 1,
             b']' | b'}' => depth = depth.saturating_sub(1),
             _ => {}
         }
+        if values > max_values {
+            return Some(Excess::Values);
+        }
     }
-    false
+    None
 }
 
 /// The JSON with the bare words `NaN`, `Infinity` and `-Infinity` outside strings replaced by `null`, as ComfyUI's

@@ -5,10 +5,10 @@ use super::super::ui::UiWorkflow;
 use super::group_nodes::{GroupType, GroupTypes};
 use super::slots::{class_inputs, class_outputs, saved_inputs, saved_outputs, slots, type_text};
 use super::widgets::{Saved, Widget, choose_option, has_file_name, lay_out};
-use super::{ConvertError, MAX_SUBGRAPH_DEPTH, match_types};
+use super::{ConvertError, MAX_PROMPT_BYTES, MAX_SUBGRAPH_DEPTH, match_types, weight};
 use serde_json::Value;
 use std::borrow::Cow;
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::collections::HashMap;
 
 /// Id of the node that stands for a subgraph's inputs.
@@ -18,6 +18,8 @@ const SUBGRAPH_INPUTS: &str = "-10";
 pub(super) struct Graphs<'a> {
     /// The root first.
     pub graphs: Vec<Graph<'a>>,
+    /// What copying values around may still take, so that a long text in many places cannot fill the memory.
+    bytes_left: Cell<usize>,
     /// For each graph: search names and titles → (graph, position), made when the first text asks.
     names: Vec<OnceCell<HashMap<String, (usize, usize)>>>,
 }
@@ -136,10 +138,6 @@ impl<'a> Graphs<'a> {
         groups: &'a GroupTypes<'a>,
     ) -> Result<Self, ConvertError> {
         let definitions = workflow.subgraphs();
-        let node_lists = definitions.iter().map(|definition| definition.get("nodes"));
-        for nodes in node_lists.chain([workflow.raw().get("nodes")]) {
-            groups.check_size(nodes)?;
-        }
         let mut by_id: HashMap<&str, usize> = HashMap::new();
         for (index, definition) in definitions.iter().enumerate() {
             if let Some(id) = definition.get("id").and_then(Value::as_str) {
@@ -173,6 +171,7 @@ impl<'a> Graphs<'a> {
             ));
         }
         let mut graphs = Self {
+            bytes_left: Cell::new(MAX_PROMPT_BYTES),
             names: graphs.iter().map(|_| OnceCell::new()).collect(),
             graphs,
         };
@@ -180,18 +179,18 @@ impl<'a> Graphs<'a> {
         // The editor configures definitions in the order of the file, and the root last.
         let count = graphs.graphs.len();
         for index in (1..count).chain([0]) {
-            graphs.promote_widgets(index, definitions);
+            graphs.promote_widgets(index, definitions)?;
             if let Some(graph) = graphs.graphs.get_mut(index) {
                 match_types::settle(graph);
             }
             if index > 0 {
-                graphs.promote_late(index, definitions);
+                graphs.promote_late(index, definitions)?;
             }
         }
-        graphs.apply_primitives();
+        graphs.apply_primitives()?;
         for node in graphs.graphs.iter_mut().flat_map(|graph| &mut graph.nodes) {
             if let Kind::Group(group) = node.kind {
-                group.update_inside(node);
+                group.update_inside(node, &graphs.bytes_left)?;
             }
         }
         Ok(graphs)
@@ -309,7 +308,7 @@ impl<'a> Graphs<'a> {
     }
 
     /// Lets every primitive write its value into the widgets it feeds.
-    fn apply_primitives(&mut self) {
+    fn apply_primitives(&mut self) -> Result<(), ConvertError> {
         let mut writes = Vec::new();
         for (graph_index, graph) in self.graphs.iter().enumerate() {
             let primitives: HashMap<&str, Value> = graph
@@ -336,6 +335,7 @@ impl<'a> Graphs<'a> {
                     if let Some(Origin::Node(origin)) = origin
                         && let Some(value) = primitives.get(origin.as_ref())
                     {
+                        self.spend(value)?;
                         writes.push((graph_index, node_index, widget.to_string(), value.clone()));
                     }
                 }
@@ -362,6 +362,17 @@ impl<'a> Graphs<'a> {
                 _ => found.set_as_typed(value),
             }
         }
+        Ok(())
+    }
+
+    /// Takes the memory of a copy of a value from what is left.
+    pub fn spend(&self, value: &Value) -> Result<(), ConvertError> {
+        self.spend_times(value, 1)
+    }
+
+    /// Takes the memory of so many copies of a value from what is left.
+    pub fn spend_times(&self, value: &Value, count: usize) -> Result<(), ConvertError> {
+        spend(&self.bytes_left, value, count)
     }
 
     fn primitive_value(&self, scope: usize, node: &Node<'a>) -> Option<Value> {
@@ -379,6 +390,17 @@ impl<'a> Graphs<'a> {
             _ => Some(value.clone()),
         }
     }
+}
+
+/// Takes the memory of so many copies of a value from what is left.
+pub(super) fn spend(left: &Cell<usize>, value: &Value, count: usize) -> Result<(), ConvertError> {
+    let weight = weight(value).saturating_mul(count);
+    let before = left.get();
+    left.set(before.saturating_sub(weight));
+    if weight > before {
+        return Err(ConvertError::TooLarge);
+    }
+    Ok(())
 }
 
 /// Takes out the inputs of a dynamic combo whose widgets are gone.

@@ -4,14 +4,18 @@
 //! inside feeds. A prompt has the nodes inside, as `12:0`, `12:1`, …, with the values of the group's widgets. Links of
 //! nodes inside lead exactly one step: to what is linked to the group node, or to the node inside that they come from.
 
-use super::super::object_info::{InputNeed, InputSpec, NodeSpec, ObjectInfo, OutputSpec, Upload};
+use super::super::object_info::{
+    InputKind, InputNeed, InputSpec, NodeSpec, ObjectInfo, OutputSpec, Upload,
+};
 use super::super::read::MAX_WORKFLOW_NODES;
-use super::ConvertError;
-use super::graph::{Graph, Node, Origin, class_name, slot_number};
+use super::super::ui::UiWorkflow;
+use super::graph::{Graph, Node, Origin, class_name, slot_number, spend};
 use super::slots::{slots, type_text};
 use super::widgets::{has_player, has_viewer, is_widget_type};
+use super::{ConvertError, MAX_PROMPT_BYTES, weight};
 use indexmap::IndexMap;
 use serde_json::{Value, json};
+use std::cell::Cell;
 use std::collections::HashMap;
 
 /// The group definitions of a file by name.
@@ -38,41 +42,51 @@ pub(super) struct GroupType<'a> {
 }
 
 impl<'a> GroupTypes<'a> {
-    pub fn read(extra: Option<&'a Value>, object_info: &ObjectInfo) -> Self {
-        let definitions = extra
+    /// Reads the definitions that nodes use. Refuses files whose group nodes would unfold into too much.
+    pub fn read(workflow: &'a UiWorkflow, object_info: &ObjectInfo) -> Result<Self, ConvertError> {
+        let definitions = workflow
+            .raw()
+            .get("extra")
             .and_then(|extra| extra.get("groupNodes"))
             .and_then(Value::as_object);
-        let by_name = definitions
+        let mut used: HashMap<&'a str, (&'a Value, usize)> = HashMap::new();
+        if let Some(definitions) = definitions {
+            let types = workflow
+                .nodes()
+                .filter_map(|node| node.get("type")?.as_str());
+            for name in types.filter_map(group_name) {
+                if let Some((name, definition)) = definitions.get_key_value(name) {
+                    used.entry(name).or_insert((definition, 0)).1 += 1;
+                }
+            }
+        }
+        let (mut nodes, mut bytes) = (0_usize, 0_usize);
+        for (definition, count) in used.values() {
+            let inside = slots(definition, "nodes");
+            nodes = nodes.saturating_add(inside.len().saturating_mul(*count));
+            let weight: usize = inside.iter().map(weight).sum();
+            bytes = bytes.saturating_add(weight.saturating_mul(*count));
+        }
+        if nodes > MAX_WORKFLOW_NODES {
+            return Err(ConvertError::TooManyNodes {
+                limit: MAX_WORKFLOW_NODES,
+            });
+        }
+        if bytes > MAX_PROMPT_BYTES {
+            return Err(ConvertError::TooLarge);
+        }
+        let by_name = used
             .into_iter()
-            .flatten()
-            .map(|(name, definition)| {
-                let group = Builder::new(definition, object_info).build(name);
-                (name.as_str(), group)
+            .map(|(name, (definition, _))| {
+                (name, Builder::new(definition, object_info).build(name))
             })
             .collect();
-        Self { by_name }
+        Ok(Self { by_name })
     }
 
     /// The definition that a node type means: `workflow>NAME`, in the oldest files `workflow/NAME`.
     pub fn get(&self, type_name: &str) -> Option<&GroupType<'a>> {
         self.by_name.get(group_name(type_name)?)
-    }
-
-    /// Refuses files whose group nodes would unfold into too many nodes.
-    pub fn check_size(&self, nodes: Option<&Value>) -> Result<(), ConvertError> {
-        let count: usize = nodes
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-            .filter_map(|node| self.get(node.get("type")?.as_str()?))
-            .map(|group| group.nodes.len())
-            .sum();
-        if count > MAX_WORKFLOW_NODES {
-            return Err(ConvertError::TooManyNodes {
-                limit: MAX_WORKFLOW_NODES,
-            });
-        }
-        Ok(())
     }
 }
 
@@ -85,13 +99,20 @@ pub(in super::super) fn group_name(type_name: &str) -> Option<&str> {
 
 impl GroupType<'_> {
     /// Writes the values of the group node's widgets into the nodes inside.
-    pub fn update_inside(&self, group: &mut Node<'_>) {
+    pub fn update_inside(
+        &self,
+        group: &mut Node<'_>,
+        bytes_left: &Cell<usize>,
+    ) -> Result<(), ConvertError> {
         let mut writes = Vec::new();
         for (name, (index, inner_name)) in &self.widgets {
             let Some(widget) = group.widgets.iter().find(|each| each.name == name.as_str()) else {
                 continue;
             };
             let fed = self.primitives.get(index);
+            if let Some(value) = &widget.value {
+                spend(bytes_left, value, fed.map_or(1, Vec::len))?;
+            }
             match fed {
                 Some(fed) => writes.extend(
                     fed.iter()
@@ -110,6 +131,7 @@ impl GroupType<'_> {
                 widget.value = value;
             }
         }
+        Ok(())
     }
 
     /// The node and output inside that leave the group node at an output.
@@ -308,8 +330,8 @@ impl<'a, 'b> Builder<'a, 'b> {
         if type_value == "COMBO" {
             let widget = node.get("outputs")?.get(0)?.get("widget")?.get("name")?;
             let fed = self.class(link.target)?.input(widget.as_str()?)?;
-            if let super::super::object_info::InputKind::Choice { choices, .. } = &fed.kind {
-                type_value = choices.clone().into();
+            if let InputKind::Choice { choices, .. } = &fed.kind {
+                type_value = choices.iter().take(1).cloned().collect();
             }
         }
         let output = OutputSpec {
@@ -544,7 +566,9 @@ impl<'a, 'b> Builder<'a, 'b> {
 /// editor's own extensions add.
 fn editor_inputs(spec: &NodeSpec) -> Vec<InputSpec> {
     let of_need = |need: InputNeed| spec.inputs.iter().filter(move |input| input.need == need);
-    let mut inputs: Vec<InputSpec> = of_need(InputNeed::Required).cloned().collect();
+    let mut inputs: Vec<InputSpec> = of_need(InputNeed::Required)
+        .map(InputSpec::without_choices)
+        .collect();
     let uploads = |uploads: &[Upload]| {
         of_need(InputNeed::Required).any(|input| {
             input.type_name == "COMBO"
@@ -562,7 +586,7 @@ fn editor_inputs(spec: &NodeSpec) -> Vec<InputSpec> {
     if has_viewer(spec) {
         inputs.extend(editor_input("image", "PREVIEW_3D"));
     }
-    inputs.extend(of_need(InputNeed::Optional).cloned());
+    inputs.extend(of_need(InputNeed::Optional).map(InputSpec::without_choices));
     inputs
 }
 

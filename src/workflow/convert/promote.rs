@@ -1,5 +1,6 @@
 //! Subgraph instances: their slots, and the widgets of inner nodes that are promoted to them.
 
+use super::ConvertError;
 use super::graph::{Graph, Graphs, Input, Kind, Node, id_text};
 use super::slots::{saved_inputs, slots, type_text};
 use super::widgets::{Sending, Widget};
@@ -9,9 +10,13 @@ use std::collections::{HashMap, HashSet};
 
 impl<'a> Graphs<'a> {
     /// Gives the subgraph instances of a graph their slots, and a widget for each input that ends at a widget inside.
-    pub fn promote_widgets(&mut self, index: usize, definitions: &'a [Value]) {
+    pub fn promote_widgets(
+        &mut self,
+        index: usize,
+        definitions: &'a [Value],
+    ) -> Result<(), ConvertError> {
         let Some(graph) = self.graphs.get(index) else {
-            return;
+            return Ok(());
         };
         let instances: Vec<(usize, usize)> = graph
             .nodes
@@ -41,6 +46,9 @@ impl<'a> Graphs<'a> {
             let is_configured = index == 0 || inner_index < index;
             let (inputs, outputs, widgets) =
                 instance_slots(definition, is_configured.then_some(inner), node);
+            for value in widgets.iter().filter_map(|widget| widget.value.as_ref()) {
+                self.spend(value)?;
+            }
             if let Some(node) = self
                 .graphs
                 .get_mut(index)
@@ -51,16 +59,21 @@ impl<'a> Graphs<'a> {
                 node.widgets = widgets;
             }
         }
+        Ok(())
     }
 
     /// Once a definition is configured, instances of it in definitions further up the file get their widgets, but only
     /// those whose name is that of the widget inside, and with the values from inside.
-    pub fn promote_late(&mut self, index: usize, definitions: &'a [Value]) {
+    pub fn promote_late(
+        &mut self,
+        index: usize,
+        definitions: &'a [Value],
+    ) -> Result<(), ConvertError> {
         let Some(definition) = index.checked_sub(1).and_then(|at| definitions.get(at)) else {
-            return;
+            return Ok(());
         };
         let Some(inner) = self.graphs.get(index) else {
-            return;
+            return Ok(());
         };
         let mut promoted: HashMap<Cow<'a, str>, Widget<'a>> = HashMap::new();
         for slot in slots(definition, "inputs") {
@@ -76,6 +89,14 @@ impl<'a> Graphs<'a> {
                 promoted.insert(widget.name.clone(), widget);
             }
         }
+        let instances = self.graphs.iter().take(index).skip(1);
+        let instances = instances.flat_map(|graph| &graph.nodes);
+        let count = instances
+            .filter(|node| matches!(node.kind, Kind::Subgraph(inner) if inner == index))
+            .count();
+        for value in promoted.values().filter_map(|widget| widget.value.as_ref()) {
+            self.spend_times(value, count)?;
+        }
         for graph in self.graphs.iter_mut().take(index).skip(1) {
             for node in &mut graph.nodes {
                 if !matches!(node.kind, Kind::Subgraph(inner) if inner == index) {
@@ -89,6 +110,7 @@ impl<'a> Graphs<'a> {
                 }
             }
         }
+        Ok(())
     }
 }
 

@@ -240,7 +240,7 @@ impl Frames {
                     .widgets
                     .iter()
                     .find(|each| each.name == *name)?;
-                Some(Followed::Ends(widget.value.clone().map(Source::Value)))
+                Some(Followed::Ends(widget.shown_value().map(Source::Value)))
             }
             Origin::Node(origin) => Some(Followed::On(Step::Output {
                 frame: frame_index,

@@ -104,7 +104,7 @@ fn unescape(text: &str) -> String {
 }
 
 /// Replaces each `%Node.widget%` by the value of that widget in the graph `scope` or below; the node is found by its search name, else by its title.
-/// What names no widget stays as it is.
+/// What names no widget stays as it is, and so does everything once the text has become longer than any file name.
 pub(super) fn replace(text: &str, graphs: &Graphs<'_>, scope: usize) -> String {
     let mut result = String::with_capacity(text.len());
     let mut rest = text;
@@ -115,7 +115,9 @@ pub(super) fn replace(text: &str, graphs: &Graphs<'_>, scope: usize) -> String {
         match inner.find('%') {
             Some(end) if end > 0 => {
                 let name = inner.get(..end).unwrap_or_default();
-                if let Some(value) = widget_value(name, graphs, scope) {
+                let value = widget_value(name, graphs, scope)
+                    .filter(|value| result.len() + value.len() <= text.len() + MAX_GROWTH);
+                if let Some(value) = value {
                     result.push_str(&value);
                 } else {
                     result.push('%');
@@ -138,6 +140,9 @@ pub(super) fn replace(text: &str, graphs: &Graphs<'_>, scope: usize) -> String {
     result.push_str(rest);
     result
 }
+
+/// By how many bytes a text may grow. No file system has longer names.
+const MAX_GROWTH: usize = 64 * 1024;
 
 fn widget_value(name: &str, graphs: &Graphs<'_>, scope: usize) -> Option<String> {
     let (node_name, widget) = name.split_once('.')?;

@@ -39,6 +39,15 @@ impl<'a> Widget<'a> {
         }
     }
 
+    /// The value as the editor reads it back: fields of several lines hold nothing but text with plain line ends.
+    pub fn shown_value(&self) -> Option<Value> {
+        let value = self.value.as_ref()?;
+        Some(match self.fitting {
+            Some(InputKind::Text { multiline: true }) => as_text(value).into(),
+            _ => value.clone(),
+        })
+    }
+
     /// The choices of a dynamic combo.
     pub fn is_dynamic_choice(&self) -> bool {
         matches!(self.fitting, Some(InputKind::DynamicChoice { .. }))
@@ -71,6 +80,23 @@ impl<'a> Widget<'a> {
             },
             _ => value,
         });
+    }
+}
+
+/// What a field of several lines makes of a value.
+fn as_text(value: &Value) -> String {
+    match value {
+        Value::String(text) if text.contains('\r') => {
+            text.replace("\r\n", "\n").replace('\r', "\n")
+        }
+        Value::String(text) => text.clone(),
+        Value::Null => String::new(),
+        Value::Array(values) => {
+            let texts: Vec<String> = values.iter().map(as_text).collect();
+            texts.join(",")
+        }
+        Value::Object(_) => "[object Object]".to_owned(),
+        other => other.to_string(),
     }
 }
 
