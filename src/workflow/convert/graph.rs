@@ -17,7 +17,7 @@ const SUBGRAPH_INPUTS: &str = "-10";
 /// The root graph and every subgraph definition.
 pub(super) struct Graphs<'a> {
     /// The root first.
-    pub graphs: Vec<Graph<'a>>,
+    pub list: Vec<Graph<'a>>,
     /// What copying values around may still take, so that a long text in many places cannot fill the memory.
     bytes_left: Cell<usize>,
     /// For each graph: search names and titles → (graph, position), made when the first text asks.
@@ -173,14 +173,14 @@ impl<'a> Graphs<'a> {
         let mut graphs = Self {
             bytes_left: Cell::new(MAX_PROMPT_BYTES),
             names: graphs.iter().map(|_| OnceCell::new()).collect(),
-            graphs,
+            list: graphs,
         };
         graphs.refuse_cycles()?;
         // The editor configures definitions in the order of the file, and the root last.
-        let count = graphs.graphs.len();
+        let count = graphs.list.len();
         for index in (1..count).chain([0]) {
             graphs.promote_widgets(index, definitions)?;
-            if let Some(graph) = graphs.graphs.get_mut(index) {
+            if let Some(graph) = graphs.list.get_mut(index) {
                 match_types::settle(graph);
             }
             if index > 0 {
@@ -188,7 +188,7 @@ impl<'a> Graphs<'a> {
             }
         }
         graphs.apply_primitives()?;
-        for node in graphs.graphs.iter_mut().flat_map(|graph| &mut graph.nodes) {
+        for node in graphs.list.iter_mut().flat_map(|graph| &mut graph.nodes) {
             if let Kind::Group(group) = node.kind {
                 group.update_inside(node, &graphs.bytes_left)?;
             }
@@ -213,7 +213,7 @@ impl<'a> Graphs<'a> {
     }
 
     pub fn graph(&self, index: usize) -> Option<&Graph<'a>> {
-        self.graphs.get(index)
+        self.list.get(index)
     }
 
     /// The node that a text means by `%NAME.…%` in a graph: the first there or in its subgraphs with that search name,
@@ -221,10 +221,10 @@ impl<'a> Graphs<'a> {
     pub fn named(&self, scope: usize, name: &str) -> Option<&Node<'a>> {
         let names = self.names.get(scope)?.get_or_init(|| {
             let mut order = Vec::new();
-            self.collect(scope, &mut vec![false; self.graphs.len()], &mut order);
+            self.collect(scope, &mut vec![false; self.list.len()], &mut order);
             let nodes = || {
                 order.iter().filter_map(|(at, position)| {
-                    let node = self.graphs.get(*at)?.nodes.get(*position)?;
+                    let node = self.list.get(*at)?.nodes.get(*position)?;
                     Some(((*at, *position), node))
                 })
             };
@@ -245,7 +245,7 @@ impl<'a> Graphs<'a> {
             names
         });
         let (at, position) = names.get(name)?;
-        self.graphs.get(*at)?.nodes.get(*position)
+        self.list.get(*at)?.nodes.get(*position)
     }
 
     /// Refuses subgraphs that contain themselves, or that are nested too deep.
@@ -256,15 +256,15 @@ impl<'a> Graphs<'a> {
             Open,
             Done,
         }
-        let mut states = vec![State::Unseen; self.graphs.len()];
-        for start in 0..self.graphs.len() {
+        let mut states = vec![State::Unseen; self.list.len()];
+        for start in 0..self.list.len() {
             // (graph, position of the next node to look at)
             let mut stack = vec![(start, 0_usize)];
             if states.get(start) != Some(&State::Unseen) {
                 continue;
             }
             while let Some((index, at)) = stack.pop() {
-                let Some(graph) = self.graphs.get(index) else {
+                let Some(graph) = self.list.get(index) else {
                     continue;
                 };
                 if let Some(state) = states.get_mut(index) {
@@ -290,7 +290,7 @@ impl<'a> Graphs<'a> {
                     Some(State::Open) => {
                         return Err(ConvertError::CyclicSubgraph {
                             name: self
-                                .graphs
+                                .list
                                 .get(inner)
                                 .map(|graph| graph.name.to_owned())
                                 .unwrap_or_default(),
@@ -310,7 +310,7 @@ impl<'a> Graphs<'a> {
     /// Lets every primitive write its value into the widgets it feeds.
     fn apply_primitives(&mut self) -> Result<(), ConvertError> {
         let mut writes = Vec::new();
-        for (graph_index, graph) in self.graphs.iter().enumerate() {
+        for (graph_index, graph) in self.list.iter().enumerate() {
             let primitives: HashMap<&str, Value> = graph
                 .nodes
                 .iter()
@@ -343,7 +343,7 @@ impl<'a> Graphs<'a> {
         }
         for (graph_index, node_index, widget, value) in writes {
             let node = self
-                .graphs
+                .list
                 .get_mut(graph_index)
                 .and_then(|graph| graph.nodes.get_mut(node_index));
             let Some(node) = node else { continue };

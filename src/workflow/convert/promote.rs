@@ -15,7 +15,7 @@ impl<'a> Graphs<'a> {
         index: usize,
         definitions: &'a [Value],
     ) -> Result<(), ConvertError> {
-        let Some(graph) = self.graphs.get(index) else {
+        let Some(graph) = self.list.get(index) else {
             return Ok(());
         };
         let instances: Vec<(usize, usize)> = graph
@@ -35,8 +35,8 @@ impl<'a> Graphs<'a> {
                 continue;
             };
             let (Some(inner), Some(node)) = (
-                self.graphs.get(inner_index),
-                self.graphs
+                self.list.get(inner_index),
+                self.list
                     .get(index)
                     .and_then(|graph| graph.nodes.get(position)),
             ) else {
@@ -50,7 +50,7 @@ impl<'a> Graphs<'a> {
                 self.spend(value)?;
             }
             if let Some(node) = self
-                .graphs
+                .list
                 .get_mut(index)
                 .and_then(|graph| graph.nodes.get_mut(position))
             {
@@ -72,7 +72,7 @@ impl<'a> Graphs<'a> {
         let Some(definition) = index.checked_sub(1).and_then(|at| definitions.get(at)) else {
             return Ok(());
         };
-        let Some(inner) = self.graphs.get(index) else {
+        let Some(inner) = self.list.get(index) else {
             return Ok(());
         };
         let mut promoted: HashMap<Cow<'a, str>, Widget<'a>> = HashMap::new();
@@ -89,7 +89,7 @@ impl<'a> Graphs<'a> {
                 promoted.insert(widget.name.clone(), widget);
             }
         }
-        let instances = self.graphs.iter().take(index).skip(1);
+        let instances = self.list.iter().take(index).skip(1);
         let instances = instances.flat_map(|graph| &graph.nodes);
         let count = instances
             .filter(|node| matches!(node.kind, Kind::Subgraph(inner) if inner == index))
@@ -97,7 +97,7 @@ impl<'a> Graphs<'a> {
         for value in promoted.values().filter_map(|widget| widget.value.as_ref()) {
             self.spend_times(value, count)?;
         }
-        for graph in self.graphs.iter_mut().take(index).skip(1) {
+        for graph in self.list.iter_mut().take(index).skip(1) {
             for node in &mut graph.nodes {
                 if !matches!(node.kind, Kind::Subgraph(inner) if inner == index) {
                     continue;
