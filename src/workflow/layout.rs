@@ -24,8 +24,8 @@ const TEXT_HEIGHT: f64 = 120.0;
 /// Lays a prompt out as an editor file that opens in ComfyUI and converts back to the prompt.
 ///
 /// Needs every class, since only the backend knows the order of a node's widgets. Node ids stay as they are. What has no
-/// place in an editor file is lost: inputs that a class does not have, and `//` within texts whose field takes
-/// comments; [`diff`](super::diff) of the prompt and of what it converts back to tells.
+/// place in an editor file is lost: inputs that a class does not have, `//` and a backslash before a brace within texts
+/// whose field takes comments and choices, and carriage returns in fields of several lines; [`diff`](super::diff) of the prompt and of what it converts back to tells.
 pub fn to_editor(prompt: &Prompt, object_info: &ObjectInfo) -> Result<UiWorkflow, ConvertError> {
     let mut unknown: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut specs: IndexMap<&str, (&PromptNode, &NodeSpec)> = IndexMap::new();

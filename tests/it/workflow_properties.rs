@@ -39,8 +39,12 @@ struct Part {
 }
 
 fn part() -> impl Strategy<Value = Part> {
-    let text =
-        "[ -~äß漢\n]{0,24}".prop_map(|text: String| text.replace("//", "/ /").replace("/*", "/ *"));
+    let text = "[ -~äß漢\n]{0,24}".prop_map(|text: String| {
+        text.replace("//", "/ /")
+            .replace("/*", "/ *")
+            // The editor has no way to write a backslash before a brace or a bar.
+            .replace('\\', "")
+    });
     let numbers = (any::<u64>(), 1..=64_i32, -10.0..10.0_f64);
     let mode = prop_oneof![8 => Just(0_u8), 1 => Just(1), 1 => Just(2)];
     (0..7_u8, numbers, text, any::<[u8; 3]>(), mode).prop_map(
