@@ -451,7 +451,7 @@ async fn an_interrupt_ends_the_running_prompt_and_no_other() {
 #[tokio::test]
 async fn the_queue_runs_the_lowest_number_first() {
     let server = Running::start().await;
-    server.submit(sleep(1.0, 1, 0), "x").await;
+    server.submit(sleep(5.0, 1, 0), "x").await;
     let submit = async |id: &str, more: Value| {
         let mut body = json!({ "prompt": sleep(0.0, 1, 1), "prompt_id": id, "client_id": "x",
             "extra_data": { "api_key_comfy_org": "secret", "auth_token_comfy_org": "secret" } });

@@ -40,8 +40,7 @@ struct Part {
 
 fn part() -> impl Strategy<Value = Part> {
     let text = "[ -~äß漢\n]{0,24}".prop_map(|text: String| {
-        text.replace("//", "/ /")
-            .replace("/*", "/ *")
+        text.replace('/', "/ ")
             // The editor has no way to write a backslash before a brace or a bar.
             .replace('\\', "")
     });
