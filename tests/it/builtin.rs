@@ -451,7 +451,11 @@ async fn an_interrupt_ends_the_running_prompt_and_no_other() {
 #[tokio::test]
 async fn the_queue_runs_the_lowest_number_first() {
     let server = Running::start().await;
-    server.submit(sleep(5.0, 1, 0), "x").await;
+    server.submit(sleep(2.0, 1, 0), "x").await;
+    // Once the worker has it, everything else waits, whatever its number.
+    while server.get("/queue").await.1["queue_running"] == json!([]) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     let submit = async |id: &str, more: Value| {
         let mut body = json!({ "prompt": sleep(0.0, 1, 1), "prompt_id": id, "client_id": "x",
             "extra_data": { "api_key_comfy_org": "secret", "auth_token_comfy_org": "secret" } });
@@ -478,14 +482,7 @@ async fn the_queue_runs_the_lowest_number_first() {
             .await,
         (200, json!(""))
     );
-    // The worker takes the first one when it comes to it.
-    let queue = loop {
-        let (_, queue) = server.get("/queue").await;
-        if queue["queue_running"] != json!([]) {
-            break queue;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    };
+    let (_, queue) = server.get("/queue").await;
     assert_eq!(queue["queue_pending"].as_array().unwrap().len(), 4);
     assert!(!queue.to_string().contains("secret"));
     assert_eq!(
