@@ -15,6 +15,9 @@ pub struct ServerOptions {
     /// How much longer each progress step takes than its computation, and each node that has no steps. It makes
     /// servers of different speed out of one CPU; zero is full speed.
     pub step_delay: Duration,
+    /// How much memory it says its device has, in bytes, to stand for a larger or smaller machine; the computer's own when
+    /// none.
+    pub device_memory_bytes: Option<u64>,
     /// The static files of the ComfyUI frontend, served at `/`.
     pub frontend_dir: Option<PathBuf>,
 }
@@ -28,6 +31,7 @@ impl ServerOptions {
             data_dir: data_dir.into(),
             name: "builtin".to_owned(),
             step_delay: Duration::ZERO,
+            device_memory_bytes: None,
             frontend_dir: None,
         }
     }

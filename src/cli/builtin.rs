@@ -45,6 +45,7 @@ pub(super) async fn serve(
         data_dir: server_dir,
         name: arguments.name,
         step_delay: Duration::from_millis(arguments.step_delay_ms),
+        device_memory_bytes: None,
         frontend_dir: arguments.frontend_dir,
     })
     .await?;

@@ -55,13 +55,18 @@ pub async fn start_server(
     if let Some(address) = address {
         options.address = address;
     }
+    start_server_with(options).await
+}
+
+pub async fn start_server_with(options: ServerOptions) -> BuiltinServer {
+    let name = options.name.clone();
     let server = Server::bind(options).await.unwrap();
     let address = server.local_addr();
     let handle = server.handle();
     tokio::spawn(async move { server.serve(std::future::pending()).await });
     let url = format!("http://{address}").parse().unwrap();
     BuiltinServer {
-        config: BackendConfig::new(name, url),
+        config: BackendConfig::new(&name, url),
         handle,
         address,
     }

@@ -2,8 +2,10 @@
 
 use crate::engine_end_to_end::{
     BuiltinServer, assert_posted_once, files_below, finish, folders, start_engine, start_server,
+    start_server_with,
 };
 use crate::small_projects::numbered;
+use comfyui_orchestrator::builtin::ServerOptions;
 use comfyui_orchestrator::engine::{
     FailureClass, ResumePolicy, RunCommand, RunEvent, RunEventBody, RunId, RunState, RunView,
 };
@@ -192,8 +194,14 @@ async fn a_server_out_of_memory_frees_it_before_it_tries_once_more() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_does_not_fit_on_one_server_is_done_on_another() {
     let folder = TempDir::new().unwrap();
-    let small = start_server(folder.path(), "small", 0, None).await;
-    let large = start_server(folder.path(), "large", 0, None).await;
+    let sized = |name: &str, device_memory_bytes: u64| {
+        let mut options = ServerOptions::new(folder.path().join(name));
+        options.name = name.to_owned();
+        options.device_memory_bytes = Some(device_memory_bytes);
+        start_server_with(options)
+    };
+    let small = sized("small", 8 << 30).await;
+    let large = sized("large", 24 << 30).await;
     let project = pictures(&failing("out of memory", "small"), 4);
     let (view, log) = run_to_end(folder.path(), &[&small, &large], project).await;
     assert_eq!(

@@ -65,6 +65,8 @@ fn describe_system(host: &Host, memory_total: u64, memory_free: u64) -> Value {
         "macos" => "darwin",
         other => other,
     };
+    let device_total = host.options.device_memory_bytes.unwrap_or(memory_total);
+    let device_free = memory_free.min(device_total);
     json!({
         "system": {
             "os": os,
@@ -84,10 +86,10 @@ fn describe_system(host: &Host, memory_total: u64, memory_free: u64) -> Value {
             "name": "cpu",
             "type": "cpu",
             "index": null,
-            "vram_total": memory_total,
-            "vram_free": memory_free,
-            "torch_vram_total": memory_total,
-            "torch_vram_free": memory_free,
+            "vram_total": device_total,
+            "vram_free": device_free,
+            "torch_vram_total": device_total,
+            "torch_vram_free": device_free,
         }],
     })
 }

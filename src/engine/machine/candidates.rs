@@ -210,9 +210,8 @@ impl Machine {
             Availability::Online => {}
         }
         if let Some(trouble) = &item.trouble {
-            // A machine of the same size may have more of it free; the one that ran out is kept away from below.
             if let Some(has_bytes) = facts.vram_bytes
-                && has_bytes < trouble.too_few_bytes
+                && has_bytes <= trouble.too_few_bytes
             {
                 return Some(Exclusion::TooSmall {
                     has_bytes,
