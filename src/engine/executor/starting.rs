@@ -1,7 +1,7 @@
 //! From a snapshot to a run: validation, prompts, plan, what each backend cannot run; and back from the database.
 
-use super::StartError;
 use super::run_workflow::{Choice, RunWorkflow};
+use super::runs::StartError;
 use super::shared::Shared;
 use crate::artifacts::ContentHash;
 use crate::engine::command::RunFolders;

@@ -1,0 +1,84 @@
+//! What is learned while runs go on, kept across restarts; and what is kept of results.
+
+use super::Executor;
+use crate::engine::id::RunId;
+use crate::engine::live::EngineEvent;
+use std::time::{Duration, Instant};
+/// Setting that holds what was learned of run times.
+const ESTIMATES_SETTING: &str = "placement.estimates";
+/// How often that is written down.
+pub(super) const ESTIMATES_PERIOD: Duration = Duration::from_secs(30);
+/// How often subscribers are told how long runs take.
+const EXPECTED_PERIOD: Duration = Duration::from_secs(1);
+/// Setting that holds how large the files of kept results may be together, bytes.
+const CACHE_LIMIT_SETTING: &str = "cache.max_bytes";
+/// How large they may be unless the setting says otherwise: 50 GB.
+const CACHE_LIMIT_BYTES: u64 = 50_000_000_000;
+
+impl Executor {
+    /// Says how long each run is expected to take, now and then.
+    pub(super) fn tell_expected(&mut self) {
+        if self.expected_told.elapsed() < EXPECTED_PERIOD {
+            return;
+        }
+        self.expected_told = Instant::now();
+        let now_ms = super::now_ms();
+        let expected: Vec<(RunId, u64)> = self
+            .runs
+            .keys()
+            .filter_map(|run_id| {
+                let remaining_ms = self.machine.remaining_of_run_ms(now_ms, *run_id)?;
+                Some((*run_id, remaining_ms))
+            })
+            .collect();
+        for (run_id, remaining_ms) in expected {
+            self.tell_live(EngineEvent::Expected {
+                run_id,
+                remaining_ms,
+            });
+        }
+    }
+
+    /// What earlier processes learned of run times.
+    pub(super) async fn recall_estimates(&mut self) {
+        match self.shared.store.setting(ESTIMATES_SETTING).await {
+            Ok(Some(text)) => match serde_json::from_str(&text) {
+                Ok(estimates) => self.machine.set_estimates(estimates),
+                Err(error) => {
+                    tracing::warn!(%error, "learned times cannot be read; they are learned anew");
+                }
+            },
+            Ok(None) => {}
+            Err(error) => tracing::warn!(%error, "learned times cannot be read"),
+        }
+    }
+
+    /// Writes down what was learned of run times.
+    pub(super) async fn keep_estimates(&mut self) {
+        self.estimates_kept = Instant::now();
+        match serde_json::to_string(self.machine.estimates()) {
+            Ok(text) => {
+                if let Err(error) = self
+                    .shared
+                    .store
+                    .put_setting(ESTIMATES_SETTING, Some(&text))
+                    .await
+                {
+                    tracing::warn!(%error, "learned times cannot be written");
+                }
+            }
+            Err(error) => tracing::warn!(%error, "learned times cannot be written"),
+        }
+    }
+
+    /// Forgets the least recently used results when all together are too large.
+    pub(super) async fn trim_cache(&self) {
+        let limit = match self.shared.store.setting(CACHE_LIMIT_SETTING).await {
+            Ok(Some(text)) => text.trim().parse().unwrap_or(CACHE_LIMIT_BYTES),
+            _ => CACHE_LIMIT_BYTES,
+        };
+        if let Err(error) = self.shared.store.trim_cache_to(limit).await {
+            tracing::warn!(%error, "the cache could not be trimmed");
+        }
+    }
+}
