@@ -1,27 +1,30 @@
-//! The only file that knows both the window and the engine.
+//! The only room that knows both the window and the engine.
 //!
 //! Commands go in through [`Bridge::send`]. Events come out through a thread that forwards them into a bounded queue and
 //! wakes the window; [`drain`] takes at most [`EVENTS_PER_FRAME`] of them per frame, folds them into [`RunViews`],
 //! [`Backends`] and [`Live`], and hands them on as messages. Progress and previews are coalesced (the latest of each item
 //! wins), run events are never dropped.
 
+mod backends;
+mod commands;
+mod explanations;
 mod history;
 
+pub use backends::{BackendCard, Backends};
+pub use commands::{BuiltinStarter, StartBuiltin, send_commands};
+pub use explanations::Explanations;
 pub use history::{RunHistory, follow_document, take_answers};
 
-use super::actions::Action;
 use super::catalog::Catalog;
 use super::document::Document;
-use super::files::run_folders;
-use super::settings::Folders;
 use super::toasts::{Severity, Toasts};
 use super::wake::Waker;
 use crate::engine::fold::RunView;
 use crate::engine::{
-    AttemptId, BackendKeeping, CommandError, EngineEvent, EngineHandle, ItemId, ItemState,
-    PlacementDecision, Preview, Progress, RunCommand, RunEvent, RunEventBody, RunId, RunState,
+    CommandError, EngineEvent, EngineHandle, ItemId, ItemState, Preview, Progress, RunCommand,
+    RunEvent, RunEventBody, RunId, RunState,
 };
-use crate::fleet::{BackendConfig, BackendState, BackendStatus};
+use crate::fleet::BackendConfig;
 use crate::project::{BackendId, NodeId};
 use bevy::ecs::system::SystemParam;
 use bevy::prelude::*;
@@ -32,12 +35,8 @@ use std::sync::mpsc;
 pub const EVENTS_PER_FRAME: usize = 2_000;
 /// Events between the forwarding thread and the window.
 const QUEUE_CAPACITY: usize = 8_192;
-/// Points of a backend's curve (one per status, about one every 5 seconds).
-const HISTORY_POINTS: usize = 120;
 /// Recent run events kept for the log.
 const LOG_LINES: usize = 1_000;
-/// Attempts and items whose reasons are kept.
-const EXPLAINED_ITEMS: usize = 20_000;
 
 /// The window's end of the engine.
 #[derive(Resource)]
@@ -97,36 +96,6 @@ impl RunViews {
         self.views.get(&self.shown?)
     }
 }
-
-/// A backend and its recent past.
-#[derive(Clone, Debug)]
-pub struct BackendCard {
-    /// What is known of it now.
-    pub status: BackendStatus,
-    /// Used part of the memory of its first device, 0 to 1, oldest first; none where it did not answer.
-    pub memory_history: VecDeque<f32>,
-    /// Prompts running and waiting there, oldest first.
-    pub queue_history: VecDeque<f32>,
-}
-
-/// Every backend known to the window, by name.
-#[derive(Resource, Default)]
-pub struct Backends {
-    /// The cards.
-    pub cards: BTreeMap<BackendId, BackendCard>,
-}
-
-impl Backends {
-    /// The name of a backend, or a short form of its id when it is not registered any more.
-    #[must_use]
-    pub fn name_of(&self, backend_id: BackendId) -> String {
-        self.cards.get(&backend_id).map_or_else(
-            || format!("backend {}", &backend_id.to_string()[..8]),
-            |card| card.status.name.clone(),
-        )
-    }
-}
-
 /// What is true only now, of the shown run.
 #[derive(Resource, Default)]
 pub struct Live {
@@ -145,107 +114,6 @@ pub struct Live {
 pub struct EventLog {
     /// The events.
     pub events: VecDeque<RunEvent>,
-}
-
-/// What the folds leave out: why items run where they run, and why they do not. Bounded; the oldest are forgotten first.
-#[derive(Debug, Default)]
-pub struct Explanations {
-    decisions: HashMap<ItemId, PlacementDecision>,
-    reasons: HashMap<ItemId, String>,
-    attempts: HashMap<AttemptId, ItemId>,
-    order: VecDeque<AttemptId>,
-    reason_order: VecDeque<ItemId>,
-}
-
-impl Explanations {
-    /// Why an item runs where it runs.
-    #[must_use]
-    pub fn decision(&self, item_id: ItemId) -> Option<&PlacementDecision> {
-        self.decisions.get(&item_id)
-    }
-
-    /// Why an item does not run.
-    #[must_use]
-    pub fn reason(&self, item_id: ItemId) -> Option<&str> {
-        self.reasons.get(&item_id).map(String::as_str)
-    }
-
-    /// The item of an attempt.
-    #[must_use]
-    pub fn item_of(&self, attempt_id: AttemptId) -> Option<ItemId> {
-        self.attempts.get(&attempt_id).copied()
-    }
-
-    fn take_in(&mut self, event: &RunEvent) {
-        match &event.body {
-            RunEventBody::AttemptPlaced {
-                attempt_id,
-                item_id,
-                decision,
-                ..
-            } => {
-                self.decisions.insert(*item_id, decision.clone());
-                self.attempts.insert(*attempt_id, *item_id);
-                self.order.push_back(*attempt_id);
-                if self.order.len() > EXPLAINED_ITEMS
-                    && let Some(old) = self.order.pop_front()
-                    && let Some(item) = self.attempts.remove(&old)
-                {
-                    self.decisions.remove(&item);
-                }
-            }
-            RunEventBody::ItemStateChanged {
-                item_id,
-                reason: Some(reason),
-                ..
-            } => {
-                self.explain(*item_id, reason.clone());
-            }
-            RunEventBody::ItemFailed { item_id, failure } => {
-                self.explain(*item_id, failure.message.clone());
-            }
-            RunEventBody::ItemDone { item_id, .. } => {
-                self.reasons.remove(item_id);
-            }
-            _ => {}
-        }
-    }
-
-    /// Takes over what another one knows.
-    fn join(&mut self, other: Self) {
-        let Self {
-            decisions,
-            reasons,
-            attempts,
-            order,
-            ..
-        } = other;
-        for attempt_id in order {
-            let Some(item_id) = attempts.get(&attempt_id).copied() else {
-                continue;
-            };
-            if self.attempts.insert(attempt_id, item_id).is_none() {
-                self.order.push_back(attempt_id);
-            }
-            if let Some(decision) = decisions.get(&item_id) {
-                self.decisions.insert(item_id, decision.clone());
-            }
-        }
-        for (item_id, reason) in reasons {
-            self.explain(item_id, reason);
-        }
-    }
-
-    fn explain(&mut self, item_id: ItemId, reason: String) {
-        if self.reasons.insert(item_id, reason).is_none() {
-            self.reason_order.push_back(item_id);
-        }
-        if self.reason_order.len() > EXPLAINED_ITEMS
-            && let Some(old) = self.reason_order.pop_front()
-        {
-            self.reasons.remove(&old);
-        }
-    }
 }
 
 /// Subscribes to the engine. A thread forwards events and wakes the window.
@@ -445,218 +313,5 @@ impl BridgeWorld<'_> {
             self.live.previews.clear();
             self.live.revision += 1;
         }
-    }
-
-    fn take_status(&mut self, status: BackendStatus) {
-        let known = self.backends.cards.get(&status.backend_id);
-        let before = known.map(|card| card.status.state);
-        if before.is_some_and(is_reachable) && status.state == BackendState::Offline {
-            self.toasts.push(
-                Severity::Warning,
-                &format!("{} went offline", status.name),
-                &format!(
-                    "{} What ran there is checked again and moved if needed.",
-                    status.reason
-                ),
-            );
-        }
-        if before == Some(BackendState::Offline) && is_reachable(status.state) {
-            self.toasts
-                .push(Severity::Success, &format!("{} is back", status.name), "");
-        }
-        let memory = status
-            .devices
-            .first()
-            .filter(|device| device.vram_total > 0)
-            .map_or_else(
-                || used_part(status.ram_total, status.ram_free),
-                |device| used_part(device.vram_total, device.vram_free),
-            );
-        let queue = (status.queue_running + status.queue_pending) as f32;
-        let card = self
-            .backends
-            .cards
-            .entry(status.backend_id)
-            .or_insert_with(|| BackendCard {
-                status: status.clone(),
-                memory_history: VecDeque::new(),
-                queue_history: VecDeque::new(),
-            });
-        card.status = status;
-        for (history, value) in [
-            (&mut card.memory_history, memory),
-            (&mut card.queue_history, queue),
-        ] {
-            history.push_back(value);
-            if history.len() > HISTORY_POINTS {
-                history.pop_front();
-            }
-        }
-    }
-}
-
-fn is_reachable(state: BackendState) -> bool {
-    matches!(
-        state,
-        BackendState::Online | BackendState::Busy | BackendState::Degraded
-    )
-}
-
-fn used_part(total: u64, free: u64) -> f32 {
-    if total == 0 {
-        0.0
-    } else {
-        total.saturating_sub(free) as f32 / total as f32
-    }
-}
-
-/// Turns wishes about runs and servers into commands.
-pub fn send_commands(
-    mut actions: MessageReader<Action>,
-    bridge: Option<Res<Bridge>>,
-    document: Res<Document>,
-    mut runs: ResMut<RunViews>,
-    backends: Res<Backends>,
-    mut live: ResMut<Live>,
-    mut toasts: ResMut<Toasts>,
-    builtin: Option<Res<BuiltinStarter>>,
-    own_folders: Res<Folders>,
-    mut history: Option<ResMut<RunHistory>>,
-) {
-    let Some(bridge) = bridge else { return };
-    for action in actions.read() {
-        match action {
-            Action::Run => {
-                let Some(folders) = run_folders(&document, &own_folders) else {
-                    toasts.push(
-                        Severity::Error,
-                        "The run has no folder",
-                        "Save the project first.",
-                    );
-                    continue;
-                };
-                bridge.send(
-                    RunCommand::Start {
-                        run_id: RunId::new_now(),
-                        project: std::sync::Arc::new(document.project().clone()),
-                        folders,
-                    },
-                    &mut toasts,
-                );
-            }
-            Action::PauseOrResume | Action::Stop | Action::RetryFailed => {
-                let Some(run_id) = runs.shown else { continue };
-                let paused = runs
-                    .shown_view()
-                    .is_some_and(|view| view.state == Some(RunState::Paused));
-                bridge.send(
-                    match action {
-                        Action::Stop => RunCommand::Cancel { run_id },
-                        Action::RetryFailed => RunCommand::RetryFailed { run_id },
-                        _ if paused => RunCommand::Resume { run_id },
-                        _ => RunCommand::Pause { run_id },
-                    },
-                    &mut toasts,
-                );
-            }
-            Action::CancelItem { run_id, item_id } => {
-                bridge.send(
-                    RunCommand::CancelItem {
-                        run_id: *run_id,
-                        item_id: *item_id,
-                    },
-                    &mut toasts,
-                );
-            }
-            Action::ShowRun(run_id) => {
-                if let Some(history) = &mut history {
-                    history.show(*run_id, &mut runs);
-                }
-                live.revision += 1;
-            }
-            Action::PutBackend(config) => {
-                bridge.send(
-                    RunCommand::PutBackend {
-                        config: (**config).clone(),
-                        keeping: BackendKeeping::Registered,
-                    },
-                    &mut toasts,
-                );
-            }
-            Action::SetBackendEnabled {
-                backend_id,
-                enabled,
-            } => {
-                bridge.send(
-                    RunCommand::SetBackendEnabled {
-                        backend_id: *backend_id,
-                        enabled: *enabled,
-                    },
-                    &mut toasts,
-                );
-            }
-            Action::RemoveBackend(backend_id) => {
-                bridge.send(
-                    RunCommand::RemoveBackend {
-                        backend_id: *backend_id,
-                    },
-                    &mut toasts,
-                );
-            }
-            Action::RefreshBackend(backend_id) => {
-                bridge.send(
-                    RunCommand::RefreshBackend {
-                        backend_id: *backend_id,
-                    },
-                    &mut toasts,
-                );
-            }
-            Action::RefreshAllBackends => {
-                for backend_id in backends.cards.keys() {
-                    bridge.send(
-                        RunCommand::RefreshBackend {
-                            backend_id: *backend_id,
-                        },
-                        &mut toasts,
-                    );
-                }
-            }
-            Action::StartBuiltin => start_builtin(&bridge, builtin.as_deref(), &mut toasts),
-            _ => {}
-        }
-    }
-}
-
-/// Starts the built-in server; handed in by `main`, which knows the runtime. Gives the address, or a sentence on why not.
-pub type StartBuiltin = dyn Fn() -> Result<url::Url, String> + Send + Sync;
-
-/// The way to start the built-in server.
-#[derive(Resource)]
-pub struct BuiltinStarter(pub Box<StartBuiltin>);
-
-fn start_builtin(bridge: &Bridge, starter: Option<&BuiltinStarter>, toasts: &mut Toasts) {
-    let Some(starter) = starter else {
-        toasts.push(
-            Severity::Warning,
-            "The built-in server cannot be started here",
-            "Start one in a terminal: comfyui-orchestrator builtin --port 8188, and add it by its address.",
-        );
-        return;
-    };
-    match (starter.0)() {
-        Ok(url) => {
-            bridge.send(
-                RunCommand::PutBackend {
-                    config: BackendConfig::new("built-in", url),
-                    keeping: BackendKeeping::ThisProcess,
-                },
-                toasts,
-            );
-        }
-        Err(message) => toasts.push(
-            Severity::Error,
-            "The built-in server did not start",
-            &message,
-        ),
     }
 }

@@ -1,0 +1,162 @@
+//! Wishes about runs and servers become the engine's commands.
+
+use super::{Backends, Bridge, Live, RunHistory, RunViews};
+use crate::app::actions::Action;
+use crate::app::document::Document;
+use crate::app::files::run_folders;
+use crate::app::settings::Folders;
+use crate::app::toasts::{Severity, Toasts};
+use crate::engine::{BackendKeeping, RunCommand, RunId, RunState};
+use crate::fleet::BackendConfig;
+use bevy::prelude::*;
+
+/// Turns wishes about runs and servers into commands.
+pub fn send_commands(
+    mut actions: MessageReader<Action>,
+    bridge: Option<Res<Bridge>>,
+    document: Res<Document>,
+    mut runs: ResMut<RunViews>,
+    backends: Res<Backends>,
+    mut live: ResMut<Live>,
+    mut toasts: ResMut<Toasts>,
+    builtin: Option<Res<BuiltinStarter>>,
+    own_folders: Res<Folders>,
+    mut history: Option<ResMut<RunHistory>>,
+) {
+    let Some(bridge) = bridge else { return };
+    for action in actions.read() {
+        match action {
+            Action::Run => {
+                let Some(folders) = run_folders(&document, &own_folders) else {
+                    toasts.push(
+                        Severity::Error,
+                        "The run has no folder",
+                        "Save the project first.",
+                    );
+                    continue;
+                };
+                bridge.send(
+                    RunCommand::Start {
+                        run_id: RunId::new_now(),
+                        project: std::sync::Arc::new(document.project().clone()),
+                        folders,
+                    },
+                    &mut toasts,
+                );
+            }
+            Action::PauseOrResume | Action::Stop | Action::RetryFailed => {
+                let Some(run_id) = runs.shown else { continue };
+                let paused = runs
+                    .shown_view()
+                    .is_some_and(|view| view.state == Some(RunState::Paused));
+                bridge.send(
+                    match action {
+                        Action::Stop => RunCommand::Cancel { run_id },
+                        Action::RetryFailed => RunCommand::RetryFailed { run_id },
+                        _ if paused => RunCommand::Resume { run_id },
+                        _ => RunCommand::Pause { run_id },
+                    },
+                    &mut toasts,
+                );
+            }
+            Action::CancelItem { run_id, item_id } => {
+                bridge.send(
+                    RunCommand::CancelItem {
+                        run_id: *run_id,
+                        item_id: *item_id,
+                    },
+                    &mut toasts,
+                );
+            }
+            Action::ShowRun(run_id) => {
+                if let Some(history) = &mut history {
+                    history.show(*run_id, &mut runs);
+                }
+                live.revision += 1;
+            }
+            Action::PutBackend(config) => {
+                bridge.send(
+                    RunCommand::PutBackend {
+                        config: (**config).clone(),
+                        keeping: BackendKeeping::Registered,
+                    },
+                    &mut toasts,
+                );
+            }
+            Action::SetBackendEnabled {
+                backend_id,
+                enabled,
+            } => {
+                bridge.send(
+                    RunCommand::SetBackendEnabled {
+                        backend_id: *backend_id,
+                        enabled: *enabled,
+                    },
+                    &mut toasts,
+                );
+            }
+            Action::RemoveBackend(backend_id) => {
+                bridge.send(
+                    RunCommand::RemoveBackend {
+                        backend_id: *backend_id,
+                    },
+                    &mut toasts,
+                );
+            }
+            Action::RefreshBackend(backend_id) => {
+                bridge.send(
+                    RunCommand::RefreshBackend {
+                        backend_id: *backend_id,
+                    },
+                    &mut toasts,
+                );
+            }
+            Action::RefreshAllBackends => {
+                for backend_id in backends.cards.keys() {
+                    bridge.send(
+                        RunCommand::RefreshBackend {
+                            backend_id: *backend_id,
+                        },
+                        &mut toasts,
+                    );
+                }
+            }
+            Action::StartBuiltin => start_builtin(&bridge, builtin.as_deref(), &mut toasts),
+            _ => {}
+        }
+    }
+}
+
+/// Starts the built-in server; handed in by `main`, which knows the runtime. Gives the address, or a sentence on why not.
+pub type StartBuiltin = dyn Fn() -> Result<url::Url, String> + Send + Sync;
+
+/// The way to start the built-in server.
+#[derive(Resource)]
+pub struct BuiltinStarter(pub Box<StartBuiltin>);
+
+fn start_builtin(bridge: &Bridge, starter: Option<&BuiltinStarter>, toasts: &mut Toasts) {
+    let Some(starter) = starter else {
+        toasts.push(
+            Severity::Warning,
+            "The built-in server cannot be started here",
+            "Start one in a terminal: comfyui-orchestrator builtin --port 8188, and add it by its address.",
+        );
+        return;
+    };
+    match (starter.0)() {
+        Ok(url) => {
+            bridge.send(
+                RunCommand::PutBackend {
+                    config: BackendConfig::new("built-in", url),
+                    keeping: BackendKeeping::ThisProcess,
+                },
+                toasts,
+            );
+        }
+        Err(message) => toasts.push(
+            Severity::Error,
+            "The built-in server did not start",
+            &message,
+        ),
+    }
+}
