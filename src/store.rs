@@ -9,6 +9,7 @@ mod error;
 mod instance;
 mod knowledge;
 mod library;
+mod pictures;
 pub mod project_folder;
 mod registry;
 mod runs;
@@ -312,7 +313,7 @@ impl Store {
             .await
     }
 
-    /// Files of the artifact store that no run and no kept result names. Reads the whole history.
+    /// Files of the artifact store that no run, no kept result and no picture of the library names. Reads the whole history.
     ///
     /// # Errors
     /// [`StoreError`].

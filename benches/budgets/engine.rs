@@ -185,6 +185,7 @@ impl Scene {
                 inputs: "/inputs".into(),
             },
             backends: Vec::new(),
+            workflow_outputs: BTreeMap::new(),
         }
     }
 

@@ -1,7 +1,7 @@
 //! The library of workflows through the engine's door, for the window.
 
 use super::handle::EngineHandle;
-use crate::artifacts::ContentHash;
+use crate::artifacts::{Artifact, ContentHash};
 use crate::store::{
     LibraryChange, LibraryEntry, LibraryQuery, LibraryVersion, LibraryWorkflowId,
     NewLibraryWorkflow, StoreError,
@@ -110,7 +110,31 @@ impl EngineHandle {
             .await
     }
 
-    /// Sets or takes away the picture that shows what a workflow of the library makes.
+    /// What is known of the picture of a [`LibraryEntry`]; [`EngineHandle::artifact_path`] tells where it lies. None when the
+    /// file store forgot it.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn library_picture(
+        &self,
+        thumbnail: ContentHash,
+    ) -> Result<Option<Artifact>, StoreError> {
+        self.store().artifact(thumbnail).await
+    }
+
+    /// The last picture that a workflow made in any run here, by the hash of its file's text
+    /// (`ContentHash::of(text.as_bytes())`).
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn last_picture(
+        &self,
+        workflow: ContentHash,
+    ) -> Result<Option<Artifact>, StoreError> {
+        self.store().last_picture(workflow).await
+    }
+
+    /// Sets the picture that shows what a workflow of the library makes; with none, it is the last that it made.
     ///
     /// # Errors
     /// [`StoreError`].

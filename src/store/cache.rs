@@ -128,7 +128,7 @@ pub(super) fn page(
     Ok(found)
 }
 
-/// Hashes of files that no run and no cached result names, of those noted.
+/// Hashes of files that no run, no cached result and no picture of the library names, of those noted.
 pub(super) fn unused_artifacts(connection: &Connection) -> Result<Vec<ContentHash>, CallError> {
     let mut used: BTreeSet<String> = BTreeSet::new();
     for table in ["SELECT body FROM events", "SELECT outputs FROM cache"] {
@@ -137,6 +137,17 @@ pub(super) fn unused_artifacts(connection: &Connection) -> Result<Vec<ContentHas
         while let Some(row) = rows.next()? {
             let text: String = row.get(0)?;
             used.extend(hashes_in(&text).map(str::to_owned));
+        }
+    }
+    // Kept for the library; a bare hash each.
+    for column in [
+        "SELECT artifact FROM workflow_pictures",
+        "SELECT thumbnail FROM library_workflows WHERE thumbnail IS NOT NULL",
+    ] {
+        let mut statement = connection.prepare(column)?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            used.insert(row.get(0)?);
         }
     }
     let mut statement = connection.prepare("SELECT hash FROM artifacts")?;

@@ -9,12 +9,13 @@ use std::time::Duration;
 const APPLICATION_ID: i32 = 0x434F_7263;
 
 /// Every migration in order; the first makes format 1.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     include_str!("../../migrations/0001_begin.sql"),
     include_str!("../../migrations/0002_object_info.sql"),
     include_str!("../../migrations/0003_run_backends.sql"),
     include_str!("../../migrations/0004_library.sql"),
     include_str!("../../migrations/0005_cache_size.sql"),
+    include_str!("../../migrations/0006_workflow_pictures.sql"),
 ];
 
 /// The newest format this program knows.

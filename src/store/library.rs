@@ -72,7 +72,8 @@ pub struct LibraryEntry {
     pub version: u32,
     /// Unix time in milliseconds when the present version was put in.
     pub added_ms: u64,
-    /// A picture that shows what it makes.
+    /// A picture that shows what it makes: the one that a person chose, else the last that it made in a run here, in whichever
+    /// project and version.
     pub thumbnail: Option<ContentHash>,
 }
 
@@ -220,7 +221,9 @@ pub(super) fn find(
             (SELECT max(added_ms) FROM library_versions AS v WHERE v.workflow_id = w.workflow_id),
             (SELECT group_concat(tag, char(10)) FROM (SELECT tag FROM library_tags AS t
                 WHERE t.workflow_id = w.workflow_id ORDER BY tag)),
-            thumbnail
+            coalesce(thumbnail, (SELECT artifact FROM library_versions AS v
+                JOIN workflow_pictures AS p ON p.workflow = v.hash
+                WHERE v.workflow_id = w.workflow_id ORDER BY p.made_ms DESC LIMIT 1))
          FROM library_workflows AS w WHERE true"
         .to_owned();
     let mut values: Vec<String> = Vec::new();
@@ -448,7 +451,8 @@ impl Store {
             .await
     }
 
-    /// Sets or takes away the picture that shows what a workflow makes. False when it is not there.
+    /// Sets the picture that shows what a workflow makes; with none, it is the last that it made. False when it is not
+    /// there.
     ///
     /// # Errors
     /// [`StoreError`].

@@ -1,10 +1,12 @@
 //! Runs and their event logs.
 
 use super::error::StoreError;
+use super::pictures;
 use super::worker::CallError;
+use crate::artifacts::ContentHash;
 use crate::engine::{RunEvent, RunEventBody, RunFolders, RunId, RunState};
 use crate::fleet::BackendConfig;
-use crate::project::ProjectId;
+use crate::project::{PortId, ProjectId};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use std::collections::BTreeMap;
 
@@ -25,6 +27,8 @@ pub struct NewRun {
     pub folders: RunFolders,
     /// Backends that are used beside the registered ones.
     pub backends: Vec<BackendConfig>,
+    /// Outputs of its Workflow nodes → hash of their workflow's file, under which the last picture of a workflow is kept.
+    pub workflow_outputs: BTreeMap<PortId, ContentHash>,
 }
 
 /// Whether a program works on a run.
@@ -97,7 +101,7 @@ pub(super) fn create(connection: &Connection, run: &NewRun, owner: &str) -> Resu
             to_json(&run.backends, "the backends of the run")?,
             owner,
         ])?;
-    Ok(())
+    pictures::put_workflows(connection, run.run_id, &run.workflow_outputs)
 }
 
 /// Appends events inside the caller's savepoint. Events that are there already, word for word, are passed over, so a
@@ -139,6 +143,7 @@ pub(super) fn append(connection: &Connection, events: &[RunEvent]) -> Result<(),
             .into());
         }
         insert.execute(params![run_id, event.seq as i64, event.at_ms as i64, body])?;
+        pictures::note(connection, event)?;
         *next_seq += 1;
         if let RunEventBody::RunStateChanged { state: new_state } = &event.body {
             *state = Some(*new_state);

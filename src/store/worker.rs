@@ -205,6 +205,7 @@ mod tests {
     use super::super::{NewRun, Store, StoreError, wait};
     use crate::engine::{RunEvent, RunEventBody, RunFolders, RunId};
     use crate::project::ProjectId;
+    use std::collections::BTreeMap;
 
     fn event(run_id: RunId, seq: u64) -> RunEvent {
         RunEvent {
@@ -235,6 +236,7 @@ mod tests {
                 inputs: "/".into(),
             },
             backends: Vec::new(),
+            workflow_outputs: BTreeMap::new(),
         }))
         .unwrap();
         let limit_pages = |pages: u32| {

@@ -1,6 +1,6 @@
 //! The library of workflows, through the real binary and through the store.
 
-use super::command_line::{BuiltinProcess, refuses, run, stderr, stdout};
+use super::command_line::{BuiltinProcess, refuses, run, small_scene, stderr, stdout};
 use comfyui_orchestrator::artifacts::ContentHash;
 use comfyui_orchestrator::engine::library_workflow;
 use comfyui_orchestrator::store::{
@@ -248,4 +248,63 @@ fn saved_workflows_travel_between_a_server_and_the_library() {
     ]);
     assert!(exported.status.success(), "{}", stderr(&exported));
     assert_eq!(std::fs::read_to_string(out).unwrap(), upscaler(2.0));
+}
+
+#[test]
+fn a_workflow_shows_the_last_picture_that_it_made_even_after_its_run_is_gone() {
+    let folder = TempDir::new().unwrap();
+    let server = BuiltinProcess::start(&folder.path().join("server"));
+    let data = folder.path().join("data");
+    let scene = small_scene(folder.path());
+    let project: Value = serde_json::from_slice(&std::fs::read(&scene).unwrap()).unwrap();
+    let workflows = folder.path().join("workflows");
+    std::fs::create_dir_all(&workflows).unwrap();
+    for (name, text) in project["workflows"].as_object().unwrap() {
+        let file = workflows.join(format!("{name}.json"));
+        std::fs::write(file, text.as_str().unwrap()).unwrap();
+    }
+    std::fs::write(workflows.join("never run.json"), upscaler(2.0)).unwrap();
+    let workflows = workflows.to_string_lossy().into_owned();
+    let imported = run(&data, &["workflow", "library", "import", &workflows]);
+    assert!(imported.status.success(), "{}", stderr(&imported));
+    let out = folder.path().join("out").to_string_lossy().into_owned();
+    let arguments = ["run", &scene, "--backend", &server.url, "--out", &out];
+    let made = run(
+        &data,
+        &[
+            &arguments[..],
+            &["--set", "Paint a harbour.steps=1", "--json"],
+        ]
+        .concat(),
+    );
+    assert!(made.status.success(), "{}", stderr(&made));
+    let listed = run(&data, &["workflow", "library", "list", "--json"]);
+    let entries: Vec<Value> = stdout(&listed)
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert!(entries.len() > 2, "{}", stdout(&listed));
+    for entry in &entries {
+        match entry["thumbnail"].as_str() {
+            Some(hash) => assert!(stdout(&made).contains(hash), "{entry}"),
+            None => assert_eq!(entry["name"], "never run"),
+        }
+    }
+
+    let store = Store::open(&data.join("orchestrator.sqlite")).unwrap();
+    for summary in wait(store.runs()).unwrap() {
+        assert!(wait(store.delete_run(summary.run_id)).unwrap());
+    }
+    wait(store.trim_cache(0)).unwrap();
+    let unused = wait(store.unused_artifacts()).unwrap();
+    for entry in wait(store.library(LibraryQuery::default())).unwrap() {
+        let text = wait(store.library_text(entry.workflow_id, None)).unwrap();
+        let picture = wait(store.last_picture(ContentHash::of(text.unwrap().as_bytes()))).unwrap();
+        assert_eq!(
+            picture.as_ref().map(|picture| picture.hash),
+            entry.thumbnail
+        );
+        assert!(picture.is_none_or(|picture| !unused.contains(&picture.hash)));
+    }
+    assert!(!unused.is_empty(), "pictures that nothing shows are unused");
 }

@@ -32,6 +32,7 @@ fn new_run(run_id: RunId) -> NewRun {
             inputs: "/in".into(),
         },
         backends: Vec::new(),
+        workflow_outputs: BTreeMap::new(),
     }
 }
 

@@ -10,7 +10,7 @@ use crate::engine::machine::{Availability, BackendFacts};
 use crate::engine::plan::Plan;
 use crate::fleet::{BackendConfig, BackendState, BackendStatus, Fleet};
 use crate::project::{
-    self, BackendId, Node, NodeId, NodeKind, PortBinding, PortRef, Project, WorkflowName,
+    self, BackendId, Node, NodeId, NodeKind, PortBinding, PortId, PortRef, Project, WorkflowName,
     WorkflowNode,
 };
 use crate::store::{NewRun, Store, StoreError, StoredRun};
@@ -306,8 +306,24 @@ pub(super) async fn store_run(
             snapshot: context.snapshot.clone(),
             folders: context.folders.clone(),
             backends,
+            workflow_outputs: workflow_outputs(&context.project),
         })
         .await
+}
+
+/// Outputs of Workflow nodes → hash of their workflow's file.
+fn workflow_outputs(project: &Project) -> BTreeMap<PortId, ContentHash> {
+    let nodes = project.nodes.values();
+    nodes
+        .filter_map(|node| match &node.kind {
+            NodeKind::Workflow(workflow) => {
+                let file = project.workflows.get(&workflow.workflow)?;
+                Some((node, ContentHash::of(file.text.as_bytes())))
+            }
+            _ => None,
+        })
+        .flat_map(|(node, hash)| node.outputs.iter().map(move |port| (port.id, hash)))
+        .collect()
 }
 
 /// A run of the past, as workers need it.
