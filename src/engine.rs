@@ -15,6 +15,7 @@ pub mod local;
 pub mod machine;
 pub mod placement;
 mod plan;
+mod question;
 mod value;
 
 pub use check::{problems, remembered_object_info};
@@ -35,4 +36,5 @@ pub use library::library_workflow;
 pub use live::{EngineEvent, Preview, Progress};
 pub use machine::{MAX_RATING, ReviewAnswer, ReviewVerdict};
 pub use plan::{MAX_ITEMS_PER_RUN, Plan, PlanProblem};
+pub use question::{Alternative, Answer, AnswerOrigin, AnswerReach, Question, QuestionCause};
 pub use value::{Labels, ListElement, Value};

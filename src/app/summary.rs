@@ -5,7 +5,7 @@ use super::icons;
 use super::theme::Theme;
 use super::widgets::duration_text;
 use crate::engine::{
-    ItemId, ItemState, PlacementDecision, RunEvent, RunEventBody, RunState,
+    Answer, ItemId, ItemState, PlacementDecision, RunEvent, RunEventBody, RunState,
     fold::{ItemCounts, ItemView, NodeView, RunView},
 };
 use crate::project::{BackendId, NodeId, Project};
@@ -38,6 +38,7 @@ pub fn counts_text(counts: &ItemCounts) -> String {
         counts.total()
     )];
     for state in [
+        ItemState::Asking,
         ItemState::Parked,
         ItemState::Running,
         ItemState::Submitted,
@@ -197,7 +198,7 @@ pub fn items<'a>(
 
 fn rank(state: ItemState) -> u8 {
     match state {
-        ItemState::Failed | ItemState::Parked => 0,
+        ItemState::Failed | ItemState::Parked | ItemState::Asking => 0,
         ItemState::Running => 1,
         ItemState::Submitted => 2,
         ItemState::Ready | ItemState::Waiting => 3,
@@ -382,6 +383,25 @@ pub fn log_line(
         RunEventBody::ItemFailed { item_id, failure } => (
             Tone::Bad,
             format!("{}: {}", item(*item_id), failure.message),
+        ),
+        RunEventBody::ItemAsks { item_id, question } => (
+            Tone::Attention,
+            format!("{} asks you: {}", item(*item_id), question.failure.message),
+        ),
+        RunEventBody::ItemAnswered {
+            item_id, answer, ..
+        } => (
+            Tone::Quiet,
+            match answer {
+                Answer::Retry => format!("{}: try again", item(*item_id)),
+                Answer::RunOn(backend_id) => format!(
+                    "{}: to run on {}",
+                    item(*item_id),
+                    backends.name_of(*backend_id)
+                ),
+                Answer::Skip => format!("{}: skip it", item(*item_id)),
+                Answer::Fail => format!("{}: let it fail", item(*item_id)),
+            },
         ),
         RunEventBody::ItemRated { item_id, rating } => {
             (Tone::Quiet, format!("{}: rated {rating}", item(*item_id)))

@@ -188,7 +188,7 @@ impl Theme {
             }
             ItemState::Submitted | ItemState::Running => self.accent,
             ItemState::Done => self.ok,
-            ItemState::Blocked | ItemState::Parked => self.warn,
+            ItemState::Blocked | ItemState::Parked | ItemState::Asking => self.warn,
             ItemState::Failed => self.error,
         }
     }

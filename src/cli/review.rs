@@ -110,8 +110,15 @@ pub(super) async fn review(
 /// How a followed run's end is told to the shell; says what to do when it waits for a person.
 pub(super) fn exit_code(end: &watch::RunEnd, run: &str) -> ExitCode {
     let parked = end.view.counts.get(ItemState::Parked);
+    let asking = end.view.counts.get(ItemState::Asking);
+    let short = run.get(run.len().saturating_sub(8)..).unwrap_or(run);
+    if !end.state.is_ended() && asking > 0 {
+        eprintln!(
+            "{asking} items ask what is to become of them. See the questions with `runs questions {short}`, answer with `runs answer {short} 1 --retry`; the run stays as it is until then."
+        );
+        return ExitCode::from(WAITS_FOR_PERSON);
+    }
     if !end.state.is_ended() && parked > 0 {
-        let short = run.get(run.len().saturating_sub(8)..).unwrap_or(run);
         eprintln!(
             "{parked} items wait for you. See them with `runs review {short}`, answer with `runs review {short} --pick 1,2`; the run stays as it is until then."
         );
@@ -298,7 +305,7 @@ fn numbers(text: Option<&str>, count: usize) -> anyhow::Result<Vec<usize>> {
 }
 
 /// `1,4,7-9` or `all` as places from 0.
-fn places(text: &str, count: usize) -> anyhow::Result<Vec<usize>> {
+pub(super) fn places(text: &str, count: usize) -> anyhow::Result<Vec<usize>> {
     let text = text.trim();
     match text {
         "all" => return Ok((0..count).collect()),

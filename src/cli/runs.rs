@@ -1,4 +1,4 @@
-//! `runs list|show|resume`: earlier runs.
+//! `runs list|show|resume|review|questions|answer`: earlier runs.
 
 use super::backend::BackendArguments;
 use super::data_dir::data_dir;
@@ -36,6 +36,10 @@ pub(super) enum RunsCommand {
     },
     /// See what a run asks you (Review nodes), and answer it.
     Review(super::review::ReviewArguments),
+    /// See what a run asks of items that have no place left.
+    Questions(super::questions::QuestionsArguments),
+    /// Answer what a run asks of items that have no place left.
+    Answer(super::questions::AnswerArguments),
     /// Show what happened in a run.
     Show {
         /// The run's id, or the beginning of it; `last` is the newest one.
@@ -70,6 +74,14 @@ pub(super) async fn runs(
         RunsCommand::Review(arguments) => {
             let run = find(&store.runs().await?, &arguments.run)?;
             super::review::review(data_dir, store, run, arguments).await
+        }
+        RunsCommand::Questions(arguments) => {
+            let run = find(&store.runs().await?, &arguments.run)?;
+            super::questions::questions(&store, &run, &arguments).await
+        }
+        RunsCommand::Answer(arguments) => {
+            let run = find(&store.runs().await?, &arguments.run)?;
+            super::questions::answer(data_dir, store, run, arguments).await
         }
         RunsCommand::List { json } => list(&store, json).await,
         RunsCommand::Show {
@@ -171,7 +183,11 @@ async fn list(store: &Store, json: bool) -> anyhow::Result<ExitCode> {
                 run.name
             );
         }
-        for wanted in [Standing::Interrupted, Standing::WaitsForPerson] {
+        for wanted in [
+            Standing::Interrupted,
+            Standing::AsksAboutItems,
+            Standing::WaitsForReview,
+        ] {
             if let Some((run, _)) = runs.iter().find(|(_, standing)| *standing == wanted) {
                 println!("{}", wanted.hint(run.run_id));
             }
@@ -278,8 +294,10 @@ enum Standing {
     AsItSays,
     /// Its program ended in the middle.
     Interrupted,
-    /// Its program ended when all that was left was for a person to answer.
-    WaitsForPerson,
+    /// Its program ended when all that was left was for a person to say what becomes of items that have no place left.
+    AsksAboutItems,
+    /// Its program ended when all that was left was for a person to review.
+    WaitsForReview,
 }
 
 impl Standing {
@@ -299,17 +317,20 @@ impl Standing {
                 break;
             }
         }
-        Ok(if watch::only_parked_left(&view) {
-            Self::WaitsForPerson
-        } else {
+        Ok(if !watch::only_person_left(&view) {
             Self::Interrupted
+        } else if view.questions.is_empty() {
+            Self::WaitsForReview
+        } else {
+            Self::AsksAboutItems
         })
     }
 
     fn words(self, state: RunState) -> &'static str {
         match (self, state) {
             (Self::Interrupted, _) => "interrupted",
-            (Self::WaitsForPerson, _) => "waits for you",
+            (Self::AsksAboutItems, _) => "asks you",
+            (Self::WaitsForReview, _) => "waits for you",
             (_, RunState::Running) => "running",
             (_, RunState::Paused) => "paused",
             (_, RunState::Cancelling) => "cancelling",
@@ -328,7 +349,10 @@ impl Standing {
             Self::Interrupted => format!(
                 "Interrupted runs go on when the app is opened, or with: comfyui-orchestrator runs resume {run_id}"
             ),
-            Self::WaitsForPerson => {
+            Self::AsksAboutItems => format!(
+                "Runs ask what is to become of items: comfyui-orchestrator runs questions {run_id}"
+            ),
+            Self::WaitsForReview => {
                 format!("Runs ask you something: comfyui-orchestrator runs review {run_id}")
             }
         }

@@ -1,6 +1,10 @@
 //! A run as it is told on a terminal: progress bars for people, one JSON event per line for programs.
 
-use crate::engine::{EngineEvent, EngineHandle, ItemState, RunEventBody, RunId, RunState, RunView};
+use super::earlier::name_of;
+use super::questions::{Asker, in_words};
+use crate::engine::{
+    EngineEvent, EngineHandle, ItemState, RunCommand, RunEventBody, RunId, RunState, RunView,
+};
 use crate::fleet::{BackendState, BackendStatus};
 use crate::project::{BackendId, NodeId, Project};
 use anyhow::bail;
@@ -49,8 +53,16 @@ pub(super) async fn follow(
     let mut view = RunView::default();
     let mut files = Vec::new();
     let mut teller = Teller::new(project, telling);
+    let mut asker = Asker::new(telling == Telling::Person && std::io::stdin().is_terminal());
     loop {
-        let waits_for_person = view.state == Some(RunState::Running) && only_parked_left(&view);
+        if let Some(item_id) = asker.next(&view)
+            && let Some(question) = view.questions.get(&item_id)
+        {
+            teller.say(&in_words(&name_of(&view, project, &item_id), question));
+            teller.say("Which? (the number; `1a` for the rest of the run, too; nothing: later)");
+        }
+        let waits_for_person =
+            view.state == Some(RunState::Running) && only_person_left(&view) && !asker.asks();
         let event = tokio::select! {
             event = events.recv() => event,
             // What is told together comes one by one: more may be on its way.
@@ -58,9 +70,19 @@ pub(super) async fn follow(
                 teller.finish();
                 return Ok(RunEnd { state: RunState::Running, files, view });
             }
+            Some(line) = asker.line() => {
+                match asker.take(&line, &view) {
+                    Ok((item_id, answer, reach)) => {
+                        let item_ids = vec![item_id];
+                        engine.send(RunCommand::Answer { run_id, item_ids, answer, reach })?;
+                    }
+                    Err(words) => teller.say(&words),
+                }
+                continue;
+            }
             Ok(()) = tokio::signal::ctrl_c() => {
                 teller.say("Cancelling: what runs is interrupted, what is finished stays.");
-                engine.send(crate::engine::RunCommand::Cancel { run_id })?;
+                engine.send(RunCommand::Cancel { run_id })?;
                 continue;
             }
         };
@@ -75,6 +97,11 @@ pub(super) async fn follow(
                 }
                 view.apply(&event);
                 teller.tell(&event.body, &view);
+                if let RunEventBody::ItemAsks { item_id, question } = &event.body
+                    && !asker.is_interactive()
+                {
+                    teller.say(&in_words(&name_of(&view, project, item_id), question));
+                }
                 match event.body {
                     RunEventBody::FilesWritten { paths, .. } => files.extend(paths),
                     RunEventBody::RunStateChanged { state } if state.is_ended() => {
@@ -114,9 +141,9 @@ pub(super) async fn follow(
 }
 
 /// Whether a person is asked and nothing goes on until the answer.
-pub(super) fn only_parked_left(view: &RunView) -> bool {
-    let parked = view.counts.get(ItemState::Parked);
-    parked > 0 && view.counts.ended() + parked == view.counts.total()
+pub(super) fn only_person_left(view: &RunView) -> bool {
+    let asked = view.counts.get(ItemState::Parked) + view.counts.get(ItemState::Asking);
+    asked > 0 && view.counts.ended() + asked == view.counts.total()
 }
 
 /// Bars or lines, one per node.

@@ -1,49 +1,19 @@
 //! `runs show --why ITEM`: why an item ran where it ran.
 
-use crate::engine::{ItemId, PlacementCandidate, PlacementVerdict, RunEventBody, RunView};
+use super::earlier::EarlierRun;
+use crate::engine::{ItemId, PlacementCandidate, PlacementVerdict, RunEventBody};
 use crate::store::{RunSummary, Store};
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use std::process::ExitCode;
-
-/// Events of one page.
-const PAGE: usize = 4096;
 
 /// Prints every placement of the items that are meant, with what spoke for and against each backend.
 pub(super) async fn why(store: &Store, run: &RunSummary, wanted: &str) -> anyhow::Result<ExitCode> {
-    let project =
-        crate::project::read_portable_form(store.run(run.run_id).await?.snapshot.as_bytes())
-            .context("the run's snapshot cannot be read")?;
-    let mut events = Vec::new();
-    loop {
-        let page = store.events(run.run_id, events.len() as u64, PAGE).await?;
-        let is_last = page.len() < PAGE;
-        events.extend(page);
-        if is_last {
-            break;
-        }
-    }
-    let view = RunView::of(&events);
-    let name_of = |item_id: &ItemId| -> String {
-        view.items.get(item_id).map_or_else(String::new, |item| {
-            let title = project
-                .nodes
-                .get(&item.node_id)
-                .map_or("?", |node| node.title.as_str());
-            format!("{title} {}", item.label).trim_end().to_owned()
-        })
-    };
-    let is_meant = |item_id: &ItemId| {
-        let id = item_id.to_string();
-        id.ends_with(wanted)
-            || id.starts_with(wanted)
-            || wanted.split_whitespace().all(|part| {
-                name_of(item_id)
-                    .to_lowercase()
-                    .contains(&part.to_lowercase())
-            })
-    };
+    let earlier = EarlierRun::read(store, run).await?;
+    let events = &earlier.events;
+    let name_of = |item_id: &ItemId| earlier.name_of(item_id);
+    let is_meant = |item_id: &ItemId| earlier.is_meant(item_id, wanted);
     let mut found = 0;
-    for event in &events {
+    for event in events {
         match &event.body {
             RunEventBody::AttemptPlaced {
                 item_id,

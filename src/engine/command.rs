@@ -2,6 +2,7 @@
 
 use super::id::{ItemId, RunId};
 use super::machine::ReviewAnswer;
+use super::question::{Answer, AnswerReach};
 use crate::fleet::BackendConfig;
 use crate::project::{BackendId, Literal, Project};
 use crate::workflow::ParameterAddress;
@@ -53,6 +54,17 @@ pub enum RunCommand {
         run_id: RunId,
         /// The answers, in order.
         answers: Vec<ReviewAnswer>,
+    },
+    /// Answer what is asked of items that have no place left ([`super::RunView::questions`]).
+    Answer {
+        /// The run.
+        run_id: RunId,
+        /// The items; those that ask nothing are passed over.
+        item_ids: Vec<ItemId>,
+        /// What is to become of them.
+        answer: Answer,
+        /// What the answer holds for.
+        reach: AnswerReach,
     },
     /// Make a Workflow item again with some fields changed, for example another seed.
     RedoItem {

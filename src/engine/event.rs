@@ -2,6 +2,7 @@
 
 use super::failure::Failure;
 use super::id::{AttemptId, IndexPath, ItemId, RunId};
+use super::question::{Answer, AnswerOrigin, Question};
 use super::value::{Labels, Value};
 use crate::project::{BackendId, Literal, NodeId, PortId, ProjectId};
 use crate::workflow::ParameterAddress;
@@ -51,7 +52,7 @@ pub enum RunEventBody {
         labels: Labels,
     },
     /// An item went into another state that no other event implies. `ItemCreated` implies `Ready`, `AttemptPlaced`
-    /// implies `Submitted`, `AttemptStarted` implies `Running`, `ItemDone` and `ItemFailed` say themselves.
+    /// implies `Submitted`, `AttemptStarted` implies `Running`, `ItemAsks` implies `Asking`, `ItemDone` and `ItemFailed` say themselves.
     ItemStateChanged {
         /// The item.
         item_id: ItemId,
@@ -120,6 +121,22 @@ pub enum RunEventBody {
         item_id: ItemId,
         /// The last failure.
         failure: Failure,
+    },
+    /// The item has no place left and its node asks: it waits for an answer. Implies `Asking`.
+    ItemAsks {
+        /// The item.
+        item_id: ItemId,
+        /// What is asked.
+        question: Question,
+    },
+    /// The question was answered. What follows from it comes as the next events of the item.
+    ItemAnswered {
+        /// The item.
+        item_id: ItemId,
+        /// The answer.
+        answer: Answer,
+        /// Where it came from.
+        origin: AnswerOrigin,
     },
     /// A person rated an item.
     ItemRated {
@@ -224,8 +241,10 @@ pub enum ItemState {
     Submitted,
     /// Its attempt executes, or its local work goes on.
     Running,
-    /// A person is asked; it holds no machine.
+    /// A person is asked by a Review; it holds no machine.
     Parked,
+    /// It has no place left, and a person is asked what is to become of it; it holds no machine.
+    Asking,
     /// Its outputs are stored.
     Done,
     /// It can never have its inputs because of a Condition or an empty list, was not picked by a person, or is not needed
@@ -241,12 +260,13 @@ pub enum ItemState {
 
 impl ItemState {
     /// Every state, in the order of their discriminants.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Waiting,
         Self::Ready,
         Self::Submitted,
         Self::Running,
         Self::Parked,
+        Self::Asking,
         Self::Done,
         Self::Skipped,
         Self::Blocked,
@@ -259,7 +279,12 @@ impl ItemState {
     pub fn is_ended(self) -> bool {
         !matches!(
             self,
-            Self::Waiting | Self::Ready | Self::Submitted | Self::Running | Self::Parked
+            Self::Waiting
+                | Self::Ready
+                | Self::Submitted
+                | Self::Running
+                | Self::Parked
+                | Self::Asking
         )
     }
 }

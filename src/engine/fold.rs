@@ -5,6 +5,7 @@
 use super::event::{ItemState, ResultSource, RunEvent, RunEventBody, RunState};
 use super::failure::Failure;
 use super::id::{AttemptId, ItemId, RunId};
+use super::question::{Answer, AnswerOrigin, Question};
 use super::value::{Labels, Value};
 use crate::artifacts::Artifact;
 use crate::project::{BackendId, NodeId, ProjectId};
@@ -91,6 +92,10 @@ pub struct RunView {
     pub recent_files: VecDeque<String>,
     /// Items whose result came from the cache.
     pub from_cache: u32,
+    /// What is asked of items that have no place left, by item; answered by [`super::RunCommand::Answer`].
+    pub questions: BTreeMap<ItemId, Arc<Question>>,
+    /// What a person answered for every question of the run.
+    pub standing_answer: Option<Answer>,
     attempts: HashMap<AttemptId, (ItemId, BackendId)>,
 }
 
@@ -284,6 +289,15 @@ impl RunView {
                     );
                 }
             }
+            RunEventBody::ItemAsks { item_id, question } => {
+                self.set_state(*item_id, ItemState::Asking);
+                self.questions.insert(*item_id, Arc::new(question.clone()));
+            }
+            RunEventBody::ItemAnswered { answer, origin, .. } => {
+                if *origin == AnswerOrigin::ForRun {
+                    self.standing_answer = Some(*answer);
+                }
+            }
             RunEventBody::ItemRated { item_id, rating } => {
                 if let Some(item) = self.items.get_mut(item_id) {
                     item.rating = Some(*rating);
@@ -307,6 +321,9 @@ impl RunView {
             return;
         };
         let before = std::mem::replace(&mut item.state, state);
+        if before == ItemState::Asking {
+            self.questions.remove(&item_id);
+        }
         self.counts.change(Some(before), state);
         if let Some(node) = self.nodes.get_mut(&item.node_id) {
             node.counts.change(Some(before), state);

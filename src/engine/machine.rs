@@ -19,6 +19,7 @@ mod input;
 mod local_orders;
 mod merge;
 mod path;
+mod questions;
 mod reopen;
 mod replay;
 mod review;
@@ -120,6 +121,12 @@ impl Machine {
             Input::ResumeRun { run_id } => self.resume_run(now_ms, run_id),
             Input::RetryFailed { run_id } => self.retry_failed(now_ms, run_id),
             Input::Review { run_id, answers } => self.review(now_ms, run_id, answers),
+            Input::Answer {
+                run_id,
+                item_ids,
+                answer,
+                reach,
+            } => self.answer(now_ms, run_id, &item_ids, answer, reach),
             Input::RedoItem {
                 run_id,
                 item_id,
@@ -261,7 +268,7 @@ impl Machine {
         };
         let item = &run.items[index as usize];
         match item.state {
-            ItemState::Ready | ItemState::Waiting | ItemState::Parked => {
+            ItemState::Ready | ItemState::Waiting | ItemState::Parked | ItemState::Asking => {
                 run.end_item(index, End::Cancelled("somebody cancelled it".to_owned()));
             }
             ItemState::Submitted | ItemState::Running => {

@@ -25,6 +25,8 @@ pub enum Exclusion {
     },
     /// The node is tied to another backend.
     TiedElsewhere,
+    /// A person chose another backend for the item.
+    NotChosen,
     /// It lacks tags the node asks for.
     LacksTags {
         /// The missing ones.
@@ -71,6 +73,7 @@ impl fmt::Display for Exclusion {
             Self::Offline { reason } if reason.is_empty() => f.write_str("is offline"),
             Self::Offline { reason } => write!(f, "is offline: {reason}"),
             Self::TiedElsewhere => f.write_str("is not the backend the node is tied to"),
+            Self::NotChosen => f.write_str("is not the backend that was chosen for it"),
             Self::LacksTags { tags } => write!(f, "lacks the tag {}", tags.join(", ")),
             Self::Unable { reason } => f.write_str(reason),
             Self::PairBlocked { left_ms } => write!(

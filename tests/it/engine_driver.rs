@@ -589,7 +589,14 @@ impl World {
                 seen.state = ItemState::Failed;
                 seen.reason.clone_from(&failure.message);
             }
+            RunEventBody::ItemAsks { item_id, .. } => {
+                let seen = self.seen.get_mut(item_id).unwrap();
+                assert!(!seen.state.is_ended(), "asks although it ended: {seen:?}");
+                assert_eq!(seen.live, None);
+                seen.state = ItemState::Asking;
+            }
             RunEventBody::RunCreated { .. }
+            | RunEventBody::ItemAnswered { .. }
             | RunEventBody::ItemRated { .. }
             | RunEventBody::ItemEdited { .. }
             | RunEventBody::ItemPriorityChanged { .. }

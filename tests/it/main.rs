@@ -28,6 +28,7 @@ mod pictures;
 mod placement_bench;
 mod project;
 mod project_files;
+mod questions;
 mod real_comfyui;
 mod reviews;
 mod run_semantics;

@@ -826,7 +826,7 @@ fn example_21(count: u32) -> Graph {
     graph
 }
 
-fn item_id(world: &World, name: &str) -> ItemId {
+pub fn item_id(world: &World, name: &str) -> ItemId {
     let seen = world.item(name);
     ItemId::derive(world.run_id, seen.node_id, &seen.path)
 }
@@ -842,7 +842,7 @@ fn answers(world: &World, names: &[String], verdict: &ReviewVerdict) -> Vec<Revi
 }
 
 /// Our process ends and another one takes over from the log.
-fn restarted(world: &mut World) {
+pub fn restarted(world: &mut World) {
     world.machine = Machine::new();
     world.machine.step(world.now_ms, Input::Backend(online(0)));
     world.locals.clear();

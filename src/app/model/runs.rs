@@ -291,6 +291,7 @@ fn state_of(node: &NodeView) -> NodeState {
         || any(ItemState::Submitted)
         || any(ItemState::Waiting)
         || any(ItemState::Parked)
+        || any(ItemState::Asking)
     {
         NodeState::Waiting
     } else if any(ItemState::Failed) {

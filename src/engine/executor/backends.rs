@@ -74,7 +74,12 @@ impl Executor {
             self.client_ids
                 .set(config.id, client_id.simple().to_string());
         }
+        let backend_id = config.id;
         self.shared.fleet.put(config);
+        // A run that goes on must not judge by the backends that answered first: those being connected count, too.
+        if let Some(status) = self.shared.fleet.status(backend_id) {
+            self.statuses.entry(backend_id).or_insert(status);
+        }
         Ok(())
     }
 

@@ -41,6 +41,22 @@ impl Executor {
                     self.take(vec![Input::Review { run_id, answers }]).await;
                 }
             }
+            RunCommand::Answer {
+                run_id,
+                item_ids,
+                answer,
+                reach,
+            } => {
+                if self.load(run_id).await {
+                    self.take(vec![Input::Answer {
+                        run_id,
+                        item_ids,
+                        answer,
+                        reach,
+                    }])
+                    .await;
+                }
+            }
             RunCommand::RedoItem {
                 run_id,
                 item_id,

@@ -5,7 +5,7 @@ use super::Machine;
 use super::flow::{End, done};
 use super::input::{AttemptOutputs, LocalOutcome};
 use super::merge;
-use super::run::{ItemIndex, Run, Trouble};
+use super::run::{Bound, ItemIndex, Run, Trouble};
 use super::values::leaf_count;
 use crate::artifacts::ContentHash;
 use crate::engine::event::ResultSource;
@@ -13,6 +13,7 @@ use crate::engine::event::{ItemState, RunEventBody, RunState};
 use crate::engine::failure::{Failure, FailureClass};
 use crate::engine::id::{AttemptId, IndexPath, ItemId, RunId};
 use crate::engine::placement::Models;
+use crate::engine::question::QuestionCause;
 use crate::engine::value::{ListElement, Value};
 use crate::project::{BackendId, Fallback, NodeKind, PortBinding, PortId, RetryPolicy};
 use std::collections::BTreeMap;
@@ -62,6 +63,7 @@ struct Circumstances {
 /// What a failure means for its item.
 enum Judgement {
     Again,
+    Ask(QuestionCause, Failure),
     Fail(Failure),
 }
 
@@ -253,19 +255,24 @@ impl Machine {
         trouble.last = Some(failure.clone());
         let bad_on = trouble.failed_on.clone();
         run.items[attempt.item as usize].trouble = Some(trouble);
+        if let Some(workflow) = attempt.workflow
+            && !matches!(judgement, Judgement::Fail(_))
+            && matches!(
+                failure.class,
+                FailureClass::MissingNode | FailureClass::MissingModel
+            )
+        {
+            self.learned_unable
+                .insert((workflow, attempt.backend_id), failure);
+            self.check_all_nodes();
+        }
+        let Some(run) = self.runs.get_mut(&attempt.run_id) else {
+            return;
+        };
         match judgement {
-            Judgement::Again => {
-                run.make_ready(attempt.item);
-                if let Some(workflow) = attempt.workflow
-                    && matches!(
-                        failure.class,
-                        FailureClass::MissingNode | FailureClass::MissingModel
-                    )
-                {
-                    self.learned_unable
-                        .insert((workflow, attempt.backend_id), failure);
-                    self.check_all_nodes();
-                }
+            Judgement::Again => run.make_ready(attempt.item),
+            Judgement::Ask(cause, failure) => {
+                self.ask(now_ms, attempt.run_id, attempt.item, cause, failure);
             }
             Judgement::Fail(last) => {
                 run.end_item(attempt.item, End::Failed(last));
@@ -522,6 +529,7 @@ fn judge(
 ) -> Judgement {
     use FailureClass as Class;
     let backend_id = circumstances.backend_id;
+    let mut once_more_there = false;
     match failure.class {
         Class::Invalid | Class::Interrupted | Class::Local => return Judgement::Fail(failure),
         Class::MissingNode | Class::MissingModel => {}
@@ -548,6 +556,7 @@ fn judge(
                 trouble.too_few_bytes = trouble.too_few_bytes.max(too_few);
             } else {
                 trouble.out_of_memory_on.push(backend_id);
+                once_more_there = true;
             }
         }
         Class::Timeout => {
@@ -568,11 +577,15 @@ fn judge(
             trouble.not_before_ms = now_ms.saturating_add(backoff_ms(trouble.on_the_way));
         }
     }
+    let given_up = |failure| match fallback {
+        Fallback::AskUser => Judgement::Ask(QuestionCause::TriesUsedUp, failure),
+        Fallback::AutoSelect | Fallback::None => Judgement::Fail(failure),
+    };
     if trouble.counted >= retry.max_attempts.max(1) {
-        return Judgement::Fail(failure);
+        return given_up(failure);
     }
     if trouble.deaths >= MAX_DEATHS {
-        return Judgement::Fail(Failure {
+        return given_up(Failure {
             message: format!(
                 "{} (its backend went away {MAX_DEATHS} times while executing it, so it may be the cause)",
                 failure.message
@@ -581,7 +594,7 @@ fn judge(
         });
     }
     if trouble.on_the_way >= MAX_ON_THE_WAY {
-        return Judgement::Fail(Failure {
+        return given_up(Failure {
             message: format!(
                 "{} (given up after {MAX_ON_THE_WAY} tries)",
                 failure.message
@@ -597,17 +610,15 @@ fn judge(
     match fallback {
         Fallback::AutoSelect => Judgement::Again,
         _ if !is_backends_fault => Judgement::Again,
+        _ if once_more_there => {
+            trouble.bound = Some(Bound::OnceMore(backend_id));
+            Judgement::Again
+        }
         Fallback::None => Judgement::Fail(Failure {
             message: format!("{} (the node allows no other backend)", failure.message),
             ..failure
         }),
-        Fallback::AskUser => Judgement::Fail(Failure {
-            message: format!(
-                "{} (the node asks first: choose a backend, then retry what failed)",
-                failure.message
-            ),
-            ..failure
-        }),
+        Fallback::AskUser => Judgement::Ask(QuestionCause::Failed, failure),
     }
 }
 

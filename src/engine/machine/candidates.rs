@@ -23,8 +23,16 @@ pub(super) struct Desk {
 }
 
 impl Machine {
+    /// Every backend while work is given out.
+    pub(super) fn desks(&self, now_ms: u64) -> BTreeMap<BackendId, Desk> {
+        self.backends
+            .values()
+            .map(|facts| (facts.backend_id, self.desk(now_ms, facts)))
+            .collect()
+    }
+
     /// How much room a backend has, and how long until it is free.
-    pub(super) fn desk(&self, now_ms: u64, facts: &BackendFacts) -> Desk {
+    fn desk(&self, now_ms: u64, facts: &BackendFacts) -> Desk {
         let live = self
             .load
             .get(&facts.backend_id)
@@ -88,6 +96,7 @@ impl Machine {
                     Some(
                         Exclusion::Disabled
                             | Exclusion::TiedElsewhere
+                            | Exclusion::NotChosen
                             | Exclusion::LacksTags { .. }
                             | Exclusion::Unable { .. }
                             | Exclusion::TooSmall { .. }
@@ -115,7 +124,7 @@ impl Machine {
             .collect()
     }
 
-    fn cost(
+    pub(super) fn cost(
         &self,
         now_ms: u64,
         run: &Run,
@@ -177,13 +186,27 @@ impl Machine {
         facts: &BackendFacts,
     ) -> Option<Exclusion> {
         let item = &run.items[index as usize];
-        let planned = &run.plan.nodes[item.node];
-        let NodeKind::Workflow(workflow) = &planned.node.kind else {
+        let NodeKind::Workflow(workflow) = &run.plan.nodes[item.node].node.kind else {
             return None;
         };
-        if let Some(exclusion) = not_wanted(workflow, facts) {
-            return Some(exclusion);
+        match item.only_on() {
+            // What a person chose stands above what the node says.
+            Some(only) => (only != facts.backend_id).then_some(Exclusion::NotChosen),
+            None => not_wanted(workflow, facts),
         }
+        .or_else(|| self.exclusion_of_facts(now_ms, run, index, facts))
+    }
+
+    /// The same without where the node or a person wants the item to run.
+    pub(super) fn exclusion_of_facts(
+        &self,
+        now_ms: u64,
+        run: &Run,
+        index: ItemIndex,
+        facts: &BackendFacts,
+    ) -> Option<Exclusion> {
+        let item = &run.items[index as usize];
+        let planned = &run.plan.nodes[item.node];
         if let Some(reason) = planned
             .workflow_hash
             .and_then(|hash| facts.unable.get(&hash))
@@ -264,11 +287,7 @@ impl Machine {
         if self.backends.is_empty() {
             return Some("no backend is registered".to_owned());
         }
-        let desks = self
-            .backends
-            .values()
-            .map(|facts| (facts.backend_id, self.desk(now_ms, facts)))
-            .collect();
+        let desks = self.desks(now_ms);
         let candidates = self.candidates(now_ms, run, index, &desks);
         if let Some((best, cost)) = placement::best(&candidates) {
             return Some(format!(

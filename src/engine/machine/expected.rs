@@ -8,7 +8,6 @@ use crate::engine::id::{ItemId, RunId};
 use crate::engine::placement;
 use crate::engine::plan::NodeIndex;
 use crate::project::NodeKind;
-use std::collections::BTreeMap;
 
 impl Machine {
     /// Expected milliseconds until a run has ended, as far as its items are known; none when it has ended, waits for a
@@ -67,11 +66,7 @@ impl Machine {
         if item.state != ItemState::Ready || !run.is_remote(item.node) {
             return None;
         }
-        let desks: BTreeMap<_, _> = self
-            .backends
-            .values()
-            .map(|facts| (facts.backend_id, self.desk(now_ms, facts)))
-            .collect();
+        let desks = self.desks(now_ms);
         let candidates = self.candidates(now_ms, run, index, &desks);
         let (_, cost) = placement::best(&candidates)?;
         // Its siblings before it go first.

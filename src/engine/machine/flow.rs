@@ -384,7 +384,7 @@ impl Run {
         }
     }
 
-    /// Nothing that has not started starts any more: Ready and Waiting items are cancelled.
+    /// Nothing that has not started starts any more: Ready and Waiting items, and those that ask, are cancelled.
     pub fn call_off(&mut self, state: RunState, reason: &str) {
         self.set_run_state(state);
         self.attempts_to_call_off = true;
@@ -398,7 +398,7 @@ impl Run {
                 let item = &self.items[*index as usize];
                 matches!(
                     item.state,
-                    ItemState::Ready | ItemState::Waiting | ItemState::Parked
+                    ItemState::Ready | ItemState::Waiting | ItemState::Parked | ItemState::Asking
                 )
             })
             .collect();

@@ -5,6 +5,7 @@ use crate::artifacts::ContentHash;
 use crate::engine::failure::Failure;
 use crate::engine::id::{AttemptId, ItemId, RunId};
 use crate::engine::plan::Plan;
+use crate::engine::question::{Answer, AnswerReach};
 use crate::engine::value::Value;
 use crate::project::{BackendId, Literal, PortId};
 use crate::workflow::ParameterAddress;
@@ -54,6 +55,17 @@ pub enum Input {
         run_id: RunId,
         /// The answers, in order.
         answers: Vec<ReviewAnswer>,
+    },
+    /// A person answers what is asked of items that have no place left.
+    Answer {
+        /// The run.
+        run_id: RunId,
+        /// The items; those that ask nothing are passed over.
+        item_ids: Vec<ItemId>,
+        /// What is to become of them.
+        answer: Answer,
+        /// What the answer holds for.
+        reach: AnswerReach,
     },
     /// A person wants a Workflow item made again with some fields changed, for example another seed.
     RedoItem {

@@ -120,6 +120,13 @@ impl Machine {
         if let RunEventBody::AttemptPlaced { item_id, .. } = &event.body {
             run.logged.insert(*item_id, ItemState::Submitted);
         }
+        if let RunEventBody::ItemAsks { item_id, question } = &event.body
+            && let Some(index) = run.item_by_id.get(item_id)
+            && let Some(asked) = run.questions.get_mut(index)
+        {
+            // What could be chosen then depended on backends of which a replay knows nothing.
+            asked.clone_from(question);
+        }
         if let Some(position) = run
             .unlogged
             .iter()
@@ -181,7 +188,7 @@ impl Machine {
                 };
                 let before = run.items[index as usize].state;
                 match state {
-                    ItemState::Ready if before.is_ended() => {
+                    ItemState::Ready if before.is_ended() || before == ItemState::Asking => {
                         run.redo_wishes.retain(|wish| *wish != index);
                         run.reopen_root(index);
                     }
@@ -262,6 +269,22 @@ impl Machine {
                     run.end_item(index, End::Failed(failure.clone()));
                 }
             }
+            RunEventBody::ItemAsks { item_id, question } => {
+                if let Some(index) = index_of(self, item_id)
+                    && let Some(run) = self.runs.get_mut(&run_id)
+                {
+                    run.is_asked(index, question.clone());
+                }
+            }
+            RunEventBody::ItemAnswered {
+                item_id,
+                answer,
+                origin,
+            } => {
+                if let Some(index) = self.asking(run_id, item_id) {
+                    self.settle_question(run_id, index, *answer, *origin);
+                }
+            }
             RunEventBody::ItemRated { item_id, rating } => {
                 if let Some(index) = index_of(self, item_id)
                     && let Some(run) = self.runs.get_mut(&run_id)
@@ -298,6 +321,7 @@ fn state_told(body: &RunEventBody) -> Option<(ItemId, ItemState)> {
         RunEventBody::ItemStateChanged { item_id, state, .. } => Some((*item_id, *state)),
         RunEventBody::ItemDone { item_id, .. } => Some((*item_id, ItemState::Done)),
         RunEventBody::ItemFailed { item_id, .. } => Some((*item_id, ItemState::Failed)),
+        RunEventBody::ItemAsks { item_id, .. } => Some((*item_id, ItemState::Asking)),
         _ => None,
     }
 }
@@ -313,7 +337,9 @@ fn is_same_fact(one: &RunEventBody, other: &RunEventBody) -> bool {
         (Body::ItemCreated { item_id: one, .. }, Body::ItemCreated { item_id: other, .. })
         | (Body::ItemDone { item_id: one, .. }, Body::ItemDone { item_id: other, .. })
         | (Body::ItemFailed { item_id: one, .. }, Body::ItemFailed { item_id: other, .. })
-        | (Body::FilesWritten { item_id: one, .. }, Body::FilesWritten { item_id: other, .. }) => {
+        | (Body::FilesWritten { item_id: one, .. }, Body::FilesWritten { item_id: other, .. })
+        | (Body::ItemAsks { item_id: one, .. }, Body::ItemAsks { item_id: other, .. })
+        | (Body::ItemAnswered { item_id: one, .. }, Body::ItemAnswered { item_id: other, .. }) => {
             one == other
         }
         (
@@ -378,6 +404,7 @@ fn is_still_true(run: &Run, body: &RunEventBody) -> bool {
         RunEventBody::ItemStateChanged { item_id, state, .. } => state_of(item_id) == Some(*state),
         RunEventBody::ItemDone { item_id, .. } => state_of(item_id) == Some(ItemState::Done),
         RunEventBody::ItemFailed { item_id, .. } => state_of(item_id) == Some(ItemState::Failed),
+        RunEventBody::ItemAsks { item_id, .. } => state_of(item_id) == Some(ItemState::Asking),
         RunEventBody::RunStateChanged { state } => run.state == *state,
         _ => true,
     }

@@ -116,7 +116,8 @@ impl Run {
         for index in std::mem::take(&mut self.redo_wishes) {
             let state = self.items[index as usize].state;
             let executes = matches!(state, ItemState::Submitted | ItemState::Running);
-            let is_over = executes || state.is_ended();
+            // What asks is made again instead of being answered.
+            let is_over = executes || state.is_ended() || state == ItemState::Asking;
             if is_over && (executes || !self.reopen_where(|_, one| one == index)) {
                 self.redo_wishes.push(index);
             }
@@ -213,7 +214,10 @@ impl Run {
             }
             match (item.state, item.live_attempt) {
                 (_, Some(attempt_id)) => self.needless_attempts.push(attempt_id),
-                (ItemState::Ready | ItemState::Waiting | ItemState::Parked, None) => {
+                (
+                    ItemState::Ready | ItemState::Waiting | ItemState::Parked | ItemState::Asking,
+                    None,
+                ) => {
                     if let Some(hole) = self.needless(index) {
                         self.end_item(index, End::Hole(hole));
                     }

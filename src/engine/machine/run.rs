@@ -7,6 +7,7 @@ use crate::engine::event::{ItemState, RunEventBody, RunState};
 use crate::engine::failure::Failure;
 use crate::engine::id::{AttemptId, ItemId, RunId};
 use crate::engine::plan::{FanIndex, NodeIndex, Plan};
+use crate::engine::question::{Answer, Question};
 use crate::engine::value::{Labels, Value};
 use crate::project::{BackendId, CachePolicy, Literal, NodeKind};
 use crate::workflow::ParameterAddress;
@@ -49,6 +50,10 @@ pub(super) struct Run {
     pub edits: HashMap<ItemIndex, Vec<(ParameterAddress, Literal)>>,
     /// Ratings of Review items, 0 to 5.
     pub ratings: HashMap<ItemIndex, u8>,
+    /// What a person is asked of items that have no place left.
+    pub questions: HashMap<ItemIndex, Question>,
+    /// What a person answered for every question of the run.
+    pub standing_answer: Option<Answer>,
     /// Items to be made again as soon as nothing made from them executes.
     pub redo_wishes: Vec<ItemIndex>,
     /// Higher goes first.
@@ -99,6 +104,8 @@ pub(super) struct NodeState {
     pub collectors: Vec<Option<CollectorState>>,
     /// Since when a Ready item of this node is passed over because its models are not loaded, Unix time in milliseconds.
     pub passed_over_ms: Option<u64>,
+    /// Since when no backend that it may run on answers, Unix time in milliseconds; kept for nodes that ask.
+    pub unanswered_ms: Option<u64>,
     /// Workflow items that are Ready, by priority, then index.
     pub ready: BTreeSet<ReadyKey>,
 }
@@ -253,8 +260,28 @@ pub(super) struct Trouble {
     pub not_before_ms: u64,
     /// The next attempt must not be answered from the server's cache.
     pub bypass_cache: bool,
+    /// The backend that it is to run on and no other.
+    pub bound: Option<Bound>,
     /// The last failure.
     pub last: Option<Failure>,
+}
+
+/// Why an item is to run on a certain backend and no other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Bound {
+    /// A person chose it.
+    Chosen(BackendId),
+    /// It ran out of memory there and is tried there once more before anything else is.
+    OnceMore(BackendId),
+}
+
+impl Item {
+    /// The backend that the item is to run on and no other.
+    pub fn only_on(&self) -> Option<BackendId> {
+        match self.trouble.as_ref()?.bound? {
+            Bound::Chosen(backend_id) | Bound::OnceMore(backend_id) => Some(backend_id),
+        }
+    }
 }
 
 /// One thing to do before a step ends.
@@ -301,6 +328,8 @@ impl Run {
             needless_attempts: Vec::new(),
             edits: HashMap::new(),
             ratings: HashMap::new(),
+            questions: HashMap::new(),
+            standing_answer: None,
             redo_wishes: Vec::new(),
             priority: 0,
             work: VecDeque::new(),
@@ -365,6 +394,9 @@ impl Run {
         let node = item.node;
         if before == ItemState::Ready && state != ItemState::Ready {
             self.leave_queues(index);
+        }
+        if before == ItemState::Asking && state != ItemState::Asking {
+            self.questions.remove(&index);
         }
         let is_goal = self.plan.nodes[node].is_goal;
         self.bad_items -= u32::from(is_bad(before));

@@ -5,6 +5,7 @@ use super::candidates::{Desk, models_of, not_wanted};
 use super::flow::End;
 use super::local_orders::local_work;
 use super::path::Path;
+use super::questions::asks;
 use super::run::{ItemIndex, ReadyKey, Run};
 use super::values::first_leaf;
 use super::{
@@ -15,6 +16,7 @@ use crate::engine::failure::{Failure, FailureClass};
 use crate::engine::id::{AttemptId, RunId};
 use crate::engine::placement::{self, Candidate, Exclusion, Models};
 use crate::engine::plan::NodeIndex;
+use crate::engine::question::QuestionCause;
 use crate::engine::value::Value;
 use crate::project::{BackendId, NodeKind, PortBinding, WorkflowNode};
 use crate::workflow::ParameterAddress;
@@ -90,6 +92,7 @@ impl Machine {
                 break;
             }
         }
+        self.ask_where_nobody_answers(now_ms, run_ids);
         self.order_look_ups(run_ids);
         // Items that can go nowhere any more end, and what follows from that may be Ready.
         while self.place(now_ms, run_ids) {}
@@ -162,22 +165,35 @@ impl Machine {
             let Some(failure) = self.nobody_can_run(run_id, node) else {
                 continue;
             };
-            let Some(run) = self.runs.get_mut(&run_id) else {
+            let Some(run) = self.runs.get(&run_id) else {
                 return;
             };
             let ready: Vec<ItemIndex> = run.nodes[node]
                 .ready
                 .iter()
                 .map(|(.., index)| *index)
+                // What a person sent to a certain backend is judged by that one.
+                .filter(|index| run.items[*index as usize].only_on().is_none())
                 .collect();
             for index in ready {
-                // An earlier one may have stopped the run.
-                if run.items[index as usize].state == ItemState::Ready {
-                    run.end_item(index, End::Failed(failure.clone()));
-                }
+                self.give_up(now_ms, run_id, index, failure.clone());
             }
-            self.settle_run(now_ms, run_id);
         }
+    }
+
+    /// An item can go nowhere: a person is asked, or it fails.
+    fn give_up(&mut self, now_ms: u64, run_id: RunId, index: ItemIndex, failure: Failure) {
+        if let Some(run) = self.runs.get_mut(&run_id)
+            // An earlier one may have stopped the run.
+            && run.items[index as usize].state == ItemState::Ready
+        {
+            if asks(run, run.items[index as usize].node) {
+                self.ask(now_ms, run_id, index, QuestionCause::NoPlace, failure);
+            } else {
+                run.end_item(index, End::Failed(failure));
+            }
+        }
+        self.settle_run(now_ms, run_id);
     }
 
     /// The failure of a node that every backend it may run on is unable to run; none while there is hope.
@@ -226,11 +242,7 @@ impl Machine {
     /// for long ([`PATIENCE_SWAPS`]). Says whether items ended because they can go nowhere.
     fn place(&mut self, now_ms: u64, run_ids: &[RunId]) -> bool {
         let mut round = Round {
-            desks: self
-                .backends
-                .values()
-                .map(|facts| (facts.backend_id, self.desk(now_ms, facts)))
-                .collect(),
+            desks: self.desks(now_ms),
             wake_at_ms: None,
             passed_over: BTreeSet::new(),
             hopeless: Vec::new(),
@@ -261,22 +273,12 @@ impl Machine {
                 break;
             }
         }
-        if let Some(at_ms) = round.wake_at_ms
-            && self
-                .wake_at_ms
-                .is_none_or(|ordered| at_ms < ordered || ordered <= now_ms)
-        {
-            self.wake_at_ms = Some(at_ms);
-            self.effects.push(Effect::WakeAt { at_ms });
+        if let Some(at_ms) = round.wake_at_ms {
+            self.order_wake(now_ms, at_ms);
         }
         let has_hopeless = !round.hopeless.is_empty();
         for (run_id, index, failure) in round.hopeless {
-            if let Some(run) = self.runs.get_mut(&run_id)
-                && run.items[index as usize].state == ItemState::Ready
-            {
-                run.end_item(index, End::Failed(failure));
-            }
-            self.settle_run(now_ms, run_id);
+            self.give_up(now_ms, run_id, index, failure);
         }
         has_hopeless
     }
@@ -320,7 +322,9 @@ impl Machine {
                 placement::best(&candidates).map(|(candidate, cost)| (candidate.backend_id, cost))
             };
             let Some((backend_id, cost)) = choice else {
-                if let Some(failure) = out_of_memory_everywhere(run, index, &candidates) {
+                let hopeless = out_of_memory_everywhere(run, index, &candidates)
+                    .or_else(|| chosen_is_unable(run, index, &candidates));
+                if let Some(failure) = hopeless {
                     round.hopeless.push((run_id, index, failure));
                 }
                 // What keeps this item out keeps its siblings out, unless it has a history of its own.
@@ -578,7 +582,7 @@ fn out_of_memory_everywhere(
             exclusion.is_inability()
                 || matches!(
                     exclusion,
-                    Exclusion::TiedElsewhere | Exclusion::LacksTags { .. }
+                    Exclusion::TiedElsewhere | Exclusion::NotChosen | Exclusion::LacksTags { .. }
                 )
         });
     is_hopeless.then(|| {
@@ -593,6 +597,25 @@ fn out_of_memory_everywhere(
                 "no backend has enough memory for {}: {}",
                 run.name_of(index),
                 reasons.join("; ")
+            ),
+        )
+    })
+}
+
+/// The failure of an item that a person sent to a backend which cannot run it; none while there is hope.
+fn chosen_is_unable(run: &Run, index: ItemIndex, candidates: &[Candidate<'_>]) -> Option<Failure> {
+    let chosen = run.items[index as usize].only_on()?;
+    let candidate = candidates
+        .iter()
+        .find(|candidate| candidate.backend_id == chosen)?;
+    let exclusion = candidate.verdict.as_ref().err()?;
+    exclusion.is_inability().then(|| {
+        Failure::new(
+            FailureClass::MissingModel,
+            format!(
+                "{} was to run on {}: {exclusion}",
+                run.name_of(index),
+                candidate.name
             ),
         )
     })
