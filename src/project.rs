@@ -16,6 +16,7 @@ mod links;
 mod merge;
 mod node;
 mod open_fan_outs;
+mod part;
 mod rematch;
 mod table;
 mod template;

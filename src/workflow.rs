@@ -6,6 +6,7 @@ mod diff;
 mod digest;
 mod embedded;
 mod fitness;
+mod inner;
 mod inspect;
 mod layout;
 mod object_info;
@@ -28,6 +29,7 @@ pub use embedded::{
     parse_parameters,
 };
 pub use fitness::{Fitness, ModelFile, ModelSizes, Respelling, fitness};
+pub use inner::{InnerError, InnerOutput, added_id, inner_output, show_inner};
 pub use inspect::{Control, Field, Inspection, OutputPort, inspect};
 pub use layout::to_editor;
 pub use object_info::{

@@ -5,19 +5,26 @@ use super::data_dir::data_dir;
 use super::watch::{self, Telling};
 use super::workflow::sources;
 use crate::artifacts::ArtifactStore;
-use crate::engine::{EngineOptions, RegistryUse, ResumePolicy, RunCommand, RunFolders, RunId};
+use crate::engine::{
+    EngineHandle, EngineOptions, RegistryUse, ResumePolicy, RunCommand, RunEventBody, RunFolders,
+    RunId, Value,
+};
 use crate::fleet::{self, BackendConfig};
 use crate::project::{
-    DataType, Edit, FreshIds, LinkId, Literal, NodeId, NodeKind, PortId, Project, ProjectId,
+    DataType, Edit, FreshIds, LinkId, Literal, Node, NodeId, NodeKind, PortId, Project, ProjectId,
     WorkflowFile, WorkflowName,
 };
 use crate::store::{Store, project_folder};
 use crate::workflow::{self, EmbeddedWorkflow, ObjectInfo};
 use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+
+/// Events of one page.
+const PAGE: usize = 4096;
 
 #[derive(Debug, Args)]
 pub(super) struct RunArguments {
@@ -36,6 +43,13 @@ pub(super) struct RunArguments {
     /// Print one JSON event per line instead of progress.
     #[arg(long)]
     json: bool,
+    /// Run only this node, by its title, and what it needs that was not made before. What it gives is printed as files of the
+    /// results folder, or as text.
+    #[arg(long, value_name = "NODE")]
+    node: Option<String>,
+    /// Run the workflow of that node only up to this one of its own nodes, by number, title or class, and show what it gives.
+    #[arg(long, value_name = "INNER", requires = "node")]
+    until: Option<String>,
     /// Only say what would be done: how many items are there already, how many would be made, and why.
     #[arg(long)]
     plan: bool,
@@ -58,6 +72,23 @@ pub(super) async fn run(
     for setting in &arguments.settings {
         set(&mut project, setting)?;
     }
+    let looked_at = match &arguments.node {
+        Some(title) => {
+            let node_id = node_called(&project, title).context("--node")?.id;
+            project = match &arguments.until {
+                None => project.part_up_to(node_id),
+                Some(wanted) => {
+                    let inner = inner_output(&data_dir, &backends, &project, node_id, wanted)
+                        .await
+                        .context("--until")?;
+                    project.part_into(node_id, &inner, PortId::new_now())
+                }
+            }
+            .context("the node is gone")?;
+            Some(node_id)
+        }
+        None => None,
+    };
     let folder = project_base(&arguments.project);
     let folders = RunFolders {
         output: std::path::absolute(arguments.out.unwrap_or_else(|| folder.join("outputs")))?,
@@ -87,14 +118,90 @@ pub(super) async fn run(
         folders,
     })?;
     let end = watch::follow(&engine.handle, events, run_id, &project, telling, 0).await;
+    let given = match looked_at {
+        Some(node_id) => given_by(&engine.handle, run_id, node_id).await?,
+        None => Vec::new(),
+    };
     engine.stop().await;
     let end = end?;
     if telling == Telling::Person {
-        for file in &end.files {
-            println!("{file}");
+        for line in end.files.iter().chain(&given) {
+            println!("{line}");
         }
     }
     Ok(super::review::exit_code(&end, &run_id.to_string()))
+}
+
+/// What an inner node of a node's workflow gives, as far as the servers' classes are known.
+async fn inner_output(
+    data_dir: &Path,
+    backends: &[BackendConfig],
+    project: &Project,
+    node_id: NodeId,
+    wanted: &str,
+) -> anyhow::Result<workflow::InnerOutput> {
+    let workflow = project
+        .nodes
+        .get(&node_id)
+        .and_then(|node| match &node.kind {
+            NodeKind::Workflow(settings) => project.workflows.get(&settings.workflow),
+            _ => None,
+        })
+        .context("only a Workflow node has nodes of its own")?;
+    let object_info = known_classes(data_dir, backends).await?.context(
+        "no server has said which node classes it has; name one with --backend URL, or register one",
+    )?;
+    let document = workflow::read(workflow.text.as_bytes())?;
+    let sketch = workflow::sketch(&document, Some(&object_info))?;
+    Ok(workflow::inner_output(
+        &sketch.prompt,
+        wanted,
+        &object_info,
+    )?)
+}
+
+/// What the items of a node gave: paths of files, and texts.
+async fn given_by(
+    engine: &EngineHandle,
+    run_id: RunId,
+    node_id: NodeId,
+) -> anyhow::Result<Vec<String>> {
+    let mut items = BTreeSet::new();
+    let mut given = Vec::new();
+    let mut seq = 0;
+    loop {
+        let page = engine.events(run_id, seq, PAGE).await?;
+        for event in &page {
+            match &event.body {
+                RunEventBody::ItemCreated {
+                    item_id,
+                    node_id: of_node,
+                    ..
+                } if *of_node == node_id => {
+                    items.insert(*item_id);
+                }
+                RunEventBody::ItemDone {
+                    item_id, outputs, ..
+                } if items.contains(item_id) => {
+                    for value in outputs.values() {
+                        if let Value::Literal(literal) = value {
+                            given.push(literal.to_string());
+                        }
+                        given.extend(
+                            value.artifacts().iter().map(|artifact| {
+                                engine.artifact_path(artifact).display().to_string()
+                            }),
+                        );
+                    }
+                }
+                _ => {}
+            }
+        }
+        seq += page.len() as u64;
+        if page.len() < PAGE {
+            return Ok(given);
+        }
+    }
 }
 
 /// The workflow in a file that is no project.
@@ -205,6 +312,30 @@ fn project_base(path: &Path) -> PathBuf {
     }
 }
 
+/// The node that has a title.
+fn node_called<'p>(project: &'p Project, title: &str) -> anyhow::Result<&'p Node> {
+    let matching: Vec<&Node> = project
+        .nodes
+        .values()
+        .filter(|node| node.title == title)
+        .collect();
+    match matching.as_slice() {
+        [node] => Ok(*node),
+        [] => {
+            let titles: Vec<&str> = project
+                .nodes
+                .values()
+                .map(|node| node.title.as_str())
+                .collect();
+            bail!(
+                "no node is called \"{title}\"; there are: {}",
+                titles.join(", ")
+            )
+        }
+        several => bail!("{} nodes are called \"{title}\"; rename one", several.len()),
+    }
+}
+
 /// Applies one `NODE.PARAM=VALUE`.
 fn set(project: &mut Project, setting: &str) -> anyhow::Result<()> {
     let (target, text) = setting
@@ -214,29 +345,7 @@ fn set(project: &mut Project, setting: &str) -> anyhow::Result<()> {
     let (title, label) = target
         .rsplit_once('.')
         .with_context(|| format!("--set {setting}: write it as NODE.PARAM=VALUE"))?;
-    let matching: Vec<_> = project
-        .nodes
-        .values()
-        .filter(|node| node.title == title)
-        .collect();
-    let node = match matching.as_slice() {
-        [node] => *node,
-        [] => {
-            let titles: Vec<&str> = project
-                .nodes
-                .values()
-                .map(|node| node.title.as_str())
-                .collect();
-            bail!(
-                "--set {setting}: no node is called \"{title}\"; there are: {}",
-                titles.join(", ")
-            )
-        }
-        several => bail!(
-            "--set {setting}: {} nodes are called \"{title}\"; rename one",
-            several.len()
-        ),
-    };
+    let node = node_called(project, title).with_context(|| format!("--set {setting}"))?;
     let mut kind = node.kind.clone();
     match &mut kind {
         NodeKind::Workflow(workflow) => {

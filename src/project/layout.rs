@@ -347,10 +347,12 @@ impl Node {
                 .inputs
                 .iter()
                 .all(|port| matches!(port.binding, PortBinding::Parameter(_)))
-                && self
-                    .outputs
-                    .iter()
-                    .all(|port| matches!(port.binding, PortBinding::WorkflowOutput { .. }));
+                && self.outputs.iter().all(|port| {
+                    matches!(
+                        port.binding,
+                        PortBinding::WorkflowOutput { .. } | PortBinding::WorkflowInner { .. }
+                    )
+                });
         };
         let fits = |ports: &[Port], plans: &[PortPlan]| {
             ports.len() == plans.len()

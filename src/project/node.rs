@@ -210,6 +210,14 @@ pub enum PortBinding {
         /// What several files from that node mean.
         batch: BatchMode,
     },
+    /// Workflow output: what an inner node of the workflow gives. The workflow is run no further than its ports ask for. Made
+    /// for looking at a node, not kept in projects.
+    WorkflowInner {
+        /// Which node of the workflow.
+        address: NodeAddress,
+        /// Which of its outputs, from 0.
+        slot: u32,
+    },
 }
 
 /// What it means that an output node of a workflow yields several images.

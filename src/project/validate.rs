@@ -454,7 +454,8 @@ impl Findings<'_> {
         for port in node.inputs.iter().chain(&node.outputs) {
             let resolved = match &port.binding {
                 PortBinding::Parameter(address) => sketch.resolve(address).map(|_| ()),
-                PortBinding::WorkflowOutput { address, .. } => {
+                PortBinding::WorkflowOutput { address, .. }
+                | PortBinding::WorkflowInner { address, .. } => {
                     resolve_node(&sketch.prompt, address).map(|_| ())
                 }
                 _ => Ok(()),

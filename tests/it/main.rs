@@ -23,6 +23,7 @@ mod library;
 mod local_work;
 mod media;
 mod network_faults;
+mod partial_runs;
 #[cfg(feature = "desktop")]
 mod pictures;
 mod placement_bench;

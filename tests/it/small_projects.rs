@@ -138,3 +138,20 @@ pub fn one_for_each_file(prompt: &Value, loader: (&str, &str), files: &[&Path]) 
     }
     project
 }
+
+/// A picture's workflow → a workflow that loads it → Output. The nodes are called `first`, `second` and `Output`.
+pub fn chain(first: &Value, second: &Value, loader: (&str, &str)) -> Project {
+    let mut project = Project::new(ProjectId::new_now(), "Chain");
+    let retry = RetryPolicy::default();
+    let mut one = workflow_node(&mut project, "first", first, None, retry);
+    let mut other = workflow_node(&mut project, "second", second, Some(loader), retry);
+    "first".clone_into(&mut one.title);
+    "second".clone_into(&mut other.title);
+    let output = output("end");
+    for node in [&one, &other, &output] {
+        add(&mut project, node);
+    }
+    join(&mut project, &one, &other);
+    join(&mut project, &other, &output);
+    project
+}

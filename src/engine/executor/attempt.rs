@@ -260,14 +260,14 @@ impl Worker {
         client: &Client,
         ready: inputs::ReadyPrompt,
     ) -> Result<Prompt, Failure> {
-        let first = self.submit(client, &ready.prompt).await;
+        let first = self.submit(client, &ready).await;
         let (prompt, outcome) = match first {
             // A refusal queues nothing, so sending the same id again cannot double anything.
             Err(ComfyError::Rejected { rejection, .. })
                 if ready.trusts_server_files && blames_a_file(&rejection) =>
             {
                 let again = self.prepare(client, FilePlacing::Afresh).await?;
-                let outcome = self.submit(client, &again.prompt).await;
+                let outcome = self.submit(client, &again).await;
                 (again.prompt, outcome)
             }
             outcome => (ready.prompt, outcome),
@@ -301,21 +301,21 @@ impl Worker {
         }
     }
 
-    async fn submit(&self, client: &Client, prompt: &Prompt) -> Result<(), ComfyError> {
+    async fn submit(&self, client: &Client, ready: &inputs::ReadyPrompt) -> Result<(), ComfyError> {
         let gate = self.shared.memory_gate(self.submission.backend_id);
         let _open = gate.read_owned().await;
         let client_id = self.shared.fleet.client_id(self.submission.backend_id);
         let workflow = self.context.workflows.get(&self.submission.workflow);
         client
             .submit_prompt(&SubmitRequest {
-                prompt,
+                prompt: &ready.prompt,
                 client_id: client_id.as_deref().unwrap_or_default(),
                 prompt_id: &self.prompt_id,
                 extra_data: ExtraData {
                     workflow: workflow.and_then(|workflow| workflow.ui.clone()),
                     preview_method: Some(PreviewMethod::Auto),
                 },
-                partial_execution_targets: Vec::new(),
+                partial_execution_targets: ready.targets.clone(),
                 position: QueuePosition::Back,
             })
             .await

@@ -70,13 +70,20 @@ pub(crate) fn key_of(
         }
     }
     let mut outputs = Vec::new();
+    let mut pending = Vec::new();
     for port in &node.outputs {
-        if let PortBinding::WorkflowOutput { address, .. } = &port.binding {
-            let found = workflow::resolve_node(&prompt, address).map_err(|_| Unknowable::Broken)?;
-            outputs.push(found);
-        }
+        let (address, slot) = match &port.binding {
+            PortBinding::WorkflowOutput { address, .. } => (address, None),
+            PortBinding::WorkflowInner { address, slot } => (address, Some(slot)),
+            _ => continue,
+        };
+        let found = workflow::resolve_node(&prompt, address).map_err(|_| Unknowable::Broken)?;
+        outputs.push(match slot {
+            None => serde_json::json!(found),
+            Some(slot) => serde_json::json!([found, slot]),
+        });
+        pending.push(found);
     }
-    let mut pending = outputs.clone();
     let mut nodes: BTreeMap<String, serde_json::Value> = BTreeMap::new();
     while let Some(node_id) = pending.pop() {
         if nodes.contains_key(&node_id) {
@@ -282,7 +289,12 @@ fn output_ports(node: &Node) -> Vec<crate::project::PortId> {
     let mut seen = BTreeSet::new();
     node.outputs
         .iter()
-        .filter(|port| matches!(port.binding, PortBinding::WorkflowOutput { .. }))
+        .filter(|port| {
+            matches!(
+                port.binding,
+                PortBinding::WorkflowOutput { .. } | PortBinding::WorkflowInner { .. }
+            )
+        })
         .map(|port| port.id)
         .filter(|port_id| seen.insert(*port_id))
         .collect()

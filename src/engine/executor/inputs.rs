@@ -9,6 +9,7 @@ use crate::comfy::{Client, ComfyError, FolderType, StoredFile, Upload, UploadCon
 use crate::engine::failure::{Failure, FailureClass};
 use crate::engine::machine::Submission;
 use crate::engine::value::Value;
+use crate::project::{Node, PortBinding};
 use crate::workflow::{self, ObjectInfo, ParameterAddress, Prompt};
 use std::sync::Arc;
 
@@ -30,6 +31,8 @@ pub(super) struct ReadyPrompt {
     pub(super) prompt: Prompt,
     /// Whether it names files that were not checked to be there.
     pub(super) trusts_server_files: bool,
+    /// The output nodes it is to be run for; every one when empty.
+    pub(super) targets: Vec<String>,
 }
 
 /// Makes the prompt of one attempt.
@@ -87,10 +90,54 @@ pub(super) async fn ready_prompt(
     if let Some(object_info) = &object_info {
         workflow::respell(&mut prompt, object_info);
     }
+    let targets = context.project.nodes.get(&submission.node_id).map_or_else(
+        || Ok(Vec::new()),
+        |node| targets(&mut prompt, node, object_info.as_deref()),
+    )?;
     Ok(ReadyPrompt {
         prompt,
         trusts_server_files,
+        targets,
     })
+}
+
+/// The output nodes that a prompt is run for; every one unless a port looks into the workflow.
+fn targets(
+    prompt: &mut Prompt,
+    node: &Node,
+    object_info: Option<&ObjectInfo>,
+) -> Result<Vec<String>, Failure> {
+    let invalid =
+        |error: &dyn std::fmt::Display| Failure::new(FailureClass::Invalid, error.to_string());
+    let looks_inside = node
+        .outputs
+        .iter()
+        .any(|port| matches!(port.binding, PortBinding::WorkflowInner { .. }));
+    if !looks_inside {
+        return Ok(Vec::new());
+    }
+    let Some(object_info) = object_info else {
+        return Err(Failure::new(
+            FailureClass::Offline,
+            "the backend has not said yet which node classes it has, so it is not known how to show an inner node",
+        ));
+    };
+    let mut targets = Vec::new();
+    for port in &node.outputs {
+        let target = match &port.binding {
+            PortBinding::WorkflowInner { address, slot } => {
+                let node_id = workflow::resolve_node(prompt, address).map_err(|e| invalid(&e))?;
+                workflow::show_inner(prompt, &node_id, *slot, object_info)
+                    .map_err(|error| Failure::new(FailureClass::MissingNode, error.to_string()))?
+            }
+            PortBinding::WorkflowOutput { address, .. } => {
+                workflow::resolve_node(prompt, address).map_err(|e| invalid(&e))?
+            }
+            _ => continue,
+        };
+        targets.push(target);
+    }
+    Ok(targets)
 }
 
 fn patch(

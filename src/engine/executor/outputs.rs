@@ -44,12 +44,18 @@ pub(super) async fn collect(
         ));
     };
     for port in &node.outputs {
-        let PortBinding::WorkflowOutput { address, .. } = &port.binding else {
-            continue;
+        let (address, slot) = match &port.binding {
+            PortBinding::WorkflowOutput { address, .. } => (address, None),
+            PortBinding::WorkflowInner { address, slot } => (address, Some(*slot)),
+            _ => continue,
         };
         let node_id = workflow::resolve_node(prompt, address)
             .map_err(|error| Failure::new(FailureClass::Invalid, error.to_string()))?;
-        let Some(output) = output_of(entry, &node_id) else {
+        let shown = slot.map(|slot| workflow::added_id(&node_id, slot));
+        let output = shown
+            .and_then(|added| output_of(entry, &added))
+            .or_else(|| output_of(entry, &node_id));
+        let Some(output) = output else {
             return Err(Failure::new(
                 FailureClass::NodeError,
                 format!("{address} gave nothing for \"{}\"", port.name),
