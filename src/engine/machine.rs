@@ -40,7 +40,7 @@ use crate::engine::plan::Plan;
 use crate::project::{BackendId, Literal};
 use crate::workflow::ParameterAddress;
 use attempts::{Attempt, PairHealth};
-use flow::End;
+use flow::{CANCELLED_BY_A_PERSON, End};
 use run::{ItemIndex, Run};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -171,7 +171,8 @@ impl Machine {
                 took_ms,
             } => self.estimates.learn_transfer(backend_id, bytes, took_ms),
             Input::LocalEnded { item_id, outcome } => self.local_ended(item_id, outcome),
-            Input::Tick => {}
+            // Whatever was ordered may be over; a clock that jumped back must not make us wait for it.
+            Input::Tick => self.wake_at_ms = None,
         }
         self.finish_step(now_ms)
     }
@@ -268,9 +269,10 @@ impl Machine {
         };
         let item = &run.items[index as usize];
         match item.state {
-            ItemState::Ready | ItemState::Waiting | ItemState::Parked | ItemState::Asking => {
-                run.end_item(index, End::Cancelled("somebody cancelled it".to_owned()));
+            ItemState::Ready | ItemState::Parked | ItemState::Asking => {
+                run.end_item(index, End::Cancelled(CANCELLED_BY_A_PERSON.to_owned()));
             }
+            ItemState::Waiting => run.wish_cancelled(index),
             ItemState::Submitted | ItemState::Running => {
                 if let Some(attempt_id) = item.live_attempt {
                     self.flush(now_ms, run_id);

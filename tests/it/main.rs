@@ -5,6 +5,7 @@
 )]
 
 mod builtin;
+mod called_off;
 mod comfy;
 mod comfy_traps;
 mod command_line;

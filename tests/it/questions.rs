@@ -86,7 +86,7 @@ fn an_item_whose_machine_failed_it_asks_while_the_others_go_on() {
         let mut again = World::with_backends(&graph, 2);
         again.fails.clone_from(&world.fails);
         again.take_in_log(log);
-        restarted(&mut again);
+        again.restart();
         let already = world.log[..length]
             .iter()
             .any(|event| matches!(event.body, RunEventBody::ItemAsks { .. }));
@@ -143,7 +143,7 @@ fn an_answer_for_the_run_answers_what_follows_but_does_not_try_for_ever() {
             .count()
     };
     assert!(standing(&world.log) >= 3, "answered as before");
-    restarted(&mut world);
+    world.restart();
     world.step(Input::Backend(online(1)));
     world.run();
     assert_eq!(world.item("W F:3").state, ItemState::Asking);

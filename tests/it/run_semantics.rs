@@ -1,7 +1,7 @@
 //! The rules and worked examples of what a run means, one test per example (numbers as in the specification).
 
 use crate::engine_driver::{Graph, World, backend_id, online};
-use comfyui_orchestrator::engine::machine::{Availability, Effect, Input, LocalTask, Machine};
+use comfyui_orchestrator::engine::machine::{Availability, Effect, Input, LocalTask};
 use comfyui_orchestrator::engine::{
     FailureClass, ItemId, ItemState, ReviewAnswer, ReviewVerdict, RunEventBody, RunState, Value,
 };
@@ -841,22 +841,6 @@ fn answers(world: &World, names: &[String], verdict: &ReviewVerdict) -> Vec<Revi
         .collect()
 }
 
-/// Our process ends and another one takes over from the log.
-pub fn restarted(world: &mut World) {
-    world.machine = Machine::new();
-    world.machine.step(world.now_ms, Input::Backend(online(0)));
-    world.locals.clear();
-    world.wakes.clear();
-    world.submitted.clear();
-    let (run_id, plan) = (world.run_id, world.plan.clone());
-    world.machine.restore(run_id, plan, world.log.clone());
-    for effect in world.machine.take_up_run(world.now_ms, run_id) {
-        world.perform(effect);
-    }
-    // The servers still have what was sent.
-    world.submitted.extend(world.reconciles.drain(..));
-}
-
 #[test]
 fn example_21_a_person_picks_and_the_rest_is_skipped() {
     let graph = example_21(100);
@@ -868,7 +852,7 @@ fn example_21_a_person_picks_and_the_rest_is_skipped() {
     );
     assert_eq!(world.count("R", Parked), 100);
     assert!(world.submitted.is_empty(), "it holds no machine");
-    restarted(&mut world);
+    world.restart();
     world.run();
     assert_eq!(world.count("R", Parked), 100, "still waiting");
     let (picked, rest): (Vec<u32>, Vec<u32>) = (0..100).partition(|index| index % 15 == 0);
@@ -887,7 +871,7 @@ fn example_21_a_person_picks_and_the_rest_is_skipped() {
     assert_eq!(world.count("W2", Skipped), 93);
     assert_eq!(world.item("W2 F:1").reason, "not picked");
     assert_eq!(world.run_state, RunState::Completed);
-    restarted(&mut world);
+    world.restart();
     world.check_against_machine();
 }
 
@@ -928,7 +912,7 @@ fn a_rating_reaches_conditions_and_a_redo_asks_again() {
     assert_ne!(world.item("W F:0").outputs, first);
     assert_eq!(world.item("W F:0").attempts, 2);
     assert_eq!(world.item("R F:0").state, Parked, "asked about again");
-    restarted(&mut world);
+    world.restart();
     let mut both = answers(&world, &names, &ReviewVerdict::Rate(4));
     both.extend(answers(&world, &names, &ReviewVerdict::Pick));
     world.step(Input::Review {
@@ -1240,7 +1224,7 @@ fn files_are_found_per_folder_and_carry_their_names() {
         panic!("no list");
     };
     assert_eq!(list[1].labels["file"], "one/1.png");
-    restarted(&mut world);
+    world.restart();
     world.check_against_machine();
 }
 
@@ -1289,7 +1273,7 @@ fn priority_comes_before_depth_and_index() {
         Some(wished),
         "before W2 of index 0, which is deeper"
     );
-    restarted(&mut world);
+    world.restart();
     world.run();
     assert_eq!(world.run_state, RunState::Completed);
 
@@ -1356,7 +1340,7 @@ fn a_long_list_is_not_repeated_in_the_log() {
         let log = world.log[..length].to_vec();
         let mut again = World::new(&graph);
         again.take_in_log(log);
-        restarted(&mut again);
+        again.restart();
         again.run();
         assert_eq!(again.written.values().next(), Some(&written), "{length}");
     }

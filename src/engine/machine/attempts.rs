@@ -2,7 +2,7 @@
 
 use super::Effect;
 use super::Machine;
-use super::flow::{End, done};
+use super::flow::{CANCELLED_BY_A_PERSON, End, done};
 use super::input::{AttemptOutputs, LocalOutcome};
 use super::merge;
 use super::run::{Bound, ItemIndex, Run, Trouble};
@@ -185,7 +185,7 @@ impl Machine {
             let reason = if run.is_called_off() {
                 run.called_off_reason()
             } else {
-                "somebody cancelled it".to_owned()
+                CANCELLED_BY_A_PERSON.to_owned()
             };
             run.end_item(attempt.item, End::Cancelled(reason));
         }

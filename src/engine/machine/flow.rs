@@ -12,6 +12,9 @@ use crate::engine::value::Value;
 use crate::project::{FanOutSource, NodeKind, OnFailure, PortBinding, PortId};
 use std::collections::BTreeMap;
 
+/// The reason of an item that a person cancelled.
+pub(super) const CANCELLED_BY_A_PERSON: &str = "somebody cancelled it";
+
 /// How an item ended.
 pub(super) enum End {
     Done {
@@ -140,6 +143,7 @@ impl Run {
             given: Vec::new(),
             state: ItemState::Ready,
             missing: missing.len() as u32,
+            is_cancel_wished: false,
             priority: 0,
             is_looked_up: false,
             attempts: 0,
@@ -194,6 +198,10 @@ impl Run {
         }
         if let Some(hole) = self.needless(index) {
             self.end_item(index, End::Hole(hole));
+            return;
+        }
+        if self.items[index as usize].is_cancel_wished {
+            self.end_item(index, End::Cancelled(CANCELLED_BY_A_PERSON.to_owned()));
             return;
         }
         if planned.is_merge_either() {
@@ -255,6 +263,17 @@ impl Run {
             self.emit_state(index, None);
         }
         self.enter_queue(index);
+    }
+
+    /// A person cancelled an item that waits for what is being made again.
+    pub fn wish_cancelled(&mut self, index: ItemIndex) {
+        let item = &mut self.items[index as usize];
+        if !std::mem::replace(&mut item.is_cancel_wished, true) {
+            self.emit_state(
+                index,
+                Some("somebody cancelled it; it ends when what it is made from is there"),
+            );
+        }
     }
 
     pub fn called_off_reason(&self) -> String {
@@ -384,9 +403,11 @@ impl Run {
         }
     }
 
-    /// Nothing that has not started starts any more: Ready and Waiting items, and those that ask, are cancelled.
+    /// Nothing that has not started starts any more: Ready and Waiting items, and those that ask, are cancelled, and what was
+    /// to be made again stays as it is.
     pub fn call_off(&mut self, state: RunState, reason: &str) {
         self.set_run_state(state);
+        self.redo_wishes.clear();
         self.attempts_to_call_off = true;
         self.cancel_unstarted(reason);
     }

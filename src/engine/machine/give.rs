@@ -269,26 +269,42 @@ impl Run {
         self.retire_items(token, consumers);
     }
 
-    /// Items that ended without a value and whose input is no longer part of the run are not part of it either.
+    /// Items that ended and whose input is no longer part of the run are not part of it either.
     fn retire_items(&mut self, token: TokenIndex, consumers: &[(NodeIndex, usize)]) {
         let hole = match &self.tokens[token as usize].content {
             Content::Hole(hole) if hole.kind == HoleKind::Gone => hole.clone(),
             _ => return,
         };
-        let retired: Vec<ItemIndex> = (0..self.items.len() as ItemIndex)
+        let takers: Vec<ItemIndex> = (0..self.items.len() as ItemIndex)
             .filter(|index| {
                 let item = &self.items[*index as usize];
-                matches!(
-                    item.state,
-                    ItemState::Blocked | ItemState::Cancelled | ItemState::Failed
-                ) && consumers.iter().any(|(node, input)| {
+                consumers.iter().any(|(node, input)| {
                     item.node == *node && item.inputs.get(*input) == Some(&token)
                 })
             })
             .collect();
-        for index in retired {
-            self.end_item(index, End::Hole(hole.clone()));
+        for index in takers {
+            // One of them may have retired another on the way.
+            match self.items[index as usize].state {
+                ItemState::Blocked | ItemState::Cancelled | ItemState::Failed | ItemState::Done => {
+                    self.end_item(index, End::Hole(hole.clone()));
+                }
+                // It stays what it is, but what it gave no longer counts as there.
+                ItemState::Skipped if !self.gave_nothing_that_counts(index) => {
+                    self.give_hole(index, HoleKind::Gone, hole.reason.clone());
+                }
+                _ => {}
+            }
         }
+    }
+
+    fn gave_nothing_that_counts(&self, index: ItemIndex) -> bool {
+        self.items[index as usize].given.iter().all(|(_, token)| {
+            matches!(
+                &self.tokens[*token as usize].content,
+                Content::Hole(hole) if hole.kind == HoleKind::Gone
+            )
+        })
     }
 
     /// Items that waited for this token have one input less to wait for.

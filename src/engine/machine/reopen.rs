@@ -41,7 +41,8 @@ impl Run {
         if found.is_empty() {
             return true;
         }
-        if self.state.is_ended() {
+        // Told first: a replay that met the items before would take them for called off.
+        if self.is_called_off() {
             self.set_run_state(RunState::Running);
         }
         for (index, depends) in found {
@@ -142,7 +143,11 @@ impl Run {
                 .inputs
                 .iter()
                 .any(|token| matches!(self.tokens[*token as usize].content, Content::Pending));
-            if item.state.is_ended() && lacks_input {
+            let is_under_way = matches!(
+                item.state,
+                ItemState::Waiting | ItemState::Submitted | ItemState::Running
+            );
+            if lacks_input && !is_under_way {
                 self.reopen_dependent(index);
             }
         }

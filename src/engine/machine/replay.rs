@@ -70,6 +70,7 @@ impl Machine {
         run.attempts_to_call_off = false;
         run.needless_attempts.clear();
         run.complete_reopening();
+        run.is_reopening = false;
         if run.is_called_off() && !run.state.is_ended() {
             let reason = run.called_off_reason();
             run.cancel_unstarted(&reason);
@@ -120,6 +121,15 @@ impl Machine {
         if let RunEventBody::AttemptPlaced { item_id, .. } = &event.body {
             run.logged.insert(*item_id, ItemState::Submitted);
         }
+        let is_reopening = run.is_reopened_by(&event.body);
+        if run.is_reopening && !is_reopening {
+            // A crash may have cut off the rest of them.
+            run.is_reopening = false;
+            run.complete_reopening();
+            run.drain_work();
+            let followed = std::mem::take(&mut run.outbox);
+            run.unlogged.extend(followed);
+        }
         if let RunEventBody::ItemAsks { item_id, question } = &event.body
             && let Some(index) = run.item_by_id.get(item_id)
             && let Some(asked) = run.questions.get_mut(index)
@@ -140,7 +150,11 @@ impl Machine {
         let Some(run) = self.runs.get_mut(&run_id) else {
             return;
         };
-        run.drain_work();
+        if is_reopening {
+            run.is_reopening = true;
+        } else {
+            run.drain_work();
+        }
         let mut followed: Vec<RunEventBody> = run.outbox.drain(..).collect();
         if let Some(position) = followed
             .iter()
@@ -192,7 +206,11 @@ impl Machine {
                         run.redo_wishes.retain(|wish| *wish != index);
                         run.reopen_root(index);
                     }
-                    ItemState::Waiting => run.reopen_dependent(index),
+                    ItemState::Waiting => {
+                        run.reopen_dependent(index);
+                        // Only a person's wish has a reason.
+                        run.items[index as usize].is_cancel_wished |= reason.is_some();
+                    }
                     ItemState::Running if before == ItemState::Ready => {
                         run.set_item_state(index, ItemState::Running);
                         self.local_running.insert(*item_id, (run_id, index));
@@ -311,6 +329,31 @@ impl Machine {
                 }
             }
             RunEventBody::ItemCreated { .. } | RunEventBody::FilesWritten { .. } => {}
+        }
+    }
+}
+
+impl Run {
+    /// Whether an event tells that an item is made again, or waits for one that is.
+    fn is_reopened_by(&self, body: &RunEventBody) -> bool {
+        let RunEventBody::ItemStateChanged {
+            item_id,
+            state,
+            reason: None,
+        } = body
+        else {
+            return false;
+        };
+        let before = self
+            .item_by_id
+            .get(item_id)
+            .map(|index| self.items[*index as usize].state);
+        match state {
+            ItemState::Ready => {
+                before.is_some_and(|before| before.is_ended() || before == ItemState::Asking)
+            }
+            ItemState::Waiting => true,
+            _ => false,
         }
     }
 }

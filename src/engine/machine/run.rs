@@ -77,6 +77,8 @@ pub(super) struct Run {
     pub logged: HashMap<ItemId, ItemState>,
     /// While a log is replayed: events that follow from it and were not met in it yet.
     pub unlogged: VecDeque<RunEventBody>,
+    /// While a log is replayed: it tells of items that are reopened together; nothing follows from that before all are.
+    pub is_reopening: bool,
     /// Items that count against the run: Failed, Blocked or Cancelled.
     pub bad_items: u32,
     /// Goal items that are Done.
@@ -227,6 +229,9 @@ pub(super) struct Item {
     pub state: ItemState,
     /// Inputs that are being made again.
     pub missing: u32,
+    /// A person cancelled it while it waited for them: it ends as soon as they are there, and not before, because what it
+    /// is made from may come to have other paths.
+    pub is_cancel_wished: bool,
     /// Higher goes first among the Ready ones.
     pub priority: i32,
     /// Attempts so far.
@@ -342,6 +347,7 @@ impl Run {
             outbox: Vec::new(),
             logged: HashMap::new(),
             unlogged: VecDeque::new(),
+            is_reopening: false,
             bad_items: 0,
             goals_done: 0,
             attempts_to_call_off: false,
@@ -392,6 +398,9 @@ impl Run {
         let item = &mut self.items[index as usize];
         let before = std::mem::replace(&mut item.state, state);
         let node = item.node;
+        if state != ItemState::Waiting {
+            item.is_cancel_wished = false;
+        }
         if before == ItemState::Ready && state != ItemState::Ready {
             self.leave_queues(index);
         }

@@ -117,7 +117,12 @@ impl Life {
             } else {
                 return;
             };
+            let before = self.world.log.len();
             self.step(wish);
+            // A cancelled item that nothing needs any more stays cancelled.
+            if self.is_calm && self.world.log.len() == before {
+                return;
+            }
         }
         let unlucky: Vec<String> = self
             .world
@@ -217,6 +222,7 @@ impl Life {
         world.look_ups.clear();
         world.locals.clear();
         world.cancels.clear();
+        world.reconciles.clear();
         world.wakes.clear();
         world.submitted.clear();
         for number in 0..SERVERS {
@@ -228,6 +234,7 @@ impl Life {
         world.machine.restore(run_id, plan, world.log.clone());
         let effects = world.machine.take_up_run(now_ms, run_id);
         self.perform(effects);
+        self.world.check_against_machine();
         for submission in std::mem::take(&mut self.world.reconciles) {
             self.sent.insert(submission.attempt_id, submission.clone());
             self.world.submitted.push_back(submission);
@@ -466,6 +473,7 @@ impl Life {
             self.step(Input::ResumeRun { run_id });
             return;
         }
+        self.world.check_against_machine();
         let states: Vec<String> = self
             .world
             .seen

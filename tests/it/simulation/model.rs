@@ -448,8 +448,13 @@ impl<'a> Model<'a> {
         let mut is_vague = values.iter().any(|(.., is_vague)| *is_vague);
         if values.len() > wanted {
             is_vague = true;
-            values.truncate(wanted);
         }
+        // Whether anything is in a vague list can depend on what was there first.
+        self.is_unclear |= is_vague
+            && values
+                .iter()
+                .any(|(_, _, value, _)| !matches!(value, Value::Artifact(_) | Value::Literal(_)));
+        values.truncate(wanted);
         if let MergeMode::Best { keep, .. } = merge.mode
             && values.len() > keep as usize
         {
@@ -459,11 +464,6 @@ impl<'a> Model<'a> {
             order.sort_unstable();
             values = order.iter().map(|place| values[*place].clone()).collect();
         }
-        // Whether anything is in a vague list can depend on what was there first.
-        self.is_unclear |= is_vague
-            && values
-                .iter()
-                .any(|(_, _, value, _)| !matches!(value, Value::Artifact(_) | Value::Literal(_)));
         let gave = if is_vague {
             Made::Some(values.len())
         } else {

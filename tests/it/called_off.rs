@@ -1,0 +1,237 @@
+//! Calling off, making again and dying in between: what was found by simulated lives, told one by one.
+
+use crate::engine_driver::{Graph, World};
+use comfyui_orchestrator::engine::ItemState::{Blocked, Cancelled, Done, Skipped, Waiting};
+use comfyui_orchestrator::engine::machine::Input;
+use comfyui_orchestrator::engine::{FailureClass, ItemId, ReviewAnswer, ReviewVerdict, RunState};
+use comfyui_orchestrator::project::{BatchMode, MergeFailurePolicy, MergeMode, MergeScope, NodeId};
+
+fn item_id(world: &World, name: &str) -> ItemId {
+    *world
+        .seen
+        .iter()
+        .find(|(_, seen)| world.name(seen.node_id, &seen.path) == name)
+        .unwrap()
+        .0
+}
+
+/// `F(3) → W1 → W2 → O`
+fn chain() -> (Graph, NodeId) {
+    let mut graph = Graph::new();
+    let fan_out = graph.fan_out("F", 3);
+    let first = graph.workflow("W1", &["seed"]);
+    let second = graph.workflow("W2", &["image"]);
+    let output = graph.output("O");
+    graph.link(fan_out, "F", first, "seed");
+    graph.link(first, "image", second, "image");
+    graph.link(second, "image", output, "value");
+    (graph, second)
+}
+
+#[test]
+fn a_retry_wished_while_the_run_is_cancelled_survives_a_death() {
+    let (graph, _) = chain();
+    let mut world = World::with_backends(&graph, 2);
+    world.start();
+    assert!(world.execute(|name| name == "W1 F:0"));
+    let run_id = world.run_id;
+    world.step(Input::CancelRun { run_id });
+    world.step(Input::RetryFailed { run_id });
+    while world.answer_cancel() {}
+    assert_eq!(
+        world.run_state,
+        RunState::Running,
+        "it ended and began again"
+    );
+    world.restart();
+    world.run();
+    assert_eq!(world.run_state, RunState::Completed);
+    assert_eq!(world.count("O", Done), 3);
+    assert_eq!(world.item("W1 F:0").attempts, 1);
+}
+
+#[test]
+fn a_cancelled_run_makes_nothing_again_and_keeps_what_is_done() {
+    let (graph, _) = chain();
+    let mut world = World::new(&graph);
+    world.start();
+    while world.count("O", Done) == 0 || world.submitted.is_empty() {
+        assert!(world.answer_local() || world.execute(|name| name.ends_with("F:0")));
+    }
+    assert!(world.execute(|name| name == "W1 F:1"));
+    let run_id = world.run_id;
+    let item = item_id(&world, "W1 F:1");
+    let behind = world
+        .submitted
+        .iter()
+        .find(|one| one.item_id == item_id(&world, "W2 F:1"))
+        .unwrap()
+        .attempt_id;
+    world.step(Input::AttemptStarted { attempt_id: behind });
+    // What is made from it executes, so it is to be made again later; then the run is cancelled.
+    world.step(Input::RedoItem {
+        run_id,
+        item_id: item,
+        fields: vec![],
+    });
+    assert_eq!(world.item("W1 F:1").state, Done);
+    world.step(Input::CancelRun { run_id });
+    world.run();
+    assert_eq!(world.run_state, RunState::Cancelled);
+    assert_eq!(world.item("W1 F:1").state, Done);
+    assert_eq!(world.count("O", Done), 1);
+    world.restart();
+    assert_eq!(world.item("W1 F:1").state, Done);
+}
+
+/// `W1 (each image is an item) → R → W2 → M(all, require all)`; W1 gives two pictures.
+fn reviewed_batch() -> World {
+    let mut graph = Graph::new();
+    let batch = graph.workflow_with("W1", &[], BatchMode::Each);
+    let review = graph.review("R");
+    let workflow = graph.workflow("W2", &["image"]);
+    let merge = graph.merge_with(
+        "M",
+        MergeMode::All,
+        MergeScope::Innermost,
+        MergeFailurePolicy::RequireAll,
+    );
+    graph.link(batch, "image", review, "value");
+    graph.link(review, "picked", workflow, "image");
+    graph.link(workflow, "image", merge, "values");
+    let mut world = World::new(&graph);
+    world.batch.insert("W1".to_owned(), 2);
+    world
+}
+
+fn pick_all(world: &mut World) {
+    let run_id = world.run_id;
+    let answers = world
+        .seen
+        .iter()
+        .filter(|(_, seen)| seen.state == comfyui_orchestrator::engine::ItemState::Parked)
+        .map(|(item_id, _)| ReviewAnswer {
+            item_id: *item_id,
+            verdict: ReviewVerdict::Pick,
+        })
+        .collect();
+    world.step(Input::Review { run_id, answers });
+}
+
+#[test]
+fn a_death_while_things_are_being_made_again_leaves_nothing_that_asks_without_a_value() {
+    let mut world = reviewed_batch();
+    world.start();
+    world.run();
+    let run_id = world.run_id;
+    let maker = item_id(&world, "W1");
+    let before = world.log.len();
+    world.step(Input::RedoItem {
+        run_id,
+        item_id: maker,
+        fields: vec![],
+    });
+    let log = world.log.clone();
+    // Of the events of that step only some were written.
+    for length in before..=log.len() {
+        let mut world = reviewed_batch();
+        world.start();
+        world.log.clear();
+        world.seen.clear();
+        world.take_in_log(log[..length].to_vec());
+        world.restart();
+        for name in ["R W1:0", "R W1:1"] {
+            let is_asked =
+                world.item(name).state == comfyui_orchestrator::engine::ItemState::Parked;
+            let is_there = world.item("W1").state == Done;
+            assert_eq!(is_asked, is_there, "{name} of {length} events");
+        }
+        world.run();
+        pick_all(&mut world);
+        world.run();
+        assert_eq!(world.run_state, RunState::Completed, "{length} events");
+        assert_eq!(world.list("M").len(), 2);
+    }
+}
+
+#[test]
+fn an_item_cancelled_while_it_waits_ends_when_what_it_is_made_from_is_there() {
+    let mut world = reviewed_batch();
+    world
+        .fails
+        .insert("W1".to_owned(), (FailureClass::Invalid, 1));
+    world.start();
+    world.run();
+    assert_eq!(world.item("M").state, Blocked);
+    let run_id = world.run_id;
+    world.step(Input::RetryFailed { run_id });
+    // The place where the review of a failed batch would have been waits for the batch.
+    assert_eq!(world.item("R").state, Waiting);
+    let waiting = item_id(&world, "R");
+    world.step(Input::CancelItem {
+        run_id,
+        item_id: waiting,
+    });
+    assert_eq!(world.item("R").state, Waiting);
+    assert_eq!(world.item("M").state, Waiting, "nothing is merged early");
+    world.restart();
+    world.run();
+    pick_all(&mut world);
+    world.run();
+    assert_eq!(
+        world.item("R").state,
+        Skipped,
+        "it is no longer part of the run"
+    );
+    assert_eq!(world.list("M").len(), 2);
+    assert_eq!(world.run_state, RunState::Completed);
+
+    // One that stays part of the run is cancelled as wished.
+    let maker = item_id(&world, "W1");
+    world.step(Input::RedoItem {
+        run_id,
+        item_id: maker,
+        fields: vec![],
+    });
+    let waiting = item_id(&world, "W2 W1:1");
+    world.step(Input::CancelItem {
+        run_id,
+        item_id: waiting,
+    });
+    world.restart();
+    world.run();
+    pick_all(&mut world);
+    world.run();
+    assert_eq!(world.item("W2 W1:1").state, Cancelled);
+    assert_eq!(world.item("M").state, Blocked);
+}
+
+#[test]
+fn a_clock_that_jumps_back_leaves_no_item_resting_for_ever() {
+    let (graph, _) = chain();
+    let mut world = World::new(&graph);
+    for (item, times) in [("W1 F:0", 3), ("W1 F:1", 3), ("W1 F:2", 3)] {
+        world
+            .fails
+            .insert(item.to_owned(), (FailureClass::Transfer, times));
+    }
+    world.start();
+    let (mut wake_ups, mut has_jumped) = (0, false);
+    while !world.run_state.is_ended() {
+        if world.answer_local() || world.execute(|_| true) {
+            continue;
+        }
+        wake_ups += 1;
+        assert!(wake_ups < 1000, "it does not go on");
+        let at_ms = world.wakes.pop_first().expect("something is to wake it");
+        world.now_ms = world.now_ms.max(at_ms);
+        if wake_ups == 2 {
+            // The clock is set while the wake-up is on its way.
+            world.now_ms -= 600_000;
+            has_jumped = true;
+        }
+        world.step(Input::Tick);
+    }
+    assert_eq!(world.run_state, RunState::Completed);
+    assert!(has_jumped);
+}
