@@ -1,19 +1,11 @@
 //! Calling off, making again and dying in between: what was found by simulated lives, told one by one.
 
 use crate::engine_driver::{Graph, World};
+use crate::run_semantics::item_id;
 use comfyui_orchestrator::engine::ItemState::{Blocked, Cancelled, Done, Skipped, Waiting};
 use comfyui_orchestrator::engine::machine::Input;
-use comfyui_orchestrator::engine::{FailureClass, ItemId, ReviewAnswer, ReviewVerdict, RunState};
+use comfyui_orchestrator::engine::{FailureClass, ReviewAnswer, ReviewVerdict, RunState};
 use comfyui_orchestrator::project::{BatchMode, MergeFailurePolicy, MergeMode, MergeScope, NodeId};
-
-fn item_id(world: &World, name: &str) -> ItemId {
-    *world
-        .seen
-        .iter()
-        .find(|(_, seen)| world.name(seen.node_id, &seen.path) == name)
-        .unwrap()
-        .0
-}
 
 /// `F(3) → W1 → W2 → O`
 fn chain() -> (Graph, NodeId) {

@@ -4,7 +4,7 @@
 use crate::command_line::{command, run, stderr, stdout};
 use crate::engine_driver::{Graph, World, backend_id, online};
 use crate::engine_end_to_end::{files_below, start_server};
-use crate::run_semantics::{item_id, restarted};
+use crate::run_semantics::item_id;
 use crate::small_projects::numbered;
 use comfyui_orchestrator::engine::machine::{Availability, Input, Machine};
 use comfyui_orchestrator::engine::{

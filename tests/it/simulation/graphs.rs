@@ -1,9 +1,10 @@
 //! Random graphs that compile: every kind of node, fan-outs of every source, merges of every mode.
 
-use crate::engine_driver::Graph;
+use crate::engine_driver::{Graph, backend_id};
 use comfyui_orchestrator::project::{
-    Axis, BatchMode, Column, DataType, FanOutSource, FilePattern, Literal, MergeFailurePolicy,
-    MergeMode, MergeRest, MergeScope, NodeId, Table,
+    Affinity, Axis, BatchMode, CachePolicy, Column, DataType, Fallback, FanOutSource, FilePattern,
+    Literal, MergeFailurePolicy, MergeMode, MergeRest, MergeScope, NodeId, NodeKind, OnFailure,
+    Table,
 };
 
 /// Where a node can take a value from: a node and the name of its output.
@@ -69,6 +70,7 @@ fn add_node(
                 BatchMode::Whole
             };
             let node = graph.workflow_with(&format!("W{number}"), &["a", "b"], batch);
+            set_policies(random, graph, node);
             for port in ["a", "b"] {
                 if random.u32(0..3) > 0
                     && let Some((from, from_port)) = pick(random, sources)
@@ -87,10 +89,19 @@ fn add_node(
             }
         }
         8..=10 => {
-            let closes = if random.bool() {
-                MergeScope::Innermost
-            } else {
-                MergeScope::AllOpen
+            let fan_outs: Vec<NodeId> = graph
+                .project
+                .nodes
+                .values()
+                .filter(|node| matches!(node.kind, NodeKind::FanOut(_)))
+                .map(|node| node.id)
+                .collect();
+            let closes = match random.u32(0..6) {
+                0 if !fan_outs.is_empty() => {
+                    MergeScope::FanOut(fan_outs[random.usize(..fan_outs.len())])
+                }
+                0..=2 => MergeScope::Innermost,
+                _ => MergeScope::AllOpen,
             };
             let policy = if random.bool() {
                 MergeFailurePolicy::Ignore
@@ -105,6 +116,9 @@ fn add_node(
                 }
             }
             sources.push((node, "list".to_owned()));
+            if random.u32(0..4) == 0 {
+                sources.push((node, "sheet".to_owned()));
+            }
         }
         11..=12 => {
             if let Some((from, port)) = pick(random, sources) {
@@ -118,6 +132,26 @@ fn add_node(
             sources.push((node, "value".to_owned()));
         }
     }
+}
+
+/// Where a Workflow node may run, and what happens when it fails.
+fn set_policies(random: &mut fastrand::Rng, graph: &mut Graph, node: NodeId) {
+    if random.u32(0..24) == 0 {
+        graph.edit(node).on_failure = OnFailure::StopRun;
+    }
+    let workflow = graph.edit_workflow(node);
+    workflow.fallback = match random.u32(0..8) {
+        0 => Fallback::None,
+        1 | 2 => Fallback::AskUser,
+        _ => Fallback::AutoSelect,
+    };
+    if random.u32(0..8) == 0 {
+        workflow.affinity = Affinity::Backend(backend_id(random.u128(0..3)));
+    }
+    if random.u32(0..8) == 0 {
+        workflow.cache = CachePolicy::Never;
+    }
+    workflow.retry.max_attempts = random.u32(1..4);
 }
 
 fn merge_mode(random: &mut fastrand::Rng) -> MergeMode {
@@ -148,7 +182,11 @@ fn fan_out_source(random: &mut fastrand::Rng, title: &str) -> FanOutSource {
             .map(|value| Literal::Integer(value.into()))
             .collect(),
     };
-    match random.u32(0..9) {
+    match random.u32(0..10) {
+        4 => {
+            let (outer, inner) = (random.u32(0..3), random.u32(0..3));
+            FanOutSource::Grid(vec![axis(title, outer), axis(&format!("{title}b"), inner)])
+        }
         0 => {
             let count = random.u32(0..4);
             FanOutSource::Zip(vec![axis(title, count), axis(&format!("{title}b"), count)])

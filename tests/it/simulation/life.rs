@@ -2,16 +2,16 @@
 //! process that dies between any two orders, clocks that jump, and a person who meddles. The seed says in which order.
 
 use super::fate;
-use crate::engine_driver::{World, backend_id, made, online, picture, text_of};
+use crate::engine_driver::{Seen, World, backend_id, made, online, picture, text_of};
 use comfyui_orchestrator::engine::machine::{
     AttemptOutputs, Availability, CacheUse, Effect, Input, LocalOutcome, LocalTask, LocalWork,
     Machine, Submission,
 };
 use comfyui_orchestrator::engine::{
-    AttemptId, Failure, FailureClass, ItemId, ItemState, ReviewAnswer, ReviewVerdict, RunState,
-    Value,
+    Answer, AnswerReach, AttemptId, Failure, FailureClass, ItemId, ItemState, ReviewAnswer,
+    ReviewVerdict, RunState, Value,
 };
-use comfyui_orchestrator::project::Node;
+use comfyui_orchestrator::project::{Node, OnFailure};
 use comfyui_orchestrator::workflow::ParameterAddress;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -24,12 +24,22 @@ const MAX_DEATHS: u32 = 6;
 
 /// A server as `ComfyUI` is one: a queue, one prompt at a time, a history in memory.
 #[derive(Default)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "faults that come and go independently"
+)]
 struct Server {
     queue: Vec<AttemptId>,
     running: Option<AttemptId>,
     history: BTreeMap<AttemptId, Result<AttemptOutputs, Failure>>,
     is_down: bool,
     is_disabled: bool,
+    /// A person took it off the list; what it does goes on.
+    is_removed: bool,
+    /// It cannot run the workflow.
+    lacks: bool,
+    /// Memory of its device, where it says so.
+    vram_bytes: Option<u64>,
 }
 
 impl Server {
@@ -77,24 +87,32 @@ pub struct Life {
 }
 
 impl Life {
-    pub fn new(mut world: World, seed: u64, random: fastrand::Rng) -> Self {
+    pub fn new(mut world: World, seed: u64, mut random: fastrand::Rng) -> Self {
         world.machine = machine(seed);
-        for number in 0..SERVERS {
-            world.step(Input::Backend(online(number as u128)));
-        }
-        Self {
+        let servers: Vec<Server> = (0..SERVERS)
+            .map(|_| Server {
+                vram_bytes: (!seed.is_multiple_of(3)).then(|| random.u64(1..4) * 8_000_000_000),
+                ..Server::default()
+            })
+            .collect();
+        let mut life = Self {
             world,
             restarts: 0,
             seed,
             random,
-            servers: (0..SERVERS).map(|_| Server::default()).collect(),
+            servers,
             in_flight: Vec::new(),
             sent: HashMap::new(),
             trouble: BTreeMap::new(),
             ended: Vec::new(),
             is_calm: false,
             redone: 0,
+        };
+        for number in 0..SERVERS {
+            let facts = life.facts(number);
+            life.world.step(Input::Backend(facts));
         }
+        life
     }
 
     /// Lives until the run has come to the end it must come to.
@@ -104,23 +122,26 @@ impl Life {
         for round in 0..6 {
             self.live_to_an_end();
             self.is_calm = round >= 1;
-            let has_cancelled = self
-                .world
-                .seen
-                .values()
-                .any(|seen| seen.state == ItemState::Cancelled);
+            if self.is_calm {
+                self.mend_servers();
+            }
+            let missing = self.missing();
             // What trouble made fail gets another chance; what must fail does so again.
             let wish = if self.world.run_state == RunState::Cancelled {
                 Input::ResumeRun { run_id }
-            } else if has_cancelled || self.has_unlucky() {
+            } else if !missing.is_empty() {
                 Input::RetryFailed { run_id }
             } else {
                 return;
             };
-            let before = self.world.log.len();
+            if self.is_calm && self.stops_by_fate() {
+                return;
+            }
             self.step(wish);
-            // A cancelled item that nothing needs any more stays cancelled.
-            if self.is_calm && self.world.log.len() == before {
+            let is_left = |item_id: &ItemId| self.world.seen[item_id].state == ItemState::Cancelled;
+            if self.is_calm && missing.iter().all(is_left) {
+                // Nothing needs them any more: a Merge has its first values.
+                self.live_to_an_end();
                 return;
             }
         }
@@ -140,14 +161,43 @@ impl Life {
         );
     }
 
-    /// Whether an item failed that was not meant to.
-    fn has_unlucky(&self) -> bool {
+    /// Items that were cancelled, or failed although they were not meant to.
+    fn missing(&self) -> Vec<ItemId> {
+        let is_unlucky = |seen: &Seen| {
+            let name = self.world.name(seen.node_id, &seen.path);
+            let is_meant = fate::is_refused(&name, self.seed) || name.starts_with('M');
+            seen.state == ItemState::Failed && (!is_meant || seen.reason.contains("trouble"))
+        };
+        self.world
+            .seen
+            .iter()
+            .filter(|(_, seen)| seen.state == ItemState::Cancelled || is_unlucky(seen))
+            .map(|(item_id, _)| *item_id)
+            .collect()
+    }
+
+    /// Whether an item that must fail stops the run: then it ends there each time.
+    pub fn stops_by_fate(&self) -> bool {
         self.world.seen.values().any(|seen| {
             let name = self.world.name(seen.node_id, &seen.path);
-            seen.state == ItemState::Failed
-                && !fate::is_refused(&name, self.seed)
-                && !name.starts_with('M')
+            self.world.project.nodes[&seen.node_id].on_failure == OnFailure::StopRun
+                && seen.state == ItemState::Failed
+                && fate::is_refused(&name, self.seed)
         })
+    }
+
+    /// What servers lacked is installed, and those that were removed are back.
+    fn mend_servers(&mut self) {
+        for number in 0..SERVERS {
+            self.servers[number].lacks = false;
+            self.servers[number].is_removed = false;
+            self.servers[number].is_disabled = false;
+            for is_down in [true, false] {
+                self.servers[number].is_down = is_down;
+                let facts = self.facts(number);
+                self.step(Input::Backend(facts));
+            }
+        }
     }
 
     fn live_to_an_end(&mut self) {
@@ -226,8 +276,10 @@ impl Life {
         world.wakes.clear();
         world.submitted.clear();
         for number in 0..SERVERS {
-            let facts = Input::Backend(self.facts(number));
-            self.world.machine.step(self.world.now_ms, facts);
+            if !self.servers[number].is_removed {
+                let facts = Input::Backend(self.facts(number));
+                self.world.machine.step(self.world.now_ms, facts);
+            }
         }
         let world = &mut self.world;
         let (run_id, plan, now_ms) = (world.run_id, world.plan.clone(), world.now_ms);
@@ -244,6 +296,16 @@ impl Life {
     fn facts(&self, number: usize) -> comfyui_orchestrator::engine::machine::BackendFacts {
         let mut facts = online(number as u128);
         let server = &self.servers[number];
+        facts.vram_bytes = server.vram_bytes;
+        if server.lacks {
+            facts.unable = self
+                .world
+                .plan
+                .node_order()
+                .filter_map(|node_id| self.world.plan.workflow_hash(node_id))
+                .map(|hash| (hash, "trouble: lacks a model".to_owned()))
+                .collect();
+        }
         if server.is_disabled {
             facts.availability = Availability::Disabled;
         } else if server.is_down {
@@ -289,7 +351,7 @@ impl Life {
     /// What nobody asked for: late answers, servers that come and go, a person who changes their mind.
     fn meddle(&mut self) {
         let run_id = self.world.run_id;
-        match self.random.u32(0..60) {
+        match self.random.u32(0..75) {
             0 => {
                 let followed = |attempt_id: &AttemptId| {
                     self.world
@@ -309,6 +371,9 @@ impl Life {
             }
             1 => {
                 let number = self.random.usize(..SERVERS);
+                if self.servers[number].is_removed {
+                    return;
+                }
                 let down = self.servers[number].is_down;
                 self.servers[number].is_down = !down;
                 let facts = self.facts(number);
@@ -317,6 +382,9 @@ impl Life {
             2 => self.forget_everything(),
             3 => {
                 let number = self.random.usize(..SERVERS);
+                if self.servers[number].is_removed {
+                    return;
+                }
                 let disabled = self.servers[number].is_disabled;
                 self.servers[number].is_disabled = !disabled;
                 let facts = self.facts(number);
@@ -355,6 +423,66 @@ impl Life {
                 }
             }
             9 => self.step(Input::RetryFailed { run_id }),
+            11 => {
+                let number = self.random.usize(..SERVERS);
+                let backend_id = backend_id(number as u128);
+                self.servers[number].is_removed ^= true;
+                if self.servers[number].is_removed {
+                    self.step(Input::BackendRemoved { backend_id });
+                } else {
+                    let facts = self.facts(number);
+                    self.step(Input::Backend(facts));
+                }
+            }
+            12 => {
+                let number = self.random.usize(..SERVERS);
+                if !self.servers[number].is_removed {
+                    self.servers[number].lacks ^= true;
+                    let facts = self.facts(number);
+                    self.step(Input::Backend(facts));
+                }
+            }
+            13 if self.random.u32(0..4) == 0 => {
+                // A whole node, as a person cancels it: item by item.
+                if let Some(one) = self.some_item(|state| !state.is_ended()) {
+                    let node_id = self.world.seen[&one].node_id;
+                    let mut all: Vec<ItemId> = self
+                        .world
+                        .seen
+                        .iter()
+                        .filter(|(_, seen)| seen.node_id == node_id)
+                        .map(|(item_id, _)| *item_id)
+                        .collect();
+                    all.sort_unstable();
+                    for item_id in all {
+                        self.step(Input::CancelItem { run_id, item_id });
+                    }
+                }
+            }
+            14 => {
+                let priority = self.random.i32(-1..2);
+                self.step(Input::SetRunPriority { run_id, priority });
+            }
+            15 => {
+                let backend_id = backend_id(self.random.u128(0..SERVERS as u128));
+                let bytes = self.random.u64(0..10_000_000);
+                let took_ms = self.random.u64(0..1000);
+                self.step(Input::Transferred {
+                    backend_id,
+                    bytes,
+                    took_ms,
+                });
+            }
+            16 => {
+                // An answer that was given twice, or to something that does not ask.
+                if let Some(item_id) = self.some_item(|state| state != ItemState::Parked) {
+                    let verdict = ReviewVerdict::Pick;
+                    self.step(Input::Review {
+                        run_id,
+                        answers: vec![ReviewAnswer { item_id, verdict }],
+                    });
+                }
+            }
             10 => {
                 // A Ready item always has a reason that can be read.
                 if let Some(item_id) = self.some_item(|state| state == ItemState::Ready) {
@@ -433,6 +561,10 @@ impl Life {
         if parked.is_some() {
             choices.push(5);
         }
+        let asking = self.some_item(|state| state == ItemState::Asking);
+        if asking.is_some() {
+            choices.push(7);
+        }
         if choices.is_empty() {
             self.wait();
             return;
@@ -444,6 +576,11 @@ impl Life {
             3 => self.server_works(),
             4 => self.poll(),
             6 => self.answer_look_up(),
+            7 => {
+                if let Some(item_id) = asking {
+                    self.answer_question(item_id);
+                }
+            }
             _ => {
                 if let Some(item_id) = parked {
                     self.answer_review(item_id);
@@ -460,11 +597,14 @@ impl Life {
             self.step(Input::Tick);
             return;
         }
-        if let Some(number) = (0..SERVERS)
-            .find(|number| self.servers[*number].is_down || self.servers[*number].is_disabled)
-        {
+        if let Some(number) = (0..SERVERS).find(|number| {
+            let server = &self.servers[*number];
+            server.is_down || server.is_disabled || server.is_removed || server.lacks
+        }) {
             self.servers[number].is_down = false;
             self.servers[number].is_disabled = false;
+            self.servers[number].is_removed = false;
+            self.servers[number].lacks = false;
             let facts = self.facts(number);
             self.step(Input::Backend(facts));
             return;
@@ -495,7 +635,11 @@ impl Life {
         let submission = self.in_flight.swap_remove(place);
         let attempt_id = submission.attempt_id;
         if self.servers[Self::number_of(&submission)].is_down {
-            self.fail(attempt_id, FailureClass::Offline, "connection refused");
+            self.fail(
+                attempt_id,
+                FailureClass::Offline,
+                "trouble: connection refused",
+            );
             return;
         }
         match self.random.u32(0..12) {
@@ -508,6 +652,10 @@ impl Life {
                     FailureClass::Transfer,
                     FailureClass::OutOfMemory,
                     FailureClass::OutputGone,
+                    FailureClass::MissingModel,
+                    FailureClass::MissingNode,
+                    // Somebody else at that server.
+                    FailureClass::Interrupted,
                 ];
                 let class = classes[self.random.usize(..classes.len())];
                 self.fail(attempt_id, class, "trouble");
@@ -595,7 +743,7 @@ impl Life {
             // Given up after a while; the server is told when it is back.
             if self.random.u32(0..6) == 0 && self.may_hurt(submission.item_id) {
                 self.servers[number].call_off(attempt_id);
-                self.fail(attempt_id, FailureClass::Offline, "no answer");
+                self.fail(attempt_id, FailureClass::Offline, "trouble: no answer");
             } else if self.random.u32(0..20) == 0 {
                 self.servers[number].is_down = false;
                 let facts = self.facts(number);
@@ -608,6 +756,15 @@ impl Life {
             self.step(Input::AttemptAccepted { attempt_id });
         } else if server.running == Some(attempt_id) {
             self.step(Input::AttemptStarted { attempt_id });
+            if self.random.u32(0..30) == 0 && self.may_hurt(submission.item_id) {
+                // It hangs: called off there, then told.
+                self.servers[number].call_off(attempt_id);
+                self.fail(
+                    attempt_id,
+                    FailureClass::Timeout,
+                    "trouble: no sign of life",
+                );
+            }
         } else if let Some(outcome) = server.history.get(&attempt_id).cloned() {
             self.tell_end(attempt_id, outcome);
         } else {
@@ -698,7 +855,14 @@ impl Life {
         let Some(work) = self.world.locals.remove(place) else {
             return;
         };
-        let outcome = Ok(self.local_outcome(&work));
+        let outcome = if self.random.u32(0..40) == 0 && self.may_hurt(work.item_id) {
+            Err(Failure::new(
+                FailureClass::Local,
+                "trouble: the disk is full",
+            ))
+        } else {
+            Ok(self.local_outcome(&work))
+        };
         self.step(Input::LocalEnded {
             item_id: work.item_id,
             outcome,
@@ -710,6 +874,13 @@ impl Life {
         match &work.task {
             LocalTask::Decide { .. } => LocalOutcome::Decided(fate::decides(&name, self.seed)),
             LocalTask::DrawSheet { .. } => LocalOutcome::SheetDrawn(picture("sheet")),
+            LocalTask::Rank { .. } => match self.world.local_outcome(work) {
+                LocalOutcome::Ranked { kept, sheet } => LocalOutcome::Ranked {
+                    kept,
+                    sheet: sheet.map(|_| picture("sheet")),
+                },
+                other => other,
+            },
             LocalTask::FindFiles { .. } => LocalOutcome::Found(
                 (0..fate::files_of(&name, self.seed))
                     .map(|place| {
@@ -720,6 +891,32 @@ impl Life {
             ),
             _ => self.world.local_outcome(work),
         }
+    }
+
+    /// A person says what is to become of an item that has no place left. What they let fail is retried in the end.
+    fn answer_question(&mut self, item_id: ItemId) {
+        let run_id = self.world.run_id;
+        let answer = match self.random.u32(0..6) {
+            _ if self.is_calm => {
+                // Whatever it lacked is mended now.
+                self.mend_servers();
+                Answer::Retry
+            }
+            0 => Answer::Fail,
+            1 | 2 => Answer::RunOn(backend_id(self.random.u128(0..SERVERS as u128))),
+            _ => Answer::Retry,
+        };
+        let reach = if self.random.u32(0..4) == 0 {
+            AnswerReach::ThisRun
+        } else {
+            AnswerReach::TheseItems
+        };
+        self.step(Input::Answer {
+            run_id,
+            item_ids: vec![item_id],
+            answer,
+            reach,
+        });
     }
 
     fn answer_review(&mut self, item_id: ItemId) {

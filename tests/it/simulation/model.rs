@@ -334,6 +334,15 @@ impl<'a> Model<'a> {
                         .collect()
                 })
                 .collect(),
+            FanOutSource::Grid(axes) => axes[0]
+                .values
+                .iter()
+                .flat_map(|outer| {
+                    axes[1].values.iter().map(move |inner| {
+                        vec![Value::Literal(outer.clone()), Value::Literal(inner.clone())]
+                    })
+                })
+                .collect(),
             FanOutSource::Table(table) => table
                 .rows
                 .iter()
@@ -395,8 +404,13 @@ impl<'a> Model<'a> {
         for path in paths {
             let name = self.world.name(node.id, &public(&path));
             let (state, gave, cell) = self.merged(links, merge, &closed, &path);
+            let sheet = match &cell {
+                Cell::Value(list, _) if is_empty_list(list) => Cell::Skipped,
+                Cell::Value(..) => Cell::Value(picture("sheet"), false),
+                other => other.clone(),
+            };
             leaving[0].push((path.clone(), cell));
-            leaving[1].push((path.clone(), Cell::Skipped));
+            leaving[1].push((path.clone(), sheet));
             self.expected.insert(name, (state, gave));
         }
         for (output, stream) in leaving.into_iter().enumerate() {
@@ -526,6 +540,10 @@ pub fn servants(project: &Project, order: &[NodeId]) -> BTreeSet<NodeId> {
         all.extend(own);
     }
     all
+}
+
+fn is_empty_list(value: &Value) -> bool {
+    matches!(value, Value::List(list) if list.is_empty())
 }
 
 fn leaves(value: &Value) -> Vec<Value> {
