@@ -4,7 +4,7 @@
 //! nothing. Both sides speak JSON lines ([`message`]) over its standard input and output. The page is untrusted:
 //! [`origin`] says where it may go, [`page`] what it may say; [`process`] is the parent's end of the pipe.
 
-#[cfg(feature = "desktop")]
+#[cfg(feature = "editor")]
 pub mod host;
 pub mod message;
 pub mod origin;

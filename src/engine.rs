@@ -10,6 +10,7 @@ pub mod fold;
 mod handle;
 mod id;
 mod library;
+mod library_fill;
 mod live;
 pub mod local;
 pub mod machine;
@@ -33,6 +34,9 @@ pub use fold::RunView;
 pub use handle::{CommandError, EngineHandle};
 pub use id::{AttemptId, IndexPath, ItemId, RunId};
 pub use library::library_workflow;
+pub use library_fill::{
+    LibraryFillError, LibraryTally, import_into_library, pull_into_library, push_from_library,
+};
 pub use live::{EngineEvent, Preview, Progress};
 pub use machine::{MAX_RATING, ReviewAnswer, ReviewVerdict};
 pub use plan::{MAX_ITEMS_PER_RUN, Plan, PlanProblem};

@@ -29,7 +29,8 @@ pub use edit::{Applied, Edit, EditError, Touched};
 pub use fan_out::{Axis, FanOutNode, FanOutSource, FilePattern, SeedOrder};
 pub use format::{
     FORMAT_VERSION, FormatError, MAX_PROJECT_BYTES, ProjectFormat, portable_schema,
-    read_folder_form, read_portable_form, write_folder_form, write_portable_form,
+    read_folder_form, read_portable_form, with_page_prompt, write_folder_form, write_page_prompt,
+    write_portable_form,
 };
 pub use from_workflow::FreshIds;
 pub use history::{History, MAX_UNDO_STEPS};

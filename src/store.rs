@@ -21,7 +21,7 @@ pub use knowledge::{
     MAX_REMEMBERED_BACKENDS, MAX_REMEMBERED_BYTES, PackedObjectInfo, StoredObjectInfo,
 };
 pub use library::{
-    LibraryChange, LibraryEntry, LibraryQuery, LibraryVersion, LibraryWorkflowId,
+    LibraryChange, LibraryEntry, LibraryFile, LibraryQuery, LibraryVersion, LibraryWorkflowId,
     MAX_LIBRARY_VERSIONS, NewLibraryWorkflow,
 };
 pub use runs::{Attendance, NewRun, RunSummary, StoredRun};

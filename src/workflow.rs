@@ -10,6 +10,7 @@ mod inner;
 mod inspect;
 mod layout;
 mod object_info;
+mod page_prompt;
 mod patch;
 mod preflight;
 mod prompt;
@@ -41,7 +42,7 @@ pub use preflight::{Reason, is_model_name, preflight, respell};
 pub use prompt::{Prompt, PromptNode};
 pub use read::{
     MAX_WORKFLOW_BYTES, MAX_WORKFLOW_DEPTH, MAX_WORKFLOW_NODES, MAX_WORKFLOW_VALUES,
-    WorkflowDocument, WorkflowError, read,
+    WorkflowDocument, WorkflowError, read, read_saved,
 };
 pub use sketch::{Sketch, sketch};
 pub use suggest::{Exposure, Role};

@@ -14,7 +14,7 @@
   // After loading, custom nodes still settle sizes and widgets; what they do then is not the person's change.
   const SETTLE_MS = 700;
   // How long a greeting dialog is waited for.
-  const GREETING_MS = 15_000;
+  const GREETING_MS = 60_000;
 
   let baseline = null; // the graph as loaded or last kept, without the view
   let sent = null; // the graph as last sent to be kept
@@ -99,10 +99,14 @@
   const save = async (target) => {
     if (baseline === null) return;
     bar.say("Saving…");
+    look_for_change();
     try {
-      const { workflow, output } = await window.app.graphToPrompt();
+      // Taken before the prompt is made: older frontends write what `{a|b}` was drawn to into the graph they are given.
+      const { graph } = content();
+      const { output } = await window.app.graphToPrompt();
+      // Taken after it: making a prompt numbers the nodes anew, which is no change of the person's.
       sent = target === "node" ? content().text : null;
-      post({ save: { target, workflow, prompt: output } });
+      post({ save: { target, workflow: graph, prompt: output } });
     } catch (error) {
       bar.say(`Could not be converted: ${error?.message ?? error}`);
     }

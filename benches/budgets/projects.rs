@@ -255,7 +255,7 @@ impl Build {
 
     pub fn workflow(&mut self, name: &str, text: &str) {
         let name = WorkflowName::new(name).unwrap();
-        let file = WorkflowFile { text: text.into() };
+        let file = WorkflowFile::new(text);
         self.project
             .apply(Edit::AddWorkflow { name, file })
             .unwrap();

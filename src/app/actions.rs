@@ -5,12 +5,15 @@
 
 use super::document::{Document, Selection};
 use super::icons;
+use super::library::LibraryWish;
 use super::replace_workflow::{BrokenUses, Reach};
 use crate::engine::{ItemId, RunId};
 use crate::fleet::BackendConfig;
 use crate::project::{
-    BackendId, LinkId, Literal, Node, NodeId, NodeKind, NodeKindName, PortRef, WorkflowName,
+    BackendId, LinkId, Literal, Node, NodeId, NodeKind, NodeKindName, PortRef, WorkflowFile,
+    WorkflowName,
 };
+use crate::store::LibraryWorkflowId;
 use crate::workflow::ParameterAddress;
 use bevy::prelude::Message;
 use bevy_egui::egui::{Key, KeyboardShortcut, Modifiers};
@@ -130,12 +133,17 @@ pub enum Action {
         /// On which server; where it ran last, or the first that answers, when none.
         backend_id: Option<BackendId>,
     },
+    /// Write a node's workflow into a file that the person's own browser can open, and say where it lies.
+    WriteForBrowser {
+        /// The Workflow node.
+        node_id: NodeId,
+    },
     /// Put another workflow in the place of a node's own, as one undo step.
     ReplaceWorkflow {
         /// The Workflow node.
         node_id: NodeId,
-        /// The new text.
-        text: Arc<str>,
+        /// The new file.
+        file: WorkflowFile,
         /// Which nodes get it.
         reach: Reach,
         /// What becomes of fields and ports that lead nowhere in it.
@@ -150,8 +158,17 @@ pub enum Action {
     AddWorkflow {
         /// The wished name; numbered when it is taken.
         name: String,
-        /// Its text.
-        text: Arc<str>,
+        /// The file.
+        file: WorkflowFile,
+    },
+    /// Add a workflow that is not a file on this machine: to the project, with a node that runs it.
+    AddWorkflowNode {
+        /// The wished name; numbered when it is taken by another workflow.
+        name: String,
+        /// The file.
+        file: WorkflowFile,
+        /// Where the node goes in canvas units; the middle of the view when none.
+        pos_world: Option<[f32; 2]>,
     },
     /// Rename the project.
     RenameProject {
@@ -255,9 +272,25 @@ pub enum Action {
         /// The file.
         path: PathBuf,
     },
+    /// Compare a workflow that is not a file on this machine with the workflow of a node, and ask.
+    CompareWithNode {
+        /// The node.
+        node: NodeId,
+        /// The workflow.
+        file: WorkflowFile,
+    },
+    /// Do something with the library of workflows.
+    Library(LibraryWish),
     /// Make a field of a node's workflow an input of the node, or the other way round.
     ToggleInput {
         /// The node.
+        node: NodeId,
+        /// The field.
+        address: ParameterAddress,
+    },
+    /// Give a field of a node's workflow an input and a Fan out node with seeds that feeds it.
+    SeedsFromFanOut {
+        /// The Workflow node.
         node: NodeId,
         /// The field.
         address: ParameterAddress,
@@ -281,6 +314,8 @@ pub enum NewNode {
     Kind(NodeKindName),
     /// A workflow of the project.
     Workflow(WorkflowName),
+    /// The present version of a workflow of the library, which becomes one of the project.
+    FromLibrary(LibraryWorkflowId),
 }
 
 /// A thing on the canvas.
@@ -580,6 +615,9 @@ pub struct Clipboard {
     pub incoming: Vec<crate::project::Link>,
     /// The workflow files that the nodes name, so that they paste into another project.
     pub workflows: std::collections::BTreeMap<WorkflowName, Arc<str>>,
+    /// What ComfyUI's page made of those that were saved from there.
+    #[serde(default)]
+    pub page_prompts: std::collections::BTreeMap<WorkflowName, Arc<str>>,
 }
 
 /// The name of the clipboard's format.

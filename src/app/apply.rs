@@ -3,6 +3,7 @@
 mod copies;
 mod new_node;
 mod node_settings;
+mod seed_fan_out;
 
 pub use new_node::new_node;
 
@@ -21,7 +22,6 @@ use crate::project::{
 };
 use bevy::prelude::*;
 use bevy_egui::EguiClipboard;
-use std::sync::Arc;
 
 /// How far copies lie beside their originals, canvas units.
 const COPY_OFFSET: f32 = 40.0;
@@ -130,6 +130,13 @@ pub fn apply_actions(
             Action::ToggleInput { node, address } => {
                 toggle_input(&mut document, &mut catalog, *node, address)
             }
+            Action::SeedsFromFanOut { node, address } => seed_fan_out::seeds_from_fan_out(
+                &mut document,
+                &mut selection,
+                &mut catalog,
+                *node,
+                address,
+            ),
             Action::ChangeNode { node, gesture } => change_node(&mut document, node, *gesture),
             Action::SetParameter {
                 node,
@@ -139,18 +146,18 @@ pub fn apply_actions(
             } => set_parameter(&mut document, *node, label, value.clone(), *gesture),
             Action::ReplaceWorkflow {
                 node_id,
-                text,
+                file,
                 reach,
                 broken,
             } => replace_workflow(
                 &mut document,
                 &catalog,
                 &mut toasts,
-                (*node_id, text),
+                (*node_id, file),
                 *reach,
                 *broken,
             ),
-            Action::AddWorkflow { name, text } => add_workflow(&mut document, name, text),
+            Action::AddWorkflow { name, file } => add_workflow(&mut document, name, file),
             Action::RenameProject { name, gesture } => document
                 .edit(
                     "Rename project",
@@ -255,13 +262,13 @@ fn replace_workflow(
     document: &mut Document,
     catalog: &Catalog,
     toasts: &mut Toasts,
-    (node_id, text): (NodeId, &Arc<str>),
+    (node_id, file): (NodeId, &WorkflowFile),
     reach: Reach,
     broken: BrokenUses,
 ) -> Result<(), EditError> {
     let project = document.project();
     // Worked out again: the document may have changed while the question was open.
-    match Replacement::plan(project, node_id, text.clone(), catalog.object_info()) {
+    match Replacement::plan(project, node_id, file.clone(), catalog.object_info()) {
         Ok(replacement) => {
             let title = format!("Replace {}", replacement.workflow);
             let edits = replacement.edits(project, reach, broken);
@@ -278,12 +285,12 @@ fn replace_workflow(
     }
 }
 
-fn add_workflow(document: &mut Document, name: &str, text: &Arc<str>) -> Result<(), EditError> {
+fn add_workflow(document: &mut Document, name: &str, file: &WorkflowFile) -> Result<(), EditError> {
     let name = free_workflow_name(document.project(), name);
     let title = format!("Add {name}");
     let edit = Edit::AddWorkflow {
         name,
-        file: WorkflowFile { text: text.clone() },
+        file: file.clone(),
     };
     document
         .edit(&title, Gesture::new(), vec![edit])

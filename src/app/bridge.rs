@@ -9,11 +9,16 @@ mod backends;
 mod commands;
 mod explanations;
 mod history;
+mod library;
 
 pub use backends::{BackendCard, Backends};
 pub use commands::{BuiltinStarter, StartBuiltin, send_commands};
 pub use explanations::Explanations;
 pub use history::{RunHistory, follow_document, take_answers};
+pub use library::{
+    Differences, Library, LibraryEntry, SavedThere, Thumbnail, VersionRow, library_answers,
+    library_wishes,
+};
 
 use super::catalog::Catalog;
 use super::document::Document;
@@ -120,9 +125,13 @@ pub struct EventLog {
 ///
 /// # Errors
 /// [`CommandError`] when the engine has ended.
-pub fn connect(engine: EngineHandle, waker: Waker) -> Result<(Bridge, RunHistory), CommandError> {
+pub fn connect(
+    engine: EngineHandle,
+    waker: Waker,
+) -> Result<(Bridge, RunHistory, Library), CommandError> {
     let mut events = engine.subscribe()?;
     let history = RunHistory::start(engine.clone(), waker.clone());
+    let library = Library::start(engine.clone(), waker.clone());
     let (sender, receiver) = mpsc::sync_channel(QUEUE_CAPACITY);
     let spawned = std::thread::Builder::new()
         .name("engine-events".to_owned())
@@ -142,7 +151,7 @@ pub fn connect(engine: EngineHandle, waker: Waker) -> Result<(Bridge, RunHistory
         engine,
         events: std::sync::Mutex::new(receiver),
     };
-    Ok((bridge, history))
+    Ok((bridge, history, library))
 }
 
 /// What the bridge writes.

@@ -19,6 +19,8 @@ pub struct Catalog {
     object_info: Option<Arc<ObjectInfo>>,
     /// The node definitions of each server.
     servers: BTreeMap<BackendId, Arc<ObjectInfo>>,
+    /// What servers of earlier sessions said: it serves until theirs is heard again.
+    remembered: Option<Arc<ObjectInfo>>,
     fits: HashMap<NodeId, CachedFit>,
     /// Grows when node definitions come or go.
     revision: u64,
@@ -51,8 +53,25 @@ pub enum WorkflowFacts {
 impl Catalog {
     /// Gives the catalog the node definitions of a server: fields get limits and choices.
     pub fn set_object_info(&mut self, backend_id: BackendId, object_info: Arc<ObjectInfo>) {
-        self.servers.insert(backend_id, object_info.clone());
-        self.object_info = Some(object_info);
+        self.servers.insert(backend_id, object_info);
+        self.join_definitions();
+    }
+
+    /// Gives the catalog the node definitions that servers told in earlier sessions, so that names and choices are there
+    /// while none answers.
+    pub fn set_remembered(&mut self, remembered: Arc<ObjectInfo>) {
+        self.remembered = Some(remembered);
+        self.join_definitions();
+    }
+
+    /// Every server's classes together: those that answer come before what is only remembered.
+    fn join_definitions(&mut self) {
+        let mut known: Vec<&ObjectInfo> = self.servers.values().map(AsRef::as_ref).collect();
+        known.extend(self.remembered.as_deref());
+        self.object_info = match known.as_slice() {
+            [] => None,
+            _ => Some(Arc::new(ObjectInfo::merged(known))),
+        };
         self.entries.clear();
         self.revision += 1;
     }
@@ -87,15 +106,18 @@ impl Catalog {
         {
             return cached.fits.clone();
         }
-        let fits: Arc<Fits> = match crate::workflow::read(file.text.as_bytes()) {
-            Ok(document) => Arc::new(
-                self.servers
-                    .iter()
-                    .map(|(backend_id, info)| (*backend_id, lacks(&document, settings, node, info)))
-                    .collect(),
-            ),
-            Err(_) => Arc::default(),
-        };
+        let fits: Arc<Fits> =
+            match crate::workflow::read_saved(&file.text, file.page_prompt.as_deref()) {
+                Ok(document) => Arc::new(
+                    self.servers
+                        .iter()
+                        .map(|(backend_id, info)| {
+                            (*backend_id, lacks(&document, settings, node, info))
+                        })
+                        .collect(),
+                ),
+                Err(_) => Arc::default(),
+            };
         let cached = CachedFit {
             revision: self.revision,
             text: file.text.clone(),
@@ -108,11 +130,17 @@ impl Catalog {
 
     /// Reads and inspects the text of a workflow file that is not in the project yet.
     #[must_use]
-    pub fn look_through(&self, text: &str) -> WorkflowFacts {
-        look_through(text, self.object_info.as_deref())
+    pub fn look_through(&self, file: &WorkflowFile) -> WorkflowFacts {
+        look_through(file, self.object_info.as_deref())
     }
 
-    /// The node definitions of a server, if any was given.
+    /// The node definitions of all servers together, for threads.
+    #[must_use]
+    pub fn shared_object_info(&self) -> Option<Arc<ObjectInfo>> {
+        self.object_info.clone()
+    }
+
+    /// The node definitions of all servers together, if any was given.
     #[must_use]
     pub fn object_info(&self) -> Option<&ObjectInfo> {
         self.object_info.as_deref()
@@ -125,7 +153,7 @@ impl Catalog {
         {
             return entry.facts.clone();
         }
-        let facts = Arc::new(look_through(&file.text, self.object_info.as_deref()));
+        let facts = Arc::new(look_through(file, self.object_info.as_deref()));
         self.entries.insert(
             name.clone(),
             Entry {
@@ -181,8 +209,8 @@ fn lacks(
 
 /// Reads and inspects the text of a workflow file; one in the editor's format as far as its classes are known.
 #[must_use]
-pub fn look_through(text: &str, object_info: Option<&ObjectInfo>) -> WorkflowFacts {
-    let document = match crate::workflow::read(text.as_bytes()) {
+pub fn look_through(file: &WorkflowFile, object_info: Option<&ObjectInfo>) -> WorkflowFacts {
+    let document = match crate::workflow::read_saved(&file.text, file.page_prompt.as_deref()) {
         Ok(document) => document,
         Err(error) => return WorkflowFacts::Unusable(error.to_string()),
     };

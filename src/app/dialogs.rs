@@ -5,6 +5,7 @@ pub mod backend;
 pub mod context_menu;
 pub mod expose;
 pub mod files;
+pub mod library;
 pub mod palette;
 pub mod preferences;
 pub mod prompt;
@@ -33,6 +34,8 @@ pub struct Dialogs {
     pub backend: Option<backend::BackendForm>,
     /// What saving another workflow into a node changes.
     pub replacement: Option<replace_workflow::ReplaceDialog>,
+    /// A workflow of the library, or what is saved on servers.
+    pub library: Option<library::LibraryDialog>,
     /// The fields that a node shows. Leaves keyboard and pointer to the canvas beside it.
     pub expose: Option<expose::ExposeForm>,
     /// The list of shortcuts.
@@ -81,6 +84,7 @@ impl Dialogs {
             || self.finder.is_some()
             || self.backend.is_some()
             || self.replacement.is_some()
+            || self.library.is_some()
             || self.shortcuts
             || self.preferences
             || self.about
@@ -164,6 +168,7 @@ pub fn show(ctx: &Context, panel: &mut PanelContext<'_>) {
     context_menu::show(ctx, panel);
     expose::show(ctx, panel);
     backend::show(ctx, panel);
+    library::show(ctx, panel);
     preferences::show(ctx, panel);
     about::show(ctx, panel);
     replace_workflow::show(ctx, panel);

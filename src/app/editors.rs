@@ -5,6 +5,7 @@ use super::bridge::{Backends, Bridge, RunViews};
 use super::catalog::Catalog;
 use super::dialogs::Dialogs;
 use super::document::{Document, Selection};
+use super::model::NodeEditing;
 use super::replace_workflow::Replacement;
 use super::settings::{Folders, Settings};
 use super::theme::ThemeMode;
@@ -21,16 +22,19 @@ use crate::workflow::{self, ObjectInfo, WorkflowDocument};
 use bevy::ecs::system::SystemParam;
 use bevy::prelude::*;
 use serde_json::value::RawValue;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 /// The open windows.
 #[derive(Resource, Default)]
 pub struct Editors {
     windows: BTreeMap<NodeId, OpenEditor>,
+    /// Nodes of which changes are kept that were not saved.
+    kept: BTreeSet<NodeId>,
     /// Grows with the document that is open; windows of another one are asked to close.
-    generation: u64,
+    generation: Option<u64>,
+    /// Grows with everything that the marks on the nodes tell.
+    revision: u64,
 }
 
 /// One window.
@@ -57,6 +61,23 @@ impl Editors {
     pub fn of(&self, node_id: NodeId) -> Option<(EditorState, &str)> {
         let window = self.windows.get(&node_id)?;
         Some((window.state, &window.backend_name))
+    }
+
+    /// Grows with everything that [`Self::mark`] tells.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// What is shown on a node.
+    #[must_use]
+    pub fn mark(&self, node_id: NodeId) -> NodeEditing {
+        match self.windows.get(&node_id).map(|window| window.state) {
+            Some(EditorState::Changed) => NodeEditing::Changed,
+            Some(EditorState::Opening | EditorState::Open) => NodeEditing::Open,
+            None if self.kept.contains(&node_id) => NodeEditing::Kept,
+            None => NodeEditing::Not,
+        }
     }
 
     fn answer(&self, node_id: NodeId, answer: SaveAnswer) {
@@ -101,9 +122,14 @@ pub fn open_editors(mut actions: MessageReader<Action>, mut world: EditorWorld) 
                         .push(Severity::Warning, "The editor was not opened", &problem);
                 }
             }
-            Action::ReplaceWorkflow { node_id, .. } => {
+            Action::ReplaceWorkflow { node_id, file, .. } => {
+                if file.page_prompt.is_some() {
+                    // What was saved is with the node now; a window that has more says so again.
+                    world.keep_draft(*node_id, None);
+                }
                 world.editors.answer(*node_id, SaveAnswer::Kept);
             }
+            Action::WriteForBrowser { node_id } => world.write_for_browser(*node_id),
             Action::RefuseReplacement { node_id } => world.editors.answer(
                 *node_id,
                 SaveAnswer::Refused("Not taken: the node keeps its workflow".to_owned()),
@@ -115,8 +141,14 @@ pub fn open_editors(mut actions: MessageReader<Action>, mut world: EditorWorld) 
 
 /// Hears every window.
 pub fn hear_editors(mut world: EditorWorld, mut actions: MessageWriter<Action>) {
+    let is_other = world.editors.generation != Some(world.document.generation());
+    if is_other {
+        world.look_for_kept_changes();
+    }
     if world.editors.windows.is_empty() {
-        world.editors.generation = world.document.generation();
+        if is_other {
+            world.editors.generation = Some(world.document.generation());
+        }
         return;
     }
     let mut heard = Vec::new();
@@ -130,9 +162,11 @@ pub fn hear_editors(mut world: EditorWorld, mut actions: MessageWriter<Action>) 
             EditorEvent::Said(message) => world.hear(node_id, message, &mut actions),
             EditorEvent::Ended => {
                 world.editors.windows.remove(&node_id);
+                world.editors.revision += 1;
             }
             EditorEvent::Died(reason) => {
                 world.editors.windows.remove(&node_id);
+                world.editors.revision += 1;
                 let kept = if world.draft_file(node_id).is_some_and(|file| file.exists()) {
                     " What was changed is kept and offered when you open the editor again."
                 } else {
@@ -148,13 +182,14 @@ pub fn hear_editors(mut world: EditorWorld, mut actions: MessageWriter<Action>) 
         }
     }
     let document = &world.document;
-    let is_other = world.editors.generation != document.generation();
     for (node_id, window) in &world.editors.windows {
         if is_other || !document.project().nodes.contains_key(node_id) {
             let _ = window.process.send(ToWindow::Close);
         }
     }
-    world.editors.generation = world.document.generation();
+    if is_other {
+        world.editors.generation = Some(world.document.generation());
+    }
 }
 
 impl EditorWorld<'_> {
@@ -178,6 +213,12 @@ impl EditorWorld<'_> {
 
     /// Opens the window of a node, or brings it to the front.
     fn open(&mut self, node_id: NodeId, backend_id: Option<BackendId>) -> Result<(), String> {
+        if !cfg!(feature = "editor") {
+            return Err(
+                "This build has no window for it. The node's menu opens it in your browser instead."
+                    .to_owned(),
+            );
+        }
         if let Some(window) = self.editors.windows.get(&node_id) {
             return window
                 .process
@@ -215,6 +256,7 @@ impl EditorWorld<'_> {
                 state: EditorState::Opening,
             },
         );
+        self.editors.revision += 1;
         Ok(())
     }
 
@@ -328,7 +370,7 @@ impl EditorWorld<'_> {
                 self.toasts.push(
                     Severity::Error,
                     &format!("The editor of \"{title}\" could not be shown"),
-                    &format!("{text}. You can edit in your browser and drop the saved file here."),
+                    &format!("{text}. The node's menu opens it in your browser instead."),
                 );
             }
             FromWindow::Geometry(geometry) => self.settings.editor_window = Some(geometry),
@@ -343,6 +385,7 @@ impl EditorWorld<'_> {
     fn set_state(&mut self, node_id: NodeId, state: EditorState) {
         if let Some(window) = self.editors.windows.get_mut(&node_id) {
             window.state = state;
+            self.editors.revision += 1;
         }
     }
 
@@ -351,6 +394,11 @@ impl EditorWorld<'_> {
         let Some(file) = self.draft_file(node_id) else {
             return;
         };
+        let is_known = match draft {
+            Some(_) => !self.editors.kept.insert(node_id),
+            None => !self.editors.kept.remove(&node_id),
+        };
+        self.editors.revision += u64::from(!is_known);
         let written = match draft {
             Some(draft) => write_draft(&file, draft),
             None => match std::fs::remove_file(&file) {
@@ -367,22 +415,78 @@ impl EditorWorld<'_> {
         }
     }
 
+    /// Looks which nodes of the document have changes that an earlier window could not save.
+    fn look_for_kept_changes(&mut self) {
+        let nodes = self.document.project().nodes.keys();
+        let kept = nodes
+            .filter(|node_id| self.draft_file(**node_id).is_some_and(|file| file.exists()))
+            .copied()
+            .collect();
+        self.editors.kept = kept;
+        self.editors.revision += 1;
+    }
+
+    /// Where there is no window for the editor, the person's own browser serves, with files in both directions.
+    fn write_for_browser(&mut self, node_id: NodeId) {
+        let project = self.document.project();
+        let Some(node) = project.nodes.get(&node_id) else {
+            return;
+        };
+        let NodeKind::Workflow(settings) = &node.kind else {
+            return;
+        };
+        let Some(file) = project.workflows.get(&settings.workflow) else {
+            return;
+        };
+        let path = self
+            .own_folder()
+            .join("browser")
+            .join(format!("{}.json", settings.workflow));
+        let title = node.title.clone();
+        match write_whole(&path, file.text.as_bytes()) {
+            Ok(()) => self.toasts.push(
+                Severity::Info,
+                &format!("\"{title}\" in your browser"),
+                &format!(
+                    "Open {} there (Ctrl+O, or drag it onto the page). When you have saved it, choose Replace workflow… on \
+                     the node and take the file that the browser wrote.",
+                    path.display()
+                ),
+            ),
+            Err(error) => self.toasts.push(
+                Severity::Error,
+                "The workflow could not be written for the browser",
+                &format!("{}: {error}", path.display()),
+            ),
+        }
+    }
+
     /// What a window saves: shown before it replaces anything, or kept as a new workflow at once.
     fn take(&mut self, node_id: NodeId, saved: Saved, actions: &mut MessageWriter<Action>) {
-        let text: Arc<str> = saved.workflow.get().into();
+        // A page may say what it likes: only a prompt is kept as one.
+        let page_prompt = match workflow::read(saved.prompt.get().as_bytes()) {
+            Ok(WorkflowDocument::Api(_)) => Some(saved.prompt.get().into()),
+            _ => None,
+        };
+        let file = WorkflowFile {
+            text: saved.workflow.get().into(),
+            page_prompt,
+        };
         match saved.target {
             SaveTarget::NewWorkflow => {
                 actions.write(Action::AddWorkflow {
                     name: self.title_of(node_id),
-                    text,
+                    file,
                 });
                 self.editors.answer(node_id, SaveAnswer::Kept);
             }
             SaveTarget::Node => {
+                // Until the person has looked at it, it is kept as what the window shows: the app may be closed meanwhile.
+                self.keep_draft(node_id, Some(&saved.workflow));
                 let plan = Replacement::plan(
                     self.document.project(),
                     node_id,
-                    text,
+                    file,
                     self.catalog.object_info(),
                 );
                 match plan {
@@ -440,11 +544,16 @@ fn read_draft(file: &Path) -> Option<Box<RawValue>> {
 }
 
 fn write_draft(file: &Path, draft: &RawValue) -> std::io::Result<()> {
+    write_whole(file, draft.get().as_bytes())
+}
+
+/// Writes a file beside its place and renames it there.
+fn write_whole(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
     use std::io::Write as _;
     let folder = file.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder)?;
     let mut temporary = tempfile::NamedTempFile::new_in(folder)?;
-    temporary.write_all(draft.get().as_bytes())?;
+    temporary.write_all(bytes)?;
     temporary.persist(file).map_err(|error| error.error)?;
     Ok(())
 }

@@ -1,23 +1,18 @@
-//! Opening, saving, importing, exporting, and keeping unsaved work safe.
+//! Opening, saving, exporting, and keeping unsaved work safe.
 
-use super::actions::{Action, Gesture};
-use super::apply::free_workflow_name;
-use super::catalog::{Catalog, WorkflowFacts, node_for_workflow};
+use super::actions::Action;
 use super::dialogs::{Dialogs, Prompt};
 use super::document::{Document, SavedAs, Selection};
-use super::replace_workflow::Replacement;
 use super::samples::SAMPLES;
 use super::settings::{Folders, Settings};
 use super::toasts::{Severity, Toasts};
-use super::viewport::CanvasView;
 use super::wake::Waker;
-use crate::project::{Edit, NodeId, Project, ProjectId, WorkflowFile, read_portable_form};
+use crate::project::{NodeId, Project, ProjectId, read_portable_form};
 use crate::store::project_folder::{self, Overwrite, ProjectFolderError, ProjectPlace};
 use bevy::ecs::system::SystemParam;
 use bevy::prelude::*;
 use bevy::window::{WindowCloseRequested, WindowFocused};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What a file is chosen for.
@@ -31,6 +26,10 @@ pub enum FilePurpose {
     Export,
     /// To add a workflow.
     ImportWorkflow,
+    /// To put the workflow in a file into the library.
+    ImportIntoLibrary,
+    /// To put all workflows of a folder into the library.
+    ImportFolderIntoLibrary,
     /// To put another file in the place of this node's workflow.
     ReplaceWorkflow(NodeId),
     /// To name the file of an Input node.
@@ -97,8 +96,6 @@ pub struct FileWorld<'w> {
     settings: ResMut<'w, Settings>,
     toasts: ResMut<'w, Toasts>,
     dialogs: ResMut<'w, Dialogs>,
-    view: Res<'w, CanvasView>,
-    catalog: Res<'w, Catalog>,
     folders: Res<'w, Folders>,
     follow_up: ResMut<'w, FollowUp>,
     exit: MessageWriter<'w, AppExit>,
@@ -138,13 +135,11 @@ pub fn file_actions(mut actions: MessageReader<Action>, mut world: FileWorld) {
             Action::ExportPortable => world.ask(FilePurpose::Export),
             Action::ExportPath(path) => world.export(path),
             Action::ImportWorkflow => world.ask(FilePurpose::ImportWorkflow),
-            Action::ImportFile { path, pos_world } => world.import(path, *pos_world),
             Action::ChooseReplacement => {
                 if let Some(node) = world.selection.only_node() {
                     world.ask(FilePurpose::ReplaceWorkflow(node));
                 }
             }
-            Action::CompareWorkflow { node, path } => world.compare(*node, path),
             _ => {}
         }
     }
@@ -345,98 +340,6 @@ impl FileWorld<'_> {
             }
         }
     }
-
-    /// A dropped or chosen file: a project is opened, a workflow becomes a node.
-    fn import(&mut self, path: &Path, pos_world: Option<[f32; 2]>) {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if path.is_dir() || name == "project.ron" || name.ends_with(".orchestrator.json") {
-            self.unless_unsaved(Pending::Open(path.to_owned()));
-            return;
-        }
-        if let Err(message) = self.import_workflow(path, pos_world) {
-            self.toasts.push(
-                Severity::Error,
-                &format!("\"{name}\" was not imported"),
-                &message,
-            );
-        }
-    }
-
-    /// Shows what would change if this file took the place of a node's workflow.
-    fn compare(&mut self, node_id: NodeId, path: &Path) {
-        let compared = workflow_text(path).and_then(|text| {
-            let info = self.catalog.object_info();
-            Replacement::plan(self.document.project(), node_id, text, info)
-                .map_err(|error| error.to_string())
-        });
-        match compared {
-            Ok(replacement) => self.dialogs.replacement = Some(replacement.into()),
-            Err(message) => {
-                let name = path.file_name().unwrap_or_default().to_string_lossy();
-                self.toasts.push(
-                    Severity::Error,
-                    &format!("\"{name}\" cannot take its place"),
-                    &message,
-                );
-            }
-        }
-    }
-
-    fn import_workflow(&mut self, path: &Path, pos_world: Option<[f32; 2]>) -> Result<(), String> {
-        let text = workflow_text(path)?;
-        let facts = self.catalog.look_through(&text);
-        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-        let project = self.document.project();
-        let existing = project
-            .workflows
-            .iter()
-            .find(|(_, file)| file.text == text)
-            .map(|(name, _)| name.clone());
-        let mut edits = Vec::new();
-        let name = existing.unwrap_or_else(|| {
-            let name = free_workflow_name(project, &stem);
-            edits.push(Edit::AddWorkflow {
-                name: name.clone(),
-                file: WorkflowFile { text: text.clone() },
-            });
-            name
-        });
-        let mut selected = None;
-        match &facts {
-            WorkflowFacts::Usable(inspection) => {
-                let place = pos_world.unwrap_or([
-                    self.view.center_world.x - 110.0,
-                    self.view.center_world.y - 80.0,
-                ]);
-                let node = node_for_workflow(NodeId::new_now(), &name, inspection).at(place);
-                selected = Some(node.id);
-                edits.push(Edit::AddNode(Box::new(node)));
-            }
-            WorkflowFacts::Unusable(reason) => {
-                self.toasts.push(
-                    Severity::Warning,
-                    &format!("\"{name}\" was added, but cannot run yet"),
-                    reason,
-                );
-            }
-        }
-        self.document
-            .edit(&format!("Import {name}"), Gesture::new(), edits)
-            .map_err(|error| error.to_string())?;
-        if let Some(node) = selected {
-            self.selection.nodes = [node].into();
-            self.selection.links.clear();
-        }
-        Ok(())
-    }
-}
-
-/// The workflow in a file: JSON, or a picture, video or sound that holds one.
-fn workflow_text(path: &Path) -> Result<Arc<str>, String> {
-    let file = std::fs::File::open(path).map_err(|error| format!("It cannot be read: {error}"))?;
-    let found = crate::workflow::find_workflow(std::io::BufReader::new(file))
-        .map_err(|error| error.to_string())?;
-    Ok(found.text.trim_start_matches('\u{feff}').into())
 }
 
 /// Where the unsaved work of this document is kept: beside its file, or in our own folder for a new project.

@@ -5,12 +5,14 @@
 //! the components and knows nothing of the engine.
 
 mod cards;
+mod editing;
 mod fit;
 mod places;
 mod projection;
 mod runs;
 
 pub use cards::{NodeCard, ParameterLine, card_of};
+pub use editing::NodeEditing;
 pub use fit::NodeFit;
 pub use places::{Places, update_places};
 pub use projection::project_document;
@@ -342,6 +344,9 @@ impl Plugin for ModelPlugin {
                         .in_set(CanvasSystems::Project),
                     fit::project_fit
                         .run_if(resource_exists::<Document>)
+                        .after(project_document)
+                        .in_set(CanvasSystems::Project),
+                    editing::project_editing
                         .after(project_document)
                         .in_set(CanvasSystems::Project),
                     runs::project_backends

@@ -7,7 +7,6 @@ use crate::project::{
     WorkflowFile, WorkflowName,
 };
 use crate::workflow::{self, Broken, Change, ObjectInfo, ParameterAddress, Prompt};
-use std::sync::Arc;
 
 /// Why a workflow cannot be put into a node.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -30,8 +29,8 @@ pub struct Replacement {
     pub node_id: NodeId,
     /// The workflow that is replaced.
     pub workflow: WorkflowName,
-    /// The new text.
-    pub text: Arc<str>,
+    /// The new file.
+    pub file: WorkflowFile,
     /// What is different, by node and field of the workflow.
     pub changes: Vec<Change>,
     /// Every node that uses the workflow, the asked one first.
@@ -81,11 +80,11 @@ pub enum BrokenUses {
 }
 
 impl Replacement {
-    /// Works out what replacing the node's workflow by `text` means.
+    /// Works out what replacing the node's workflow by `file` means.
     pub fn plan(
         project: &Project,
         node_id: NodeId,
-        text: Arc<str>,
+        file: WorkflowFile,
         object_info: Option<&ObjectInfo>,
     ) -> Result<Self, ReplaceError> {
         let node = project.nodes.get(&node_id).ok_or(ReplaceError::NodeGone)?;
@@ -96,10 +95,10 @@ impl Replacement {
         let before = project
             .workflows
             .get(&name)
-            .and_then(|file| prompt_of(&file.text, object_info).ok())
+            .and_then(|file| prompt_of(file, object_info).ok())
             .unwrap_or_default();
-        let after = prompt_of(&text, object_info).map_err(ReplaceError::Unusable)?;
-        let facts = look_through(&text, object_info);
+        let after = prompt_of(&file, object_info).map_err(ReplaceError::Unusable)?;
+        let facts = look_through(&file, object_info);
         let others = project.nodes.values().filter(|other| {
             other.id != node_id
                 && matches!(&other.kind, NodeKind::Workflow(other) if other.workflow == name)
@@ -112,7 +111,7 @@ impl Replacement {
                 .map(|node| rematch(node, &before, &after, &facts, object_info))
                 .collect(),
             workflow: name,
-            text,
+            file,
         })
     }
 
@@ -125,9 +124,7 @@ impl Replacement {
     /// The edits that do it, as one step.
     #[must_use]
     pub fn edits(&self, project: &Project, reach: Reach, broken: BrokenUses) -> Vec<Edit> {
-        let file = WorkflowFile {
-            text: self.text.clone(),
-        };
+        let file = self.file.clone();
         let as_wished = |rematched: &Rematched| match broken {
             BrokenUses::Keep => rematched.node.clone(),
             BrokenUses::Remove => rematched.without_broken(),
@@ -171,8 +168,9 @@ impl Rematched {
     }
 }
 
-fn prompt_of(text: &str, object_info: Option<&ObjectInfo>) -> Result<Prompt, String> {
-    let document = workflow::read(text.as_bytes()).map_err(|error| error.to_string())?;
+fn prompt_of(file: &WorkflowFile, object_info: Option<&ObjectInfo>) -> Result<Prompt, String> {
+    let document = workflow::read_saved(&file.text, file.page_prompt.as_deref())
+        .map_err(|error| error.to_string())?;
     workflow::sketch(&document, object_info)
         .map(|sketch| sketch.prompt)
         .map_err(|error| error.to_string())
@@ -315,15 +313,14 @@ mod tests {
     fn project_with_two_users() -> (Project, NodeId, NodeId) {
         let mut project = Project::new(ProjectId::new_now(), "Test");
         let name = WorkflowName::new("soften").unwrap();
-        let file = WorkflowFile {
-            text: BEFORE.into(),
-        };
+        let file = WorkflowFile::new(BEFORE);
         let add = Edit::AddWorkflow {
             name: name.clone(),
             file,
         };
         project.apply(add).unwrap();
-        let WorkflowFacts::Usable(inspection) = look_through(BEFORE, None) else {
+        let WorkflowFacts::Usable(inspection) = look_through(&WorkflowFile::new(BEFORE), None)
+        else {
             panic!("a sound workflow");
         };
         let ids = [NodeId::new_now(), NodeId::new_now()];
@@ -337,7 +334,7 @@ mod tests {
     #[test]
     fn replacing_says_what_moved_broke_and_came_and_undoes_exactly() {
         let (mut project, first, second) = project_with_two_users();
-        let plan = Replacement::plan(&project, first, AFTER.into(), None).unwrap();
+        let plan = Replacement::plan(&project, first, WorkflowFile::new(AFTER), None).unwrap();
         assert!(!plan.changes_nothing());
         assert_eq!(plan.nodes.len(), 2, "both users are shown");
         let this = &plan.nodes[0];
@@ -358,7 +355,7 @@ mod tests {
             panic!("still a Workflow node");
         };
         for parameter in &settings.parameters {
-            let prompt = prompt_of(AFTER, None).unwrap();
+            let prompt = prompt_of(&WorkflowFile::new(AFTER), None).unwrap();
             assert!(workflow::resolve(&prompt, &parameter.address).is_ok());
         }
         project.apply(undo).unwrap();
@@ -378,11 +375,12 @@ mod tests {
     fn a_text_that_is_no_workflow_is_refused() {
         let (project, first, _) = project_with_two_users();
         assert!(matches!(
-            Replacement::plan(&project, first, "{ not json".into(), None),
+            Replacement::plan(&project, first, WorkflowFile::new("{ not json"), None),
             Err(ReplaceError::Unusable(_))
         ));
         assert_eq!(
-            Replacement::plan(&project, NodeId::new_now(), AFTER.into(), None).unwrap_err(),
+            Replacement::plan(&project, NodeId::new_now(), WorkflowFile::new(AFTER), None)
+                .unwrap_err(),
             ReplaceError::NodeGone
         );
     }

@@ -5,7 +5,7 @@ mod dock;
 pub use dock::{Docks, Panel};
 
 use super::actions::{Action, ActionContext, Gesture};
-use super::bridge::{Backends, EventLog, Live, RunHistory, RunViews};
+use super::bridge::{Backends, EventLog, Library, Live, RunHistory, RunViews};
 use super::catalog::Catalog;
 use super::dialogs::{self, Dialogs};
 use super::document::{Document, Selection};
@@ -17,6 +17,7 @@ use super::theme::Theme;
 use super::toasts::Toasts;
 use super::viewport::{CanvasView, CanvasViewport};
 use super::wake::now_ms;
+use crate::artifacts::ContentHash;
 use crate::project::NodeId;
 use crate::workflow::ParameterAddress;
 use bevy::ecs::system::SystemParam;
@@ -34,6 +35,10 @@ pub struct ShellState {
     pub focus_mode: bool,
     /// What is typed into the library's search.
     pub library_search: String,
+    /// The tag that the library is looked at through.
+    pub library_tag: Option<String>,
+    /// Small pictures of the library that egui holds.
+    pub thumbnails: std::collections::HashMap<ContentHash, egui::TextureHandle>,
     /// The field that is being edited and the gesture it belongs to.
     pub editing: Option<(egui::Id, Gesture)>,
     /// Text of fields that do not parse yet.
@@ -91,6 +96,8 @@ pub struct PanelContext<'a> {
     pub runs: &'a RunViews,
     /// Every run of the database.
     pub history: Option<&'a RunHistory>,
+    /// The library of workflows.
+    pub library: Option<&'a Library>,
     /// Progress of now.
     pub live: &'a Live,
     /// Servers.
@@ -152,6 +159,7 @@ pub struct ShellWorld<'w> {
     selection: Res<'w, Selection>,
     runs: Res<'w, RunViews>,
     history: Option<Res<'w, RunHistory>>,
+    library: Option<Res<'w, Library>>,
     live: Res<'w, Live>,
     backends: Res<'w, Backends>,
     editors: Res<'w, Editors>,
@@ -194,6 +202,7 @@ pub fn lay_out(mut contexts: EguiContexts, world: ShellWorld) -> Result {
         selection: &world.selection,
         runs: &world.runs,
         history: world.history.as_deref(),
+        library: world.library.as_deref(),
         live: &world.live,
         backends: &world.backends,
         editors: &world.editors,

@@ -154,8 +154,13 @@ pub fn row<R>(ui: &mut Ui, add: impl FnOnce(&mut Ui) -> R) -> R {
 
 /// The rest of a line, filled from the right.
 pub fn at_right<R>(ui: &mut Ui, add: impl FnOnce(&mut Ui) -> R) -> R {
-    ui.with_layout(Layout::right_to_left(Align::Center), add)
-        .inner
+    let layout = Layout::right_to_left(Align::Center);
+    if ui.layout().is_horizontal() {
+        return ui.with_layout(layout, add).inner;
+    }
+    // Below each other, a line is as high as its widgets, not as what is left of the window.
+    let size = Vec2::new(ui.available_width(), ui.spacing().interact_size.y);
+    ui.allocate_ui_with_layout(size, layout, add).inner
 }
 
 /// A row of a list: icon, title, note at the right. The whole width is one target.
@@ -310,6 +315,19 @@ pub fn duration_text(milliseconds: u64) -> String {
             seconds / 60 % 60,
             seconds % 60
         )
+    }
+}
+
+/// How long ago something was, as a person says it: "8 s", "5 min", "3 h", "12 days".
+#[must_use]
+pub fn age_text(milliseconds: u64) -> String {
+    let seconds = milliseconds / 1_000;
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3_600 => format!("{} min", seconds / 60),
+        3_600..86_400 => format!("{} h", seconds / 3_600),
+        86_400..172_800 => "a day".to_owned(),
+        _ => format!("{} days", seconds / 86_400),
     }
 }
 

@@ -11,6 +11,7 @@ use super::dialogs::{self, Dialogs};
 use super::document::{Document, Selection};
 use super::editors::{self, Editors};
 use super::files::{self, Autosave, FollowUp};
+use super::import;
 use super::keyboard::KeyboardPlugin;
 use super::keymap::Keymap;
 use super::model::CanvasSystems;
@@ -121,8 +122,10 @@ pub fn assemble(
     app.insert_resource(ArtifactFiles(Arc::new(move |artifact| {
         engine.artifact_path(artifact)
     })));
-    let (bridge, history) = bridge::connect(options.engine, waker.clone())?;
-    app.insert_resource(bridge).insert_resource(history);
+    let (bridge, history, library) = bridge::connect(options.engine, waker.clone())?;
+    app.insert_resource(bridge)
+        .insert_resource(history)
+        .insert_resource(library);
     app.insert_resource(waker);
     app.insert_resource(options.folders);
     if let Some(remark) = remark {
@@ -230,15 +233,20 @@ fn add_resources(
 fn add_systems(app: &mut App) {
     app.add_plugins(CanvasPlugin)
         .add_systems(Startup, (spawn_ui_camera, files::offer_recovered_work))
-        .add_systems(PreUpdate, (bridge::drain, bridge::take_answers).chain())
+        .add_systems(
+            PreUpdate,
+            (bridge::drain, bridge::take_answers, bridge::library_answers).chain(),
+        )
         .add_systems(
             Update,
             (
                 files::send_follow_ups,
                 files::close_requested,
                 files::dropped_files,
+                bridge::library_wishes,
                 super::apply::apply_actions,
                 files::file_actions,
+                import::import_actions,
                 bridge::follow_document,
                 bridge::send_commands,
                 dialogs::open_dialogs,

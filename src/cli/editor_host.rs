@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 /// Shows the window that the app asks for on standard input, until it is closed.
-#[cfg(feature = "desktop")]
+#[cfg(feature = "editor")]
 pub(super) fn run() -> anyhow::Result<ExitCode> {
     // Guards against other frames of the page, so it must not be guessed: 148 random bits.
     let token = format!("{}{}", random_part(), random_part());
@@ -11,15 +11,15 @@ pub(super) fn run() -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-#[cfg(feature = "desktop")]
+#[cfg(feature = "editor")]
 fn random_part() -> uuid::fmt::Simple {
     uuid::Uuid::now_v7().simple()
 }
 
 /// Says that this build has no window.
-#[cfg(not(feature = "desktop"))]
+#[cfg(not(feature = "editor"))]
 pub(super) fn run() -> anyhow::Result<ExitCode> {
     anyhow::bail!(
-        "this build has no windows; edit the workflow in your browser and import the saved file"
+        "this build has no window for ComfyUI's editor; edit the workflow in your browser and import the saved file"
     )
 }

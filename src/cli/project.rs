@@ -137,16 +137,14 @@ async fn replace(
     let before = project
         .workflows
         .get(&name)
-        .and_then(|file| workflow::read(file.text.as_bytes()).ok())
+        .and_then(|file| workflow::read_saved(&file.text, file.page_prompt.as_deref()).ok())
         .and_then(|document| sketch_of(&document).ok());
     if let Some(before) = before {
         for change in workflow::diff(&before.prompt, &after.prompt) {
             println!("{change}");
         }
     }
-    let new = WorkflowFile {
-        text: found.text.as_str().into(),
-    };
+    let new = WorkflowFile::new(found.text.as_str());
     let replacement = replace_workflow(&project, &name, new, &after);
     for rematch in &replacement.moved {
         println!("found again: {rematch}");

@@ -256,9 +256,7 @@ fn project_of(
         .with_context(|| format!("{} has no name", path.display()))?;
     let sketch = workflow::sketch(&found.document, object_info)
         .with_context(|| path.display().to_string())?;
-    let file = WorkflowFile {
-        text: found.text.as_str().into(),
-    };
+    let file = WorkflowFile::new(found.text.as_str());
     let inspection = workflow::inspect(&sketch.prompt, object_info);
     let mut fresh = FreshIds {
         node: &mut NodeId::new_now,

@@ -170,7 +170,7 @@ pub enum DraftFate {
 pub struct Saved {
     /// Where it shall go.
     pub target: SaveTarget,
-    /// The editor's form.
+    /// The editor's form, as its own *Save* would write it.
     pub workflow: Box<RawValue>,
     /// The API form.
     pub prompt: Box<RawValue>,

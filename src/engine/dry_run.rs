@@ -70,7 +70,7 @@ pub async fn dry_run(
     })?;
     let mut workflows = HashMap::new();
     for (name, file) in &project.workflows {
-        if let Ok(workflow) = RunWorkflow::read(file.text.as_bytes()) {
+        if let Ok(workflow) = RunWorkflow::read(file) {
             workflows.insert(name.clone(), workflow);
         }
     }

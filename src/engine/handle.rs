@@ -24,6 +24,7 @@ pub struct EngineHandle {
     store: Store,
     artifacts: ArtifactStore,
     fleet: Fleet,
+    runtime: tokio::runtime::Handle,
 }
 
 /// What reaches the engine's task, in the order of sending.
@@ -58,7 +59,14 @@ impl EngineHandle {
             store,
             artifacts,
             fleet,
+            runtime: tokio::runtime::Handle::current(),
         }
+    }
+
+    /// Waits inside the engine's runtime, for threads of the window that ask for what needs the network. Not for code that
+    /// runs in a runtime already.
+    pub fn wait_inside<T>(&self, question: impl Future<Output = T>) -> T {
+        self.runtime.block_on(question)
     }
 
     /// The database behind the door.

@@ -3,7 +3,7 @@
 use super::handle::EngineHandle;
 use crate::artifacts::{Artifact, ContentHash};
 use crate::store::{
-    LibraryChange, LibraryEntry, LibraryQuery, LibraryVersion, LibraryWorkflowId,
+    LibraryChange, LibraryEntry, LibraryFile, LibraryQuery, LibraryVersion, LibraryWorkflowId,
     NewLibraryWorkflow, StoreError,
 };
 use crate::workflow::{self, WorkflowDigest, WorkflowDocument};
@@ -33,6 +33,7 @@ pub fn library_workflow(
         folder: folder.to_owned(),
         name: name.to_owned(),
         text: text.to_owned(),
+        page_prompt: None,
         words: words.join("\n"),
         added_ms,
     }
@@ -58,6 +59,40 @@ impl EngineHandle {
         fresh: LibraryWorkflowId,
     ) -> Result<(LibraryWorkflowId, LibraryChange), StoreError> {
         self.store().put_in_library(workflow, fresh).await
+    }
+
+    /// A workflow of the library by its id; none when it is not there.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn library_entry(
+        &self,
+        workflow_id: LibraryWorkflowId,
+    ) -> Result<Option<LibraryEntry>, StoreError> {
+        self.store().library_entry(workflow_id).await
+    }
+
+    /// A workflow of the library with what ComfyUI's page made of it, of its present version or of another.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn library_file(
+        &self,
+        workflow_id: LibraryWorkflowId,
+        version: Option<u32>,
+    ) -> Result<Option<LibraryFile>, StoreError> {
+        self.store().library_file(workflow_id, version).await
+    }
+
+    /// The workflow of the library of which a version has this very text.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn library_holding(
+        &self,
+        text: std::sync::Arc<str>,
+    ) -> Result<Option<LibraryEntry>, StoreError> {
+        self.store().library_holding(text).await
     }
 
     /// The file of a workflow of the library byte for byte, of its present version or of another.

@@ -59,11 +59,41 @@ impl Project {
     }
 }
 
-/// The exact text of a ComfyUI workflow file (UI or API form). Shared, never changed in place.
+/// The exact text of a ComfyUI workflow file (UI or API form), and what ComfyUI's own page made of it. Shared, never
+/// changed in place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkflowFile {
     /// UTF-8 JSON, byte for byte as it was imported.
     pub text: Arc<str>,
+    /// The prompt that the page of ComfyUI's editor made of this very text when it was saved from there, as JSON.
+    pub page_prompt: Option<Arc<str>>,
+}
+
+impl WorkflowFile {
+    /// A file that was imported: what it runs as is worked out from its text.
+    #[must_use]
+    pub fn new(text: impl Into<Arc<str>>) -> Self {
+        Self {
+            text: text.into(),
+            page_prompt: None,
+        }
+    }
+
+    /// Tells this text from every other one: a prompt of the page belongs to one text only.
+    #[must_use]
+    pub fn text_hash(&self) -> blake3::Hash {
+        blake3::hash(self.text.as_bytes())
+    }
+
+    /// The file with the prompt that was kept for a text of this hash; without it when the text is another one by now.
+    #[must_use]
+    pub fn with_kept_prompt(self, text_hash: blake3::Hash, page_prompt: Arc<str>) -> Self {
+        let fits = self.text_hash() == text_hash;
+        Self {
+            page_prompt: fits.then_some(page_prompt),
+            ..self
+        }
+    }
 }
 
 /// One end of a link.

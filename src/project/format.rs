@@ -12,7 +12,6 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 
 /// The format that this version writes. It reads this one and refuses newer ones.
 pub const FORMAT_VERSION: u32 = 1;
@@ -142,6 +141,50 @@ struct PortableForm {
     /// Name → exact text of a ComfyUI workflow file, JSON as a string.
     #[serde(default)]
     workflows: BTreeMap<WorkflowName, String>,
+    /// Name → what the page of ComfyUI's editor made of that workflow, for those that were saved from there.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    page_prompts: BTreeMap<WorkflowName, KeptPrompt>,
+}
+
+/// A prompt that the page of ComfyUI's editor made of a workflow. It counts only for the text it was made of.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct KeptPrompt {
+    /// BLAKE3 of the workflow's text, 64 hexadecimal digits.
+    made_of: String,
+    /// The prompt, JSON as a string.
+    prompt: String,
+}
+
+/// The file of a prompt that the page of ComfyUI's editor made of a workflow; none for one that was not saved there.
+#[must_use]
+pub fn write_page_prompt(file: &WorkflowFile) -> Option<String> {
+    serde_json::to_string_pretty(&KeptPrompt::of(file)?).ok()
+}
+
+/// A workflow file with the prompt that was kept for it; without, when that belongs to another text or cannot be read.
+#[must_use]
+pub fn with_page_prompt(file: WorkflowFile, kept: &[u8]) -> WorkflowFile {
+    match serde_json::from_slice::<KeptPrompt>(kept) {
+        Ok(kept) => kept.give_to(file),
+        Err(_) => file,
+    }
+}
+
+impl KeptPrompt {
+    fn of(file: &WorkflowFile) -> Option<Self> {
+        Some(Self {
+            made_of: file.text_hash().to_hex().to_string(),
+            prompt: file.page_prompt.as_deref()?.to_owned(),
+        })
+    }
+
+    fn give_to(self, file: WorkflowFile) -> WorkflowFile {
+        match blake3::Hash::from_hex(&self.made_of) {
+            Ok(text_hash) => file.with_kept_prompt(text_hash, self.prompt.into()),
+            Err(_) => file,
+        }
+    }
 }
 
 /// The `project.ron` of a project. Its workflows are files of their own and not in it.
@@ -220,6 +263,11 @@ pub fn write_portable_form(project: &Project) -> Result<String, FormatError> {
             .iter()
             .map(|(name, file)| (name.clone(), file.text.as_ref().to_owned()))
             .collect(),
+        page_prompts: project
+            .workflows
+            .iter()
+            .filter_map(|(name, file)| Some((name.clone(), KeptPrompt::of(file)?)))
+            .collect(),
     };
     let mut text = serde_json::to_string_pretty(&form)
         .map_err(|error| malformed(ProjectFormat::Portable, &error))?;
@@ -244,12 +292,17 @@ pub fn read_portable_form(bytes: &[u8]) -> Result<Project, FormatError> {
             None => malformed(ProjectFormat::Portable, &error),
         }
     })?;
+    let mut page_prompts = form.page_prompts;
     let workflows = form
         .workflows
         .into_iter()
         .map(|(name, text)| {
-            let text = Arc::from(text);
-            (name, WorkflowFile { text })
+            let file = WorkflowFile::new(text);
+            let file = match page_prompts.remove(&name) {
+                Some(kept) => kept.give_to(file),
+                None => file,
+            };
+            (name, file)
         })
         .collect();
     let parts = Parts {

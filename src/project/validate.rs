@@ -35,7 +35,7 @@ impl WorkflowFacts {
     /// Reads a workflow file. What `object_info` describes of an editor file is exact.
     #[must_use]
     pub fn of(file: &WorkflowFile, object_info: Option<&ObjectInfo>) -> Self {
-        let document = match workflow::read(file.text.as_bytes()) {
+        let document = match workflow::read_saved(&file.text, file.page_prompt.as_deref()) {
             Ok(document) => document,
             Err(error) => return Self::Unreadable(error.to_string()),
         };

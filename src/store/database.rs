@@ -9,13 +9,14 @@ use std::time::Duration;
 const APPLICATION_ID: i32 = 0x434F_7263;
 
 /// Every migration in order; the first makes format 1.
-const MIGRATIONS: [&str; 6] = [
+const MIGRATIONS: [&str; 7] = [
     include_str!("../../migrations/0001_begin.sql"),
     include_str!("../../migrations/0002_object_info.sql"),
     include_str!("../../migrations/0003_run_backends.sql"),
     include_str!("../../migrations/0004_library.sql"),
     include_str!("../../migrations/0005_cache_size.sql"),
     include_str!("../../migrations/0006_workflow_pictures.sql"),
+    include_str!("../../migrations/0007_library_prompts.sql"),
 ];
 
 /// The newest format this program knows.

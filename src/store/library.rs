@@ -39,6 +39,8 @@ pub struct NewLibraryWorkflow {
     pub name: String,
     /// The file, byte for byte.
     pub text: String,
+    /// The prompt that ComfyUI's own page made of it, when it was saved from there.
+    pub page_prompt: Option<String>,
     /// What it is found by besides its place and tags: titles, classes, models, prompt texts.
     pub words: String,
     /// Unix time in milliseconds now.
@@ -98,6 +100,15 @@ pub struct LibraryQuery {
     pub tag: Option<String>,
     /// The folder it is in, or below.
     pub folder: Option<String>,
+}
+
+/// A workflow as it was put into the library.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LibraryFile {
+    /// The file, byte for byte.
+    pub text: String,
+    /// The prompt that ComfyUI's own page made of it, when it was saved from there.
+    pub page_prompt: Option<String>,
 }
 
 /// An earlier or the present version of a workflow.
@@ -175,11 +186,22 @@ pub(super) fn put(
          ON CONFLICT (workflow_id) DO UPDATE SET words = ?4",
         [&id, &folder, &workflow.name, &words],
     )?;
-    if change != LibraryChange::Unchanged {
+    let packed_prompt = workflow.page_prompt.as_deref().map(packed).transpose()?;
+    if change == LibraryChange::Unchanged {
+        // The page has seen this very text now, perhaps for the first time.
+        if let Some(packed_prompt) = packed_prompt {
+            transaction.execute(
+                "UPDATE library_versions SET packed_prompt = ?2 WHERE workflow_id = ?1
+                 AND number = (SELECT max(number) FROM library_versions WHERE workflow_id = ?1)",
+                params![id, packed_prompt],
+            )?;
+        }
+    } else {
         let number = present.map_or(1, |(number, _)| number + 1);
         transaction.execute(
-            "INSERT INTO library_versions (workflow_id, number, added_ms, hash, packed) VALUES (?1, ?2, ?3, ?4, ?5)",
-            params![id, number, workflow.added_ms as i64, hash, packed(&workflow.text)?],
+            "INSERT INTO library_versions (workflow_id, number, added_ms, hash, packed, packed_prompt)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            params![id, number, workflow.added_ms as i64, hash, packed(&workflow.text)?, packed_prompt],
         )?;
         transaction.execute(
             "DELETE FROM library_versions WHERE workflow_id = ?1 AND number + ?2 <= ?3",
@@ -257,28 +279,66 @@ pub(super) fn find(
     Ok(found)
 }
 
-pub(super) fn text(
+fn unpacked(packed: &[u8]) -> Result<String, CallError> {
+    let mut text = String::new();
+    ZlibDecoder::new(packed)
+        .take(MAX_UNPACKED_BYTES)
+        .read_to_string(&mut text)
+        .map_err(unreadable)?;
+    Ok(text)
+}
+
+pub(super) fn file(
     connection: &Connection,
     workflow_id: LibraryWorkflowId,
     version: Option<u32>,
-) -> Result<Option<String>, CallError> {
-    let packed: Option<Vec<u8>> = connection
+) -> Result<Option<LibraryFile>, CallError> {
+    let packed: Option<(Vec<u8>, Option<Vec<u8>>)> = connection
         .prepare_cached(
-            "SELECT packed FROM library_versions WHERE workflow_id = ?1 AND (?2 IS NULL OR number = ?2)
-             ORDER BY number DESC LIMIT 1",
+            "SELECT packed, packed_prompt FROM library_versions
+             WHERE workflow_id = ?1 AND (?2 IS NULL OR number = ?2) ORDER BY number DESC LIMIT 1",
         )?
-        .query_row(params![workflow_id.to_string(), version], |row| row.get(0))
+        .query_row(params![workflow_id.to_string(), version], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
         .optional()?;
     packed
-        .map(|packed| {
-            let mut text = String::new();
-            ZlibDecoder::new(packed.as_slice())
-                .take(MAX_UNPACKED_BYTES)
-                .read_to_string(&mut text)
-                .map_err(unreadable)?;
-            Ok(text)
+        .map(|(text, page_prompt)| {
+            Ok(LibraryFile {
+                text: unpacked(&text)?,
+                page_prompt: page_prompt.as_deref().map(unpacked).transpose()?,
+            })
         })
         .transpose()
+}
+
+/// The workflow of which a version has this very text; the one it was put into last when there are several.
+pub(super) fn holding(
+    connection: &Connection,
+    text: &str,
+) -> Result<Option<LibraryEntry>, CallError> {
+    let hash = ContentHash::of(text.as_bytes()).to_string();
+    let workflow_id: Option<String> = connection
+        .prepare_cached(
+            "SELECT workflow_id FROM library_versions WHERE hash = ?1 ORDER BY added_ms DESC LIMIT 1",
+        )?
+        .query_row([hash], |row| row.get(0))
+        .optional()?;
+    let Some(workflow_id) = workflow_id else {
+        return Ok(None);
+    };
+    one(connection, parse_id(&workflow_id)?)
+}
+
+/// The workflow of this id.
+pub(super) fn one(
+    connection: &Connection,
+    workflow_id: LibraryWorkflowId,
+) -> Result<Option<LibraryEntry>, CallError> {
+    let entries = find(connection, &LibraryQuery::default())?;
+    Ok(entries
+        .into_iter()
+        .find(|entry| entry.workflow_id == workflow_id))
 }
 
 pub(super) fn versions(
@@ -403,8 +463,47 @@ impl Store {
         workflow_id: LibraryWorkflowId,
         version: Option<u32>,
     ) -> Result<Option<String>, StoreError> {
+        let file = self.library_file(workflow_id, version).await?;
+        Ok(file.map(|file| file.text))
+    }
+
+    /// A workflow with what ComfyUI's page made of it, of its present version or of another; none when it is not there.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn library_file(
+        &self,
+        workflow_id: LibraryWorkflowId,
+        version: Option<u32>,
+    ) -> Result<Option<LibraryFile>, StoreError> {
         self.reader
-            .call(move |connection| text(connection, workflow_id, version))
+            .call(move |connection| file(connection, workflow_id, version))
+            .await
+    }
+
+    /// A workflow by its id; none when it is not there.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn library_entry(
+        &self,
+        workflow_id: LibraryWorkflowId,
+    ) -> Result<Option<LibraryEntry>, StoreError> {
+        self.reader
+            .call(move |connection| one(connection, workflow_id))
+            .await
+    }
+
+    /// The workflow of which a version has this very text; the one it was put into last when there are several.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn library_holding(
+        &self,
+        text: std::sync::Arc<str>,
+    ) -> Result<Option<LibraryEntry>, StoreError> {
+        self.reader
+            .call(move |connection| holding(connection, &text))
             .await
     }
 

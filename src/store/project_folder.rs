@@ -15,7 +15,8 @@ pub use versions::{KEPT_VERSIONS, Version, read_version, versions};
 
 use crate::project::{
     FormatError, MAX_PROJECT_BYTES, Project, WorkflowFile, WorkflowName, read_folder_form,
-    read_portable_form, write_folder_form, write_portable_form,
+    read_portable_form, with_page_prompt, write_folder_form, write_page_prompt,
+    write_portable_form,
 };
 use crate::workflow::MAX_WORKFLOW_BYTES;
 use atomic::{ensure_folder, file_names, read_if_there, remove_file, write_file};
@@ -26,6 +27,9 @@ use std::time::SystemTime;
 
 /// Most workflow files that one project folder may hold.
 pub const MAX_WORKFLOW_FILES: usize = 10_000;
+
+/// Most bytes of a prompt that ComfyUI's page made, as it is kept: escaped, it may be twice as long as it is.
+const MAX_PAGE_PROMPT_BYTES: usize = 2 * MAX_WORKFLOW_BYTES;
 
 /// Most bytes of all workflow files of a project together.
 pub const MAX_ALL_WORKFLOW_BYTES: usize = 1024 * 1024 * 1024;
@@ -142,11 +146,19 @@ pub fn save(
         main: blake3::hash(text.as_bytes()),
         workflows: hashes(&project.workflows),
     };
-    if before.is_none_or(|before| before.stamp.main != stamp.main) {
+    let main_differs = before
+        .as_ref()
+        .is_none_or(|before| before.stamp.main != stamp.main);
+    if let ProjectPlace::Folder(_) = place {
+        let before = before.map(|before| before.project.workflows);
+        write_page_prompts(place, project, &before.unwrap_or_default(), &changes)?;
+    }
+    if main_differs {
         write_file(&main, text.as_bytes())?;
     }
     for name in &changes.remove {
         remove_file(&place.workflow_file(name))?;
+        remove_file(&place.page_prompt_file(name))?;
     }
     discard_recovery(place)?;
     Ok(stamp)
@@ -235,7 +247,15 @@ fn read_workflows(
         match read {
             Ok((name, text)) => {
                 all_bytes += text.len();
-                workflows.insert(name, WorkflowFile { text });
+                let file = WorkflowFile::new(text);
+                // One that cannot be read is as good as none: the workflow itself says what runs.
+                let kept = read_if_there(&place.page_prompt_file(&name), MAX_PAGE_PROMPT_BYTES);
+                let file = match kept {
+                    Ok(Some(kept)) => with_page_prompt(file, &kept),
+                    _ => file,
+                };
+                all_bytes += file.page_prompt.as_ref().map_or(0, |prompt| prompt.len());
+                workflows.insert(name, file);
             }
             Err(reason) => skipped.push(SkippedFile { path, reason }),
         }
@@ -251,6 +271,36 @@ fn read_workflow(path: &Path, stem: &str) -> Result<(WorkflowName, Arc<str>), St
     let text = String::from_utf8(bytes)
         .map_err(|error| format!("it is not UTF-8 text ({error}); export it from ComfyUI again"))?;
     Ok((name, text.into()))
+}
+
+/// Brings the prompts that ComfyUI's page made up to date with the workflows of the project.
+fn write_page_prompts(
+    place: &ProjectPlace,
+    project: &Project,
+    before: &Workflows,
+    changes: &WorkflowChanges,
+) -> Result<(), ProjectFolderError> {
+    for (name, file) in &project.workflows {
+        let there = before.get(name);
+        let is_written = changes.write.iter().any(|(written, _)| written == name);
+        // Either nothing is new, or what somebody else changed there is kept.
+        if there == Some(file)
+            || (there.is_some_and(|there| there.text != file.text) && !is_written)
+        {
+            continue;
+        }
+        let path = place.page_prompt_file(name);
+        match write_page_prompt(file) {
+            Some(kept) => {
+                if let Some(folder) = path.parent() {
+                    ensure_folder(folder)?;
+                }
+                write_file(&path, kept.as_bytes())?;
+            }
+            None => remove_file(&path)?,
+        }
+    }
+    Ok(())
 }
 
 /// Which files in `workflows/` a save writes and removes.

@@ -15,6 +15,7 @@ mod text;
 mod widgets;
 
 use super::object_info::ObjectInfo;
+use super::page_prompt;
 use super::prompt::{Prompt, PromptNode};
 use super::ui::UiWorkflow;
 pub(super) use graph::default_title;
@@ -103,16 +104,39 @@ fn name_classes(classes: &BTreeMap<String, Vec<String>>) -> String {
 /// `choose(n)` picks one of `n` options wherever a text has `{a|b}` and its field expands them; the editor rolls a die
 /// each time, `&mut |_| 0` always takes the first. `%date:…%` in file names is left as it is: what the time is at
 /// conversion says nothing about when the prompt runs.
+///
+/// A file that was saved from the editor's own page brings what the page made of it, which is exact for every custom node;
+/// that is the prompt, but for texts that are drawn anew, and unless it lacks an input that this backend requires.
 pub fn to_prompt(
     workflow: &UiWorkflow,
     object_info: &ObjectInfo,
     choose: &mut dyn FnMut(usize) -> usize,
 ) -> Result<Prompt, ConvertError> {
+    let converted = convert(workflow, object_info, choose);
+    match workflow.page_prompt() {
+        None => converted.map(|converted| converted.prompt),
+        Some(page_prompt) => Ok(page_prompt::fitted(page_prompt, converted, object_info)),
+    }
+}
+
+/// A prompt, and which of its texts were drawn.
+pub(super) struct Converted {
+    pub(super) prompt: Prompt,
+    /// Node and input of every text in which `choose` was asked.
+    pub(super) drawn: Vec<(String, String)>,
+}
+
+fn convert(
+    workflow: &UiWorkflow,
+    object_info: &ObjectInfo,
+    choose: &mut dyn FnMut(usize) -> usize,
+) -> Result<Converted, ConvertError> {
     let groups = GroupTypes::read(workflow, object_info)?;
     let graphs = Graphs::read(workflow, object_info, &groups)?;
     let frames = Frames::unfold(&graphs)?;
     let mut nodes: IndexMap<String, PromptNode> = IndexMap::new();
     let mut unknown: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut drawn = Vec::new();
     for (frame_index, frame) in frames.iter() {
         let Some(graph) = graphs.graph(frame.graph) else {
             continue;
@@ -129,6 +153,7 @@ pub fn to_prompt(
                 add_node(
                     &mut nodes,
                     &mut unknown,
+                    &mut drawn,
                     &graphs,
                     id,
                     inner,
@@ -137,20 +162,33 @@ pub fn to_prompt(
                 )?;
             }
             let resolve = |slot| frames.resolve_input(&graphs, frame_index, node_index, slot);
-            add_node(&mut nodes, &mut unknown, &graphs, id, node, resolve, choose)?;
+            add_node(
+                &mut nodes,
+                &mut unknown,
+                &mut drawn,
+                &graphs,
+                id,
+                node,
+                resolve,
+                choose,
+            )?;
         }
     }
     if !unknown.is_empty() {
         return Err(ConvertError::UnknownClasses { classes: unknown });
     }
     drop_dangling(&mut nodes);
-    Ok(Prompt { nodes })
+    Ok(Converted {
+        prompt: Prompt { nodes },
+        drawn,
+    })
 }
 
 /// Adds a node to the prompt if it runs and the server has a class for it.
 fn add_node(
     nodes: &mut IndexMap<String, PromptNode>,
     unknown: &mut BTreeMap<String, Vec<String>>,
+    drawn: &mut Vec<(String, String)>,
     graphs: &Graphs<'_>,
     id: String,
     node: &Node<'_>,
@@ -175,7 +213,17 @@ fn add_node(
             continue;
         };
         let value = match (widget.sending, value.as_str()) {
-            (Sending::DynamicPrompt, Some(prompt)) => text::expand(prompt, choose).into(),
+            (Sending::DynamicPrompt, Some(prompt)) => {
+                let mut is_drawn = false;
+                let text = text::expand(prompt, &mut |options| {
+                    is_drawn = true;
+                    choose(options)
+                });
+                if is_drawn {
+                    drawn.push((id.clone(), widget.name.to_string()));
+                }
+                text.into()
+            }
             (Sending::FileName, Some(name)) => text::replace(name, graphs, 0).into(),
             _ => value,
         };

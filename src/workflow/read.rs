@@ -103,6 +103,24 @@ pub fn read(bytes: &[u8]) -> Result<WorkflowDocument, WorkflowError> {
     classify(entries)
 }
 
+/// Reads a workflow file together with the prompt that the editor's own page made of it, if that was kept. A prompt that
+/// cannot be read counts for nothing: the file itself says what runs.
+pub fn read_saved(
+    text: &str,
+    page_prompt: Option<&str>,
+) -> Result<WorkflowDocument, WorkflowError> {
+    let document = read(text.as_bytes())?;
+    Ok(match (document, page_prompt) {
+        (WorkflowDocument::Ui(workflow), Some(page_prompt)) => {
+            WorkflowDocument::Ui(match read(page_prompt.as_bytes()) {
+                Ok(WorkflowDocument::Api(page_prompt)) => workflow.with_page_prompt(page_prompt),
+                _ => workflow,
+            })
+        }
+        (document, _) => document,
+    })
+}
+
 /// The top level of a JSON object with nothing lost: keys in order, duplicates kept.
 struct Entries(Vec<(String, Value)>);
 

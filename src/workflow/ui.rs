@@ -1,21 +1,29 @@
 //! The editor form of a workflow: what ComfyUI's web page saves.
 
 use super::convert::group_name;
+use super::prompt::Prompt;
 use super::read::{MAX_WORKFLOW_NODES, WorkflowError};
 use serde::Serialize;
 use serde_json::{Map, Value};
+use std::sync::Arc;
 
 /// A workflow in the editor format. Kept as the JSON it was, so that saving it again loses nothing.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(transparent)]
 pub struct UiWorkflow {
     raw: Map<String, Value>,
+    /// What the editor's own page made of it, when it was saved from there.
+    #[serde(skip)]
+    page_prompt: Option<Arc<Prompt>>,
 }
 
 impl UiWorkflow {
     /// Takes the parsed file, after checking that its parts have the shapes the rest relies on.
     pub(super) fn from_json(raw: Map<String, Value>) -> Result<Self, WorkflowError> {
-        let workflow = Self { raw };
+        let workflow = Self {
+            raw,
+            page_prompt: None,
+        };
         let mut nodes = check_nodes("the node list", workflow.raw.get("nodes"))?;
         if let Some(definitions) = workflow.raw.get("definitions") {
             let subgraphs = definitions.get("subgraphs").and_then(Value::as_array);
@@ -35,7 +43,24 @@ impl UiWorkflow {
 
     /// Takes a file that was made here.
     pub(super) fn from_checked(raw: Map<String, Value>) -> Self {
-        Self { raw }
+        Self {
+            raw,
+            page_prompt: None,
+        }
+    }
+
+    /// The same with the prompt that the editor's own page made of it.
+    pub(super) fn with_page_prompt(self, page_prompt: Prompt) -> Self {
+        Self {
+            page_prompt: Some(Arc::new(page_prompt)),
+            ..self
+        }
+    }
+
+    /// The prompt that the editor's own page made of it, when it was saved from there.
+    #[must_use]
+    pub fn page_prompt(&self) -> Option<&Prompt> {
+        self.page_prompt.as_deref()
     }
 
     /// The JSON of the file.

@@ -167,7 +167,7 @@ fn both_sides_read_what_the_other_wrote_and_refuse_everything_else() {
     ));
 }
 
-#[cfg(all(feature = "desktop", target_os = "linux"))]
+#[cfg(all(feature = "editor", target_os = "linux"))]
 mod in_a_window {
     use comfyui_orchestrator::editor::message::{
         Appearance, Certificates, DraftFate, EditorGraph, FromWindow, OpenWindow, SaveAnswer,
@@ -428,10 +428,20 @@ mod in_a_window {
         let address = serve(vec![("/", hostile)]).await;
         let window = start(&display, folder.path(), order(address, folder.path(), None));
         let mut notices = Vec::new();
+        let wanted = [
+            "/frame",
+            "/stolen",
+            "A download was refused",
+            "bytes from the page was refused",
+            "main frame",
+            "too many",
+        ];
         let over = wait(&window, Duration::from_mins(1), |event| match event {
             EditorEvent::Said(FromWindow::Notice { text }) => {
                 notices.push(text.clone());
-                text.contains("too many").then_some(Ok(()))
+                // In whichever order: on a busy machine the page's timers come together.
+                let told = |words: &&str| notices.iter().any(|notice| notice.contains(*words));
+                wanted.iter().all(told).then_some(Ok(()))
             }
             EditorEvent::Said(
                 said @ (FromWindow::Save(_) | FromWindow::Loaded | FromWindow::Changed { .. }),
@@ -441,11 +451,6 @@ mod in_a_window {
         })
         .await;
         assert_eq!(over, Some(Ok(())), "{notices:#?}");
-        let told = |words: &str| notices.iter().any(|notice| notice.contains(words));
-        assert!(told("/frame") && told("/stolen"), "{notices:#?}");
-        assert!(told("A download was refused"), "{notices:#?}");
-        assert!(told("bytes from the page was refused"), "{notices:#?}");
-        assert!(told("main frame"), "{notices:#?}");
         // Neither the frame, nor the windows, nor the ways out were loaded, whoever stopped them.
         assert_eq!(foreign_hits.load(Ordering::Relaxed), 0);
         // It cannot keep the window open either.

@@ -126,7 +126,7 @@ fn scene() -> Project {
             .text
             .replace("768", "96")
             .replace("\"height\": 512", "\"height\": 64");
-        *file = WorkflowFile { text: text.into() };
+        *file = WorkflowFile::new(text);
     }
     project
 }

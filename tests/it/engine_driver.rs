@@ -36,9 +36,7 @@ impl Graph {
         for name in ["w", "other"] {
             project.workflows.insert(
                 WorkflowName::new(name).unwrap(),
-                WorkflowFile {
-                    text: format!("{{\"{name}\":1}}").into(),
-                },
+                WorkflowFile::new(format!("{{\"{name}\":1}}")),
             );
         }
         Self { project, next: 100 }

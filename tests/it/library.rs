@@ -186,6 +186,22 @@ fn versions_are_bounded_and_a_thumbnail_is_kept() {
     assert_eq!(versions.len(), MAX_LIBRARY_VERSIONS as usize);
     assert_eq!(versions[0].number, MAX_LIBRARY_VERSIONS + 5);
     assert_eq!(wait(store.library_text(id, Some(1))).unwrap(), None);
+    // What the page made of it comes along with its version, and with none that another text has.
+    let text = upscaler(f64::from(MAX_LIBRARY_VERSIONS + 4));
+    let document = read(text.as_bytes()).unwrap();
+    let mut workflow = library_workflow("a/b/c", "x", &document, &text, 99);
+    workflow.page_prompt = Some("{\"1\": \"as made\"}".to_owned());
+    let (_, change) = wait(store.put_in_library(workflow, LibraryWorkflowId::new_now())).unwrap();
+    assert_eq!(change, LibraryChange::Unchanged);
+    let present = wait(store.library_file(id, None)).unwrap().unwrap();
+    assert_eq!(present.text, text);
+    assert_eq!(present.page_prompt.as_deref(), Some("{\"1\": \"as made\"}"));
+    let before = wait(store.library_file(id, Some(MAX_LIBRARY_VERSIONS + 4))).unwrap();
+    assert_eq!(before.unwrap().page_prompt, None);
+    let holding = wait(store.library_holding(text.into())).unwrap();
+    assert_eq!(holding.map(|entry| entry.workflow_id), Some(id));
+    let nowhere = wait(store.library_holding("{}".into())).unwrap();
+    assert_eq!(nowhere, None);
     let picture = ContentHash::of(b"picture");
     assert!(wait(store.set_library_thumbnail(id, Some(picture))).unwrap());
     let query = LibraryQuery {

@@ -24,6 +24,7 @@ mod library;
 mod local_work;
 mod media;
 mod network_faults;
+mod page_prompts;
 mod partial_runs;
 #[cfg(feature = "desktop")]
 mod pictures;

@@ -405,7 +405,7 @@ fn our_makespan(fleet: &Fleet) -> u64 {
         graph
             .project
             .workflows
-            .insert(name.clone(), WorkflowFile { text: text.into() });
+            .insert(name.clone(), WorkflowFile::new(text));
         let fan_out = graph.fan_out(&format!("F{number}"), kind.count);
         let node = graph.workflow(&format!("W{number}"), &["seed"]);
         graph.edit_workflow(node).workflow = name;

@@ -140,7 +140,7 @@ pub fn name(text: &str) -> WorkflowName {
 }
 
 pub fn file(text: &str) -> WorkflowFile {
-    WorkflowFile { text: text.into() }
+    WorkflowFile::new(text)
 }
 
 fn field(input: &str) -> ParameterAddress {

@@ -40,7 +40,7 @@ impl Build {
     fn new() -> Self {
         let mut project = Project::new(ProjectId::new_now(), "Reviewed");
         for (name, text) in [("plain", PLAIN), ("invert", INVERT)] {
-            let file = WorkflowFile { text: text.into() };
+            let file = WorkflowFile::new(text);
             let name = WorkflowName::new(name).expect("a name");
             project.workflows.insert(name, file);
         }

@@ -51,7 +51,7 @@ pub fn workflow_node(
     let name = WorkflowName::new(name).unwrap();
     project
         .workflows
-        .insert(name.clone(), WorkflowFile { text: text.into() });
+        .insert(name.clone(), WorkflowFile::new(text));
     let settings = WorkflowNode {
         workflow: name,
         parameters: Vec::new(),

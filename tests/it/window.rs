@@ -2,6 +2,7 @@
 //! document, the selection and what is asked are looked at. Everything is real but the pixels: no GPU and no display.
 
 mod hand;
+mod library;
 
 use comfyui_orchestrator::app::actions::Action;
 use comfyui_orchestrator::app::bridge::RunViews;

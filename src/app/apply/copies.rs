@@ -43,11 +43,15 @@ fn pick(document: &Document, selection: &Selection) -> Clipboard {
         .copied()
         .collect();
     let mut workflows = BTreeMap::new();
+    let mut page_prompts = BTreeMap::new();
     for node in &nodes {
         if let NodeKind::Workflow(settings) = &node.kind
             && let Some(file) = project.workflows.get(&settings.workflow)
         {
             workflows.insert(settings.workflow.clone(), file.text.clone());
+            if let Some(page_prompt) = &file.page_prompt {
+                page_prompts.insert(settings.workflow.clone(), page_prompt.clone());
+            }
         }
     }
     Clipboard {
@@ -56,6 +60,7 @@ fn pick(document: &Document, selection: &Selection) -> Clipboard {
         links,
         incoming,
         workflows,
+        page_prompts,
     }
 }
 
@@ -184,6 +189,7 @@ fn insert(
     let mut edits = Vec::new();
     let mut new_names: HashMap<WorkflowName, WorkflowName> = HashMap::new();
     for (name, text) in copied.workflows {
+        let page_prompt = copied.page_prompts.get(&name).cloned();
         let same = document
             .project()
             .workflows
@@ -195,7 +201,7 @@ fn insert(
         let free = free_workflow_name(document.project(), name.as_str());
         edits.push(Edit::AddWorkflow {
             name: free.clone(),
-            file: WorkflowFile { text },
+            file: WorkflowFile { text, page_prompt },
         });
         new_names.insert(name, free);
     }

@@ -104,6 +104,8 @@ pub(super) fn add_node(
             *kind,
             end.as_ref().map_or(DataType::Any, |port| port.data_type),
         ),
+        // It is added when it has been read.
+        NewNode::FromLibrary(_) => return Ok(()),
         NewNode::Workflow(name) => match project.workflows.get(name) {
             None => return Err(EditError::UnknownWorkflow(name.clone())),
             Some(file) => match &*catalog.facts(name, file) {

@@ -14,7 +14,7 @@ use super::text::{Anchor, Face, Glyphs, TextStyle};
 use crate::app::document::Selection;
 use crate::app::model::{
     CanvasDirty, FrameCard, FrameKey, LinkCurve, LinkEnds, LinkFrom, LinkKey, LinkTo, NodeBox,
-    NodeCard, NodeFit, NodeKey, NodeRun, NodeState, Places,
+    NodeCard, NodeEditing, NodeFit, NodeKey, NodeRun, NodeState, Places,
 };
 use crate::app::previews::Pictures;
 use crate::app::theme::RADIUS_NODE;
@@ -131,6 +131,7 @@ type NodeParts = (
     &'static NodeRun,
     &'static NodeBox,
     &'static NodeFit,
+    &'static NodeEditing,
 );
 type LinkParts = (
     &'static LinkKey,
@@ -226,12 +227,12 @@ pub fn paint(
         built
             .ordered
             .extend(built.visible.iter().filter_map(|&entity| {
-                let (key, _, _, node_box, _) = nodes.get(entity).ok()?;
+                let (key, _, _, node_box, ..) = nodes.get(entity).ok()?;
                 Some((selection.nodes.contains(&key.0), node_box.order, entity))
             }));
         built.ordered.sort_unstable();
         for &(is_selected, _, entity) in &built.ordered {
-            let Ok((key, card, run, node_box, fit)) = nodes.get(entity) else {
+            let Ok((key, card, run, node_box, fit, editing)) = nodes.get(entity) else {
                 continue;
             };
             let look = node::NodeLook {
@@ -240,6 +241,7 @@ pub fn paint(
                 hovered_port: hover.port.filter(|port| port.node == key.0),
                 wire: gesture.wire_look(key.0, &node_box.layout),
                 fit: *fit,
+                editing: *editing,
             };
             node::paint_node(&mut brush, card, run, node_box, &look);
         }

@@ -3,6 +3,7 @@
 use crate::app::actions::{Action, Gesture};
 use crate::app::files::FilePurpose;
 use crate::app::icons;
+use crate::app::library::LibraryWish;
 use crate::app::settings::Settings;
 use crate::app::shell::PanelContext;
 use crate::project::{InputValue, NodeKind};
@@ -82,6 +83,12 @@ impl FileAsker {
                     }),
                 )
                 .default_file_filter("Workflows"),
+            FilePurpose::ImportIntoLibrary => {
+                dialog.title("Choose a workflow, or a picture that holds one, for the library")
+            }
+            FilePurpose::ImportFolderIntoLibrary => {
+                dialog.title("Choose a folder whose workflows go into the library")
+            }
             FilePurpose::ReplaceWorkflow(_) => {
                 dialog.title("Choose a workflow to put in its place")
             }
@@ -89,8 +96,10 @@ impl FileAsker {
         };
         match purpose {
             FilePurpose::SaveAs | FilePurpose::Export => dialog.save_file(),
+            FilePurpose::ImportFolderIntoLibrary => dialog.pick_directory(),
             FilePurpose::OpenProject
             | FilePurpose::ImportWorkflow
+            | FilePurpose::ImportIntoLibrary
             | FilePurpose::ReplaceWorkflow(_)
             | FilePurpose::InputFile(_) => {
                 dialog.pick_file();
@@ -151,6 +160,9 @@ fn chosen(panel: &mut PanelContext<'_>, purpose: FilePurpose, path: PathBuf) {
             path,
             pos_world: None,
         }),
+        FilePurpose::ImportIntoLibrary | FilePurpose::ImportFolderIntoLibrary => {
+            panel.act(Action::Library(LibraryWish::Import(path)));
+        }
         FilePurpose::ReplaceWorkflow(node) => panel.act(Action::CompareWorkflow { node, path }),
         FilePurpose::InputFile(node_id) => {
             let Some(node) = panel.document.project().nodes.get(&node_id) else {

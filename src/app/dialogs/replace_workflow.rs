@@ -45,7 +45,7 @@ pub fn show(ctx: &Context, panel: &mut PanelContext<'_>) {
         None if !closed => panel.dialogs.replacement = Some(dialog),
         Some(true) => panel.act(Action::ReplaceWorkflow {
             node_id,
-            text: dialog.replacement.text,
+            file: dialog.replacement.file,
             reach: dialog.reach,
             broken: dialog.broken,
         }),

@@ -3,7 +3,7 @@
 use super::super::canvas::layout::{PARAMETERS_MAX, PortLine};
 use crate::project::{
     Affinity, FanOutSource, InputValue, Literal, MergeMode, Node, NodeKind, NodeKindName, Port,
-    takes_many,
+    SeedPolicy, takes_many,
 };
 use bevy::prelude::Component;
 
@@ -75,9 +75,16 @@ pub fn card_of(node: &Node) -> NodeCard {
                 .parameters
                 .iter()
                 .filter_map(|parameter| {
+                    let value = match (parameter.seed, &parameter.value) {
+                        (SeedPolicy::Random { .. }, _) => "random for each item".to_owned(),
+                        (SeedPolicy::Increment { .. }, Some(value)) => {
+                            format!("{}, then one more each", value_text(value))
+                        }
+                        (_, value) => value_text(value.as_ref()?),
+                    };
                     Some(ParameterLine {
                         label: one_line(&parameter.label),
-                        value: value_text(parameter.value.as_ref()?),
+                        value,
                     })
                 })
                 .take(PARAMETERS_MAX)

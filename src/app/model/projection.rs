@@ -4,7 +4,7 @@ use super::super::canvas::instance::Area;
 use super::cards::{NodeCard, card_of};
 use super::{
     CanvasDirty, EntityIndex, FrameCard, FrameKey, LinkEnds, LinkFrom, LinkKey, LinkTo, NodeBox,
-    NodeFit, NodeKey, NodeRun, NodeSource,
+    NodeEditing, NodeFit, NodeKey, NodeRun, NodeSource,
 };
 use crate::app::document::Document;
 use crate::project::{DataType, Frame, FrameId, Link, LinkId, NodeId, Project, Touched};
@@ -123,6 +123,7 @@ pub fn project_document(
                 NodeRun::default(),
                 NodeBox::default(),
                 NodeFit::default(),
+                NodeEditing::default(),
             ))
             .id();
         fresh.insert(node.id, entity);

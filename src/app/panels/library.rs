@@ -1,12 +1,15 @@
-//! The panel at the left: workflows of the project and kinds of nodes. Click adds, drag places.
+//! The panel at the left: workflows of the project, the library, and kinds of nodes. Click adds, drag places.
+
+mod shelf;
 
 use crate::app::actions::{Action, NewNode};
 use crate::app::catalog::WorkflowFacts;
 use crate::app::icons;
+use crate::app::library::LibraryWish;
 use crate::app::search::matches_words;
 use crate::app::shell::PanelContext;
 use crate::app::theme::GRID;
-use crate::app::widgets::{ListRow, caption, hint, icon_button, row};
+use crate::app::widgets::{ListRow, caption, hint, icon_button, menu_row, row};
 use crate::project::{NodeKind, NodeKindName};
 use bevy_egui::egui::{self, RichText, ScrollArea, Sense, Ui};
 
@@ -25,6 +28,8 @@ pub fn show(ui: &mut Ui, panel: &mut PanelContext<'_>) {
         workflows(ui, panel);
         ui.add_space(2.0 * GRID);
         kinds(ui, panel);
+        ui.add_space(2.0 * GRID);
+        library(ui, panel);
     });
 }
 
@@ -38,15 +43,21 @@ fn search_field(ui: &mut Ui, panel: &mut PanelContext<'_>) {
                 .desired_width(width)
                 .margin(egui::Margin::symmetric(8, 6)),
         );
-        if icon_button(ui, theme, icons::DOWNLOAD_SIMPLE, "Import a workflow").clicked() {
-            panel.act(Action::ImportWorkflow);
-        }
+        let tip = "Import workflows: onto the canvas, or into the library";
+        let button = icon_button(ui, theme, icons::DOWNLOAD_SIMPLE, tip);
+        egui::Popup::menu(&button).show(|ui| shelf::fill_menu(ui, panel));
     });
+}
+
+fn library(ui: &mut Ui, panel: &mut PanelContext<'_>) {
+    caption(ui, panel.theme, "Library");
+    ui.add_space(GRID);
+    shelf::show(ui, panel);
 }
 
 fn workflows(ui: &mut Ui, panel: &mut PanelContext<'_>) {
     let theme = panel.theme;
-    caption(ui, theme, "Workflows");
+    caption(ui, theme, "In this project");
     ui.add_space(GRID);
     let document = panel.document;
     let files = &document.project().workflows;
@@ -95,7 +106,17 @@ fn workflows(ui: &mut Ui, panel: &mut PanelContext<'_>) {
             ),
         };
         let new = NewNode::Workflow(name.clone());
-        library_row(ui, panel, icon, color, name.as_str(), &note, &tip, new);
+        let row = library_row(ui, panel, icon, color, name.as_str(), &note, &tip, new);
+        row.context_menu(|ui| {
+            ui.set_width(200.0);
+            let title = "Put into the library";
+            if menu_row(ui, theme, icons::TREE_STRUCTURE, title, "", true) {
+                panel.act(Action::Library(LibraryWish::KeepProjectWorkflow(
+                    name.clone(),
+                )));
+                ui.close();
+            }
+        });
     }
     if shown == 0 {
         ui.label(RichText::new("No workflow matches").color(theme.dim));
@@ -104,15 +125,20 @@ fn workflows(ui: &mut Ui, panel: &mut PanelContext<'_>) {
 
 fn kinds(ui: &mut Ui, panel: &mut PanelContext<'_>) {
     let theme = panel.theme;
+    let search = panel.state.library_search.clone();
+    let found: Vec<NodeKindName> = NodeKindName::ALL
+        .into_iter()
+        .filter(|kind| {
+            *kind != NodeKindName::Workflow
+                && matches_words(&search, &format!("{} {}", kind.title(), kind.about()))
+        })
+        .collect();
+    if found.is_empty() {
+        return;
+    }
     caption(ui, theme, "Nodes");
     ui.add_space(GRID);
-    let search = panel.state.library_search.clone();
-    for kind in NodeKindName::ALL {
-        if kind == NodeKindName::Workflow
-            || !matches_words(&search, &format!("{} {}", kind.title(), kind.about()))
-        {
-            continue;
-        }
+    for kind in found {
         library_row(
             ui,
             panel,
@@ -139,7 +165,7 @@ fn library_row(
     note: &str,
     tip: &str,
     node: NewNode,
-) {
+) -> egui::Response {
     let response = ListRow {
         icon,
         icon_color: color,
@@ -157,5 +183,5 @@ fn library_row(
             connect: None,
         });
     }
-    response.on_hover_text(tip);
+    response.on_hover_text(tip)
 }

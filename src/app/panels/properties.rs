@@ -4,6 +4,7 @@ mod fan_out;
 mod fields;
 mod items;
 mod kinds;
+mod seed;
 mod sources;
 mod workflow;
 

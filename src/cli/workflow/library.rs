@@ -1,25 +1,19 @@
 //! `workflow library …`: workflows kept for later.
 
-use super::sources::{name_of, write_text};
+use super::sources::write_text;
 use crate::cli::data_dir::data_dir;
-use crate::engine::{database_path, library_workflow};
-use crate::fleet::{BackendConfig, SaveMode, SavedWorkflows};
-use crate::store::{LibraryChange, LibraryEntry, LibraryQuery, LibraryWorkflowId, Store};
-use crate::workflow::{EmbeddedError, find_workflow, may_hold_workflow};
+use crate::engine::{
+    LibraryTally, database_path, import_into_library, pull_into_library, push_from_library,
+};
+use crate::fleet::{BackendConfig, SaveMode};
+use crate::store::{LibraryEntry, LibraryQuery, Store};
 use anyhow::{Context as _, bail};
 use clap::Subcommand;
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::BufReader;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 use url::Url;
 
-/// Deepest folder that an import goes into.
-const MAX_DEPTH: usize = 32;
-/// Most files that one import looks at.
-const MAX_FILES: usize = 200_000;
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum LibraryCommand {
     /// Put every workflow of a folder into the library, also those inside pictures and videos; subfolders become folders. What
@@ -111,7 +105,10 @@ pub(super) async fn library(
 ) -> anyhow::Result<ExitCode> {
     let store = Store::open(&database_path(&data_dir(asked_dir)?))?;
     match command {
-        LibraryCommand::Import { from, into } => return import(&store, &from, &into).await,
+        LibraryCommand::Import { from, into } => {
+            let tally = import_into_library(&store, &from, &into, now_ms()).await?;
+            return Ok(tell_tally(&tally));
+        }
         LibraryCommand::Pull { server, into } => return pull(&store, &server, into).await,
         LibraryCommand::Push {
             path,
@@ -206,91 +203,24 @@ fn tell(entries: &[LibraryEntry], as_json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What an import did.
-#[derive(Default)]
-struct Tally {
-    added: usize,
-    renewed: usize,
-    unchanged: usize,
-    without: usize,
-    faulty: Vec<String>,
-}
-
-impl Tally {
-    fn count(&mut self, change: LibraryChange) {
-        match change {
-            LibraryChange::Added => self.added += 1,
-            LibraryChange::NewVersion => self.renewed += 1,
-            LibraryChange::Unchanged => self.unchanged += 1,
-        }
+/// Prints what was done. Fails when nothing was.
+fn tell_tally(tally: &LibraryTally) -> ExitCode {
+    for fault in &tally.faulty {
+        eprintln!("{fault}");
     }
-
-    /// Prints what was done. Fails when nothing was.
-    fn tell(&self) -> ExitCode {
-        for fault in &self.faulty {
-            eprintln!("{fault}");
-        }
-        println!(
-            "{} added, {} new versions, {} unchanged; {} files hold no workflow, {} cannot be read",
-            self.added,
-            self.renewed,
-            self.unchanged,
-            self.without,
-            self.faulty.len()
-        );
-        if self.added + self.renewed + self.unchanged > 0 {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::FAILURE
-        }
-    }
-}
-
-async fn import(store: &Store, from: &Path, into: &str) -> anyhow::Result<ExitCode> {
-    let mut files = Vec::new();
-    if from.is_dir() {
-        gather(from, from, 0, &mut files)?;
+    println!(
+        "{} added, {} new versions, {} unchanged; {} files hold no workflow, {} cannot be read",
+        tally.added,
+        tally.renewed,
+        tally.unchanged,
+        tally.without,
+        tally.faulty.len()
+    );
+    if tally.taken() > 0 {
+        ExitCode::SUCCESS
     } else {
-        files.push((from.to_path_buf(), String::new()));
+        ExitCode::FAILURE
     }
-    files.sort();
-    let mut stems: BTreeMap<PathBuf, usize> = BTreeMap::new();
-    for (path, _) in &files {
-        *stems.entry(path.with_extension("")).or_default() += 1;
-    }
-    let mut tally = Tally::default();
-    for (path, folder) in files {
-        let found = File::open(&path)
-            .map_err(EmbeddedError::from)
-            .and_then(|file| find_workflow(BufReader::new(file)));
-        let found = match found {
-            Ok(found) => found,
-            // Most pictures hold none, and most JSON files are something else.
-            Err(EmbeddedError::NoWorkflow { .. } | EmbeddedError::UnknownKind) => {
-                tally.without += 1;
-                continue;
-            }
-            Err(error) => {
-                tally.faulty.push(format!("{}: {error}", name_of(&path)));
-                continue;
-            }
-        };
-        // `shot.png` and `shot.json` beside each other are two workflows, not two versions of one.
-        let is_alone = stems.get(&path.with_extension("")) == Some(&1);
-        let name = if is_alone {
-            path.file_stem()
-        } else {
-            path.file_name()
-        };
-        let name = name.unwrap_or_default().to_string_lossy();
-        let folder = format!("{into}/{folder}");
-        let workflow = library_workflow(&folder, &name, &found.document, &found.text, now_ms());
-        let (_, change) = store
-            .put_in_library(workflow, LibraryWorkflowId::new_now())
-            .await?;
-        tally.count(change);
-    }
-    Ok(tally.tell())
 }
 
 /// The registered server of this address, or a plain one.
@@ -307,87 +237,23 @@ async fn server_at(store: &Store, address: &Url) -> anyhow::Result<BackendConfig
 async fn pull(store: &Store, address: &Url, into: Option<String>) -> anyhow::Result<ExitCode> {
     let config = server_at(store, address).await?;
     let into = into.unwrap_or_else(|| config.name.replace('/', "_"));
-    let saved = SavedWorkflows::of(&config)?;
-    let mut tally = Tally::default();
-    for path in saved.list().await? {
-        let bytes = saved.read(&path).await?;
-        let found = match find_workflow(std::io::Cursor::new(bytes)) {
-            Ok(found) => found,
-            Err(error) => {
-                tally.faulty.push(format!("{path}: {error}"));
-                continue;
-            }
-        };
-        let (folder, file) = path.rsplit_once('/').unwrap_or(("", &path));
-        let name = Path::new(file).file_stem().unwrap_or_default();
-        let workflow = library_workflow(
-            &format!("{into}/{folder}"),
-            &name.to_string_lossy(),
-            &found.document,
-            &found.text,
-            now_ms(),
-        );
-        let (_, change) = store
-            .put_in_library(workflow, LibraryWorkflowId::new_now())
-            .await?;
-        tally.count(change);
-    }
-    Ok(tally.tell())
+    let tally = pull_into_library(store, &config, None, &into, now_ms()).await?;
+    Ok(tell_tally(&tally))
 }
 
 async fn push(store: &Store, path: &str, address: &Url, replace: bool) -> anyhow::Result<()> {
     let entry = named(store, path).await?;
-    let text = store
-        .library_text(entry.workflow_id, None)
-        .await?
-        .with_context(|| format!("{path} has no text"))?;
-    let saved = SavedWorkflows::of(&server_at(store, address).await?)?;
     let mode = if replace {
         SaveMode::Replace
     } else {
         SaveMode::KeepExisting
     };
-    let file = format!("{}.json", entry.path());
-    saved.write(&file, &text, mode).await.with_context(|| {
-        format!("{file} was not saved on {address}; --replace replaces one that is there")
-    })?;
+    let config = server_at(store, address).await?;
+    let file = push_from_library(store, entry.workflow_id, &config, mode)
+        .await
+        .with_context(|| format!("nothing was saved on {address} (--replace replaces)"))?;
     println!("Saved on {address} as {file}");
     Ok(())
-}
-
-/// Every file below a folder that may hold a workflow, with its folder relative to the root. Links are not followed.
-fn gather(
-    root: &Path,
-    folder: &Path,
-    depth: usize,
-    files: &mut Vec<(PathBuf, String)>,
-) -> anyhow::Result<()> {
-    let entries = std::fs::read_dir(folder)
-        .with_context(|| format!("cannot look into {}", folder.display()))?;
-    for entry in entries {
-        let entry = entry?;
-        let kind = entry.file_type()?;
-        let path = entry.path();
-        if kind.is_dir() && depth < MAX_DEPTH {
-            gather(root, &path, depth + 1, files)?;
-        } else if kind.is_file() && may_hold(&path) {
-            if files.len() >= MAX_FILES {
-                bail!(
-                    "{} has more than {MAX_FILES} files; import parts of it",
-                    root.display()
-                );
-            }
-            let below = folder.strip_prefix(root).unwrap_or(Path::new(""));
-            files.push((path, below.to_string_lossy().into_owned()));
-        }
-    }
-    Ok(())
-}
-
-fn may_hold(path: &Path) -> bool {
-    path.extension()
-        .and_then(|extension| extension.to_str())
-        .is_some_and(may_hold_workflow)
 }
 
 fn now_ms() -> u64 {

@@ -2,6 +2,7 @@
 
 use crate::engine::failure::{Failure, FailureClass};
 use crate::engine::id::ItemId;
+use crate::project::WorkflowFile;
 use crate::workflow::{self, ConvertError, ObjectInfo, Prompt, WorkflowDocument};
 
 /// A workflow of a run.
@@ -23,8 +24,9 @@ pub(crate) enum Choice {
 
 impl RunWorkflow {
     /// Reads a workflow file.
-    pub(crate) fn read(bytes: &[u8]) -> Result<Self, String> {
-        let document = workflow::read(bytes).map_err(|error| error.to_string())?;
+    pub(crate) fn read(file: &WorkflowFile) -> Result<Self, String> {
+        let document = workflow::read_saved(&file.text, file.page_prompt.as_deref())
+            .map_err(|error| error.to_string())?;
         let ui = match &document {
             WorkflowDocument::Api(_) => None,
             WorkflowDocument::Ui(workflow) => {
@@ -44,7 +46,13 @@ impl RunWorkflow {
             WorkflowDocument::Api(prompt) => return Ok(prompt.clone()),
             WorkflowDocument::Ui(workflow) => workflow,
         };
-        let object_info = object_info.ok_or(Unconverted::NothingKnown)?;
+        let nothing = ObjectInfo::default();
+        let object_info = match (object_info, workflow.page_prompt()) {
+            (Some(object_info), _) => object_info,
+            // The page knew the classes.
+            (None, Some(_)) => &nothing,
+            (None, None) => return Err(Unconverted::NothingKnown),
+        };
         let mut die = match choice {
             Choice::First => None,
             Choice::OfItem(item_id) => {

@@ -99,7 +99,7 @@ fn context_of(
     }
     let mut workflows = HashMap::new();
     for (name, file) in &project.workflows {
-        match RunWorkflow::read(file.text.as_bytes()) {
+        match RunWorkflow::read(file) {
             Ok(workflow) => {
                 workflows.insert(name.clone(), workflow);
             }

@@ -7,7 +7,7 @@ use super::{
 use crate::artifacts::ContentHash;
 use crate::project::{
     FanOutNode, FanOutSource, Link, Literal, MergeMode, MergeRest, MergeScope, Node, NodeId,
-    NodeKind, PortBinding, Project, WorkflowNode,
+    NodeKind, PortBinding, Project, WorkflowFile, WorkflowNode,
 };
 use crate::workflow::is_model_name;
 use std::collections::{BTreeMap, BTreeSet};
@@ -421,7 +421,7 @@ impl Compiler {
             );
             self.problems.push(problem(node, message));
         }
-        file.map(|file| prompt_hash(&file.text, workflow, node))
+        file.map(|file| prompt_hash(file, workflow, node))
     }
 
     /// Counts items as far as the plan knows them; a batch counts as one.
@@ -581,10 +581,11 @@ fn models_of(project: &Project, node: &Node) -> Vec<String> {
     found.into_iter().collect()
 }
 
-/// The hash of what a node runs before its links have values: the workflow's text with the node's own parameters, and
+/// The hash of what a node runs before its links have values: the workflow's forms with the node's own parameters, and
 /// which fields its ports fill.
-fn prompt_hash(text: &str, workflow: &WorkflowNode, node: &Node) -> ContentHash {
-    let mut parts = vec![text.to_owned()];
+fn prompt_hash(file: &WorkflowFile, workflow: &WorkflowNode, node: &Node) -> ContentHash {
+    let mut parts = vec![file.text.as_ref().to_owned()];
+    parts.extend(file.page_prompt.as_deref().map(str::to_owned));
     for parameter in &workflow.parameters {
         if let Some(value) = &parameter.value {
             parts.push(format!("{:?} = {}", parameter.address, value.to_json()));

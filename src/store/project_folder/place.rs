@@ -108,6 +108,11 @@ impl ProjectPlace {
         self.workflows_folder().join(format!("{name}.json"))
     }
 
+    /// The file of what ComfyUI's page made of a workflow. Derived: it may be deleted, and is replaced without asking.
+    pub(super) fn page_prompt_file(&self, name: &WorkflowName) -> PathBuf {
+        self.folder().join("prompts").join(format!("{name}.json"))
+    }
+
     /// The folder of earlier versions.
     pub(super) fn versions_folder(&self) -> PathBuf {
         self.folder().join(".versions")

@@ -9,7 +9,7 @@ use super::super::layout::{
 use super::super::text::{Anchor, Face};
 use super::{Brush, Detail};
 use crate::app::icons;
-use crate::app::model::{NodeBox, NodeCard, NodeFit, NodePicture, NodeRun, NodeState};
+use crate::app::model::{NodeBox, NodeCard, NodeEditing, NodeFit, NodePicture, NodeRun, NodeState};
 use crate::app::previews::PictureState;
 use crate::app::theme::RADIUS_NODE;
 use crate::project::PortRef;
@@ -28,6 +28,7 @@ pub(in super::super) struct NodeLook {
     pub hovered_port: Option<PortRef>,
     pub wire: WireLook,
     pub fit: NodeFit,
+    pub editing: NodeEditing,
 }
 
 /// The icon of a state; none for a node that is no part of a run.
@@ -97,10 +98,20 @@ pub(in super::super) fn paint_node(
         } else {
             run.failed.to_string()
         };
-        paint_badge(brush, &text, brush.palette.error, area);
+        paint_badge(brush, &text, brush.palette.error, area, Corner::Right);
     } else if look.fit == NodeFit::Nowhere {
         // The properties say what each server lacks.
-        paint_badge(brush, "no machine can", brush.palette.warn, area);
+        let color = brush.palette.warn;
+        paint_badge(brush, "no machine can", color, area, Corner::Right);
+    }
+    let editing = match look.editing {
+        NodeEditing::Not => None,
+        NodeEditing::Open => Some(("editor open", brush.palette.accent)),
+        NodeEditing::Changed => Some(("changed in the editor", brush.palette.warn)),
+        NodeEditing::Kept => Some(("unsaved edit", brush.palette.warn)),
+    };
+    if let Some((words, color)) = editing {
+        paint_badge(brush, words, color, area, Corner::Left);
     }
     if look.wire == WireLook::Dimmed {
         let veil = brush.palette.canvas.faded(0.55);
@@ -465,14 +476,21 @@ fn paint_ports(
     }
 }
 
+/// Where a badge sits on the upper edge of a node.
+#[derive(Clone, Copy)]
+enum Corner {
+    Left,
+    Right,
+}
+
 /// A few words on the top right corner: how many items failed, or that no server can run the node.
-fn paint_badge(brush: &mut Brush<'_>, text: &str, color: Rgba, area: Area) {
-    let width = brush.glyphs.width(Face::SemiBold, 10.0, text) + 12.0;
-    let corner = Vec2::new(area.max.x + 5.0, area.min.y - 6.0);
-    let badge = Area::at(
-        Vec2::new(corner.x - width.max(16.0), corner.y),
-        Vec2::new(width.max(16.0), 15.0),
-    );
+fn paint_badge(brush: &mut Brush<'_>, text: &str, color: Rgba, area: Area, corner: Corner) {
+    let width = (brush.glyphs.width(Face::SemiBold, 10.0, text) + 12.0).max(16.0);
+    let left = match corner {
+        Corner::Left => area.min.x - 5.0,
+        Corner::Right => area.max.x + 5.0 - width,
+    };
+    let badge = Area::at(Vec2::new(left, area.min.y - 6.0), Vec2::new(width, 15.0));
     let (on_strong, canvas) = (brush.palette.on_strong, brush.palette.canvas);
     brush.scene.rounded_box(
         badge.grown(Vec2::splat(1.5)),

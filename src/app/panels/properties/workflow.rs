@@ -2,6 +2,7 @@
 
 use super::affinity_words;
 use super::fields::{self, Editor};
+use super::seed;
 use crate::app::actions::Action;
 use crate::app::catalog::{WorkflowFacts, control_for, field_of};
 use crate::app::editors::EditorState;
@@ -141,6 +142,10 @@ pub fn settings(
             linked.is_none(),
             editor,
         );
+        if linked.is_none() {
+            let field = field_of(&facts, &parameter.address);
+            seed::policy(ui, panel, (node.id, index), parameter, field, editor);
+        }
         ui.add_space(GRID);
     }
     if let Some(index) = removed {
