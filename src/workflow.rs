@@ -9,6 +9,7 @@ mod fitness;
 mod inner;
 mod inspect;
 mod layout;
+mod memory;
 mod object_info;
 mod page_prompt;
 mod patch;
@@ -21,7 +22,9 @@ mod ui;
 mod value_type;
 
 pub use address::{NodeAddress, ParameterAddress};
-pub use convert::{ConvertError, MAX_PROMPT_BYTES, MAX_SUBGRAPH_DEPTH, to_prompt};
+pub use convert::{
+    ConvertError, MAX_PROMPT_BYTES, MAX_SUBGRAPH_DEPTH, MAX_WORKFLOW_INPUTS, to_prompt,
+};
 pub use diff::{Change, diff};
 pub use digest::{WorkflowDigest, digest};
 pub use embedded::{
@@ -33,6 +36,7 @@ pub use fitness::{Fitness, ModelFile, ModelSizes, Respelling, fitness};
 pub use inner::{InnerError, InnerOutput, added_id, inner_output, show_inner};
 pub use inspect::{Control, Field, Inspection, OutputPort, inspect};
 pub use layout::to_editor;
+pub use memory::MemoryNeed;
 pub use object_info::{
     Autogrow, DynamicOption, InputKind, InputNeed, InputSpec, MAX_OBJECT_INFO_BYTES, NodeSpec,
     ObjectInfo, ObjectInfoError, OutputSpec, Upload,
@@ -41,8 +45,8 @@ pub use patch::{Broken, PatchError, patch, resolve, resolve_node};
 pub use preflight::{Reason, is_model_name, preflight, respell};
 pub use prompt::{Prompt, PromptNode};
 pub use read::{
-    MAX_WORKFLOW_BYTES, MAX_WORKFLOW_DEPTH, MAX_WORKFLOW_NODES, MAX_WORKFLOW_VALUES,
-    WorkflowDocument, WorkflowError, read, read_saved,
+    MAX_NODE_INPUTS, MAX_WORKFLOW_BYTES, MAX_WORKFLOW_DEPTH, MAX_WORKFLOW_NODES,
+    MAX_WORKFLOW_VALUES, WorkflowDocument, WorkflowError, read, read_saved,
 };
 pub use sketch::{Sketch, sketch};
 pub use suggest::{Exposure, Role};

@@ -8,6 +8,7 @@ use criterion::{Criterion, Throughput};
 use indexmap::IndexMap;
 use serde_json::{Value, json};
 use std::hint::black_box;
+use std::path::Path;
 
 /// A workflow of eight nodes, and one of twelve times as many.
 pub fn to_prompts(criterion: &mut Criterion) {
@@ -26,7 +27,71 @@ pub fn to_prompts(criterion: &mut Criterion) {
             b.iter(|| convert(black_box(&text), &object_info));
         });
     }
+    let mix = mix(&object_info);
+    group.throughput(Throughput::Elements(mix.len() as u64));
+    group.bench_function("a mix of sizes", |b| {
+        b.iter(|| {
+            for text in &mix {
+                convert(black_box(text), &object_info);
+            }
+        });
+    });
+    if let Some((files, object_info)) = corpus() {
+        group.throughput(Throughput::Elements(files.len() as u64));
+        group.bench_function(format!("{} real files", files.len()), |b| {
+            b.iter(|| {
+                for text in &files {
+                    convert(black_box(text), &object_info);
+                }
+            });
+        });
+    } else {
+        println!("skipped: no corpus of real files");
+    }
     group.finish();
+}
+
+/// Mostly small files, some large ones, and every second one drawn as a subgraph.
+fn mix(object_info: &ObjectInfo) -> Vec<String> {
+    [1, 1, 1, 1, 2, 2, 3, 3, 5, 8]
+        .into_iter()
+        .enumerate()
+        .map(|(index, copies)| {
+            let text = editor_file(&draw_prompt(copies), object_info);
+            if index % 2 == 0 {
+                return text;
+            }
+            let mut file: Value = serde_json::from_str(&text).unwrap();
+            let inside = json!({"id": "inside", "name": "All", "inputs": [], "outputs": [],
+                "nodes": file["nodes"].take(), "links": as_objects(&file["links"].take())});
+            file["nodes"] = json!([{"id": 1, "type": "inside"}]);
+            file["links"] = json!([]);
+            file["definitions"] = json!({"subgraphs": [inside]});
+            serde_json::to_string_pretty(&file).unwrap()
+        })
+        .collect()
+}
+
+/// Links in the form that subgraphs have them.
+fn as_objects(links: &Value) -> Vec<Value> {
+    let links = links.as_array().unwrap().iter();
+    links
+        .map(|link| {
+            json!({"id": link[0], "origin_id": link[1], "origin_slot": link[2], "target_id": link[3],
+                "target_slot": link[4], "type": link[5]})
+        })
+        .collect()
+}
+
+/// Real files with the classes of the backend they were made for, where they lie beside the project.
+fn corpus() -> Option<(Vec<String>, ObjectInfo)> {
+    let shared = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared"));
+    let object_info = std::fs::read(shared.join("comfyui/object_info-0.8.0.json")).ok()?;
+    let files = std::fs::read_dir(shared.join("corpus/workflows")).ok()?;
+    let texts = files
+        .map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap())
+        .collect();
+    Some((texts, ObjectInfo::parse(&object_info).unwrap()))
 }
 
 fn convert(text: &str, object_info: &ObjectInfo) -> Prompt {

@@ -8,33 +8,40 @@
 mod graph;
 mod group_nodes;
 mod match_types;
+mod order;
 mod promote;
 mod resolve;
+mod saved_values;
 mod slots;
 mod text;
+mod typed;
 mod widgets;
 
-use super::object_info::ObjectInfo;
+use super::object_info::{NodeSpec, ObjectInfo};
 use super::page_prompt;
 use super::prompt::{Prompt, PromptNode};
+use super::read::MAX_NODE_INPUTS;
 use super::ui::UiWorkflow;
 pub(super) use graph::default_title;
-use graph::{Graphs, Kind, Mode, Node};
+use graph::{Graphs, Kind, Mode, Node, class_name};
 use group_nodes::GroupTypes;
 pub(super) use group_nodes::group_name;
 use indexmap::IndexMap;
 use resolve::{Frames, Source};
+pub(super) use saved_values::saved_values;
 use serde_json::{Map, Value, json};
 pub(super) use slots::saved_inputs_of;
 use std::collections::BTreeMap;
 use widgets::Sending;
-pub(super) use widgets::saved_values;
 
 /// Deepest nesting of subgraphs within subgraphs.
 pub const MAX_SUBGRAPH_DEPTH: usize = 100;
 
 /// Most memory that the values of one prompt take, in bytes.
 pub const MAX_PROMPT_BYTES: usize = 256 * 1024 * 1024;
+
+/// Most inputs that the nodes of a workflow have together, by their classes.
+pub const MAX_WORKFLOW_INPUTS: usize = 1_000_000;
 
 /// Why an editor file cannot be turned into a prompt.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -71,6 +78,14 @@ pub enum ConvertError {
         MAX_PROMPT_BYTES / (1024 * 1024)
     )]
     TooLarge,
+    /// By their classes, nodes have more inputs than any workflow needs.
+    #[error(
+        "by what the backend says of their classes the nodes have more inputs than a workflow can need ({MAX_NODE_INPUTS} of one node, {MAX_WORKFLOW_INPUTS} together); look at its custom node {class_type}"
+    )]
+    TooManyInputs {
+        /// The class at which the limit was reached.
+        class_type: String,
+    },
     /// Links go round in a circle of reroutes or bypassed nodes.
     #[error(
         "the links into node #{node_id} go round in a circle; open the workflow in ComfyUI and mend them"
@@ -132,56 +147,80 @@ fn convert(
     choose: &mut dyn FnMut(usize) -> usize,
 ) -> Result<Converted, ConvertError> {
     let groups = GroupTypes::read(workflow, object_info)?;
+    let classes = workflow.nodes().filter_map(|node| {
+        let type_name = node.get("type")?.as_str()?;
+        groups
+            .class(type_name)
+            .or_else(|| object_info.get(&class_name(type_name)))
+    });
+    refuse_too_many_inputs(classes)?;
     let graphs = Graphs::read(workflow, object_info, &groups)?;
     let frames = Frames::unfold(&graphs)?;
     let mut nodes: IndexMap<String, PromptNode> = IndexMap::new();
     let mut unknown: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut drawn = Vec::new();
-    for (frame_index, frame) in frames.iter() {
-        let Some(graph) = graphs.graph(frame.graph) else {
+    for (frame_index, node_index) in order::in_order(&graphs, &frames) {
+        let Some((_, frame, node)) = frames.node(&graphs, frame_index, node_index) else {
             continue;
         };
-        for (node_index, node) in graph.nodes.iter().enumerate() {
-            let id = frame.id_of(&node.id);
-            // The nodes inside a group node run whatever the mode of the group node is.
-            for (inner_index, inner) in node.inner.iter().enumerate() {
-                let resolve = |slot| {
-                    let group = (frame_index, node_index);
-                    Ok(frames.resolve_inside(&graphs, group, (inner_index, slot)))
-                };
-                let id = format!("{id}:{inner_index}");
-                add_node(
-                    &mut nodes,
-                    &mut unknown,
-                    &mut drawn,
-                    &graphs,
-                    id,
-                    inner,
-                    resolve,
-                    choose,
-                )?;
-            }
-            let resolve = |slot| frames.resolve_input(&graphs, frame_index, node_index, slot);
+        let id = frame.id_of(&node.id);
+        // The nodes inside a group node run whatever the mode of the group node is.
+        for (inner_index, inner) in node.inner.iter().enumerate() {
+            let resolve = |slot| {
+                let group = (frame_index, node_index);
+                Ok(frames.resolve_inside(&graphs, group, (inner_index, slot)))
+            };
+            let id = format!("{id}:{inner_index}");
             add_node(
                 &mut nodes,
                 &mut unknown,
                 &mut drawn,
                 &graphs,
                 id,
-                node,
+                inner,
                 resolve,
                 choose,
             )?;
         }
+        let resolve = |slot| frames.resolve_input(&graphs, frame_index, node_index, slot);
+        add_node(
+            &mut nodes,
+            &mut unknown,
+            &mut drawn,
+            &graphs,
+            id,
+            node,
+            resolve,
+            choose,
+        )?;
     }
     if !unknown.is_empty() {
         return Err(ConvertError::UnknownClasses { classes: unknown });
     }
     drop_dangling(&mut nodes);
+    // In the editor the prompt is an object of JavaScript.
+    nodes.sort_by(|a, _, b, _| order::property_order(a).cmp(&order::property_order(b)));
     Ok(Converted {
         prompt: Prompt { nodes },
         drawn,
     })
+}
+
+/// Refuses nodes whose classes, by what a server says of them, have more inputs than fit into memory.
+pub(super) fn refuse_too_many_inputs<'a>(
+    classes: impl Iterator<Item = &'a NodeSpec>,
+) -> Result<(), ConvertError> {
+    let mut together = 0_usize;
+    for class in classes {
+        let count = class.grown_inputs;
+        together = together.saturating_add(count);
+        if count > MAX_NODE_INPUTS || together > MAX_WORKFLOW_INPUTS {
+            return Err(ConvertError::TooManyInputs {
+                class_type: class.class_type.clone(),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// Adds a node to the prompt if it runs and the server has a class for it.

@@ -7,6 +7,7 @@ use super::preflight::{input_spec, node_address};
 use super::prompt::{Prompt, PromptNode};
 use super::suggest::{Exposure, suggest};
 use super::value_type::ValueType;
+use indexmap::IndexSet;
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::HashSet;
@@ -122,13 +123,12 @@ pub struct OutputPort {
 #[must_use]
 pub fn inspect(prompt: &Prompt, object_info: Option<&ObjectInfo>) -> Inspection {
     let mut fields = Vec::new();
-    let mut unknown_classes = Vec::new();
+    let mut unknown_classes: IndexSet<&str> = IndexSet::new();
     for (id, node) in &prompt.nodes {
         if let Some(info) = object_info
             && info.get(&node.class_type).is_none()
-            && !unknown_classes.contains(&node.class_type)
         {
-            unknown_classes.push(node.class_type.clone());
+            unknown_classes.insert(&node.class_type);
         }
         for (name, value) in &node.inputs {
             if link_source(value).is_some() {
@@ -147,7 +147,7 @@ pub fn inspect(prompt: &Prompt, object_info: Option<&ObjectInfo>) -> Inspection 
         fields,
         outputs,
         exposures,
-        unknown_classes,
+        unknown_classes: unknown_classes.into_iter().map(str::to_owned).collect(),
     }
 }
 

@@ -1,7 +1,9 @@
 //! Prompt → editor format: nodes placed left to right by dependency, links and widget values as ComfyUI's editor saves
 //! them.
 
-use super::convert::{ConvertError, default_title, saved_inputs_of, saved_values};
+use super::convert::{
+    ConvertError, default_title, refuse_too_many_inputs, saved_inputs_of, saved_values,
+};
 use super::object_info::{NodeSpec, ObjectInfo};
 use super::patch::link_source;
 use super::prompt::{Prompt, PromptNode};
@@ -43,6 +45,7 @@ pub fn to_editor(prompt: &Prompt, object_info: &ObjectInfo) -> Result<UiWorkflow
     if !unknown.is_empty() {
         return Err(ConvertError::UnknownClasses { classes: unknown });
     }
+    refuse_too_many_inputs(specs.values().map(|(_, spec)| *spec))?;
     let columns = columns(&specs);
     let mut links: Vec<Value> = Vec::new();
     // (id of the node, slot) → ids of the links that leave there
@@ -86,6 +89,12 @@ pub fn to_editor(prompt: &Prompt, object_info: &ObjectInfo) -> Result<UiWorkflow
         }
         inputs_of.insert(id, inputs);
     }
+    // What is linked beyond the outputs that a class has is kept.
+    let mut highest_slots: HashMap<&str, usize> = HashMap::new();
+    for (source, slot) in leaving.keys() {
+        let highest = highest_slots.entry(source).or_default();
+        *highest = slot.saturating_add(1).max(*highest);
+    }
     let mut nodes = Vec::with_capacity(specs.len());
     let mut order = 0;
     let mut x = 0.0;
@@ -97,12 +106,7 @@ pub fn to_editor(prompt: &Prompt, object_info: &ObjectInfo) -> Result<UiWorkflow
             };
             let inputs = inputs_of.remove(id).unwrap_or_default();
             let values = saved_values(spec, node);
-            let highest_slot = leaving
-                .keys()
-                .filter(|(source, _)| source == id)
-                .map(|(_, slot)| slot + 1)
-                .max()
-                .unwrap_or(0);
+            let highest_slot = highest_slots.get(id).copied().unwrap_or(0);
             let outputs: Vec<Value> = (0..spec.outputs.len().max(highest_slot.min(MAX_OUTPUTS)))
                 .map(|slot| {
                     let known = spec.outputs.get(slot);

@@ -17,6 +17,9 @@ pub const MAX_WORKFLOW_DEPTH: usize = 120;
 /// Most nodes of one workflow, subgraph definitions included.
 pub const MAX_WORKFLOW_NODES: usize = 100_000;
 
+/// Most inputs of one node, and most outputs. Custom nodes that take a row for everything have some hundred.
+pub const MAX_NODE_INPUTS: usize = 2_000;
+
 /// Most values (numbers, texts, lists, objects) of one file: short ones take many times their size in memory.
 pub const MAX_WORKFLOW_VALUES: usize = 4_000_000;
 
@@ -350,6 +353,12 @@ fn prompt_node(value: Value) -> Result<PromptNode, String> {
         None | Some(Value::Null) => Map::new(),
         Some(_) => return Err("has inputs that are not an object".to_owned()),
     };
+    if inputs.len() > MAX_NODE_INPUTS {
+        return Err(format!(
+            "has {} inputs, more than the {MAX_NODE_INPUTS} that are read",
+            inputs.len()
+        ));
+    }
     Ok(PromptNode {
         class_type,
         inputs,

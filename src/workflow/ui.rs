@@ -2,7 +2,7 @@
 
 use super::convert::group_name;
 use super::prompt::Prompt;
-use super::read::{MAX_WORKFLOW_NODES, WorkflowError};
+use super::read::{MAX_NODE_INPUTS, MAX_WORKFLOW_NODES, WorkflowError};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::sync::Arc;
@@ -144,6 +144,14 @@ fn check_nodes(place: &str, nodes: Option<&Value>) -> Result<usize, WorkflowErro
         }
         if !node.get("type").is_some_and(Value::is_string) {
             return Err(bad(format!("has a node without type at position {index}")));
+        }
+        for side in ["inputs", "outputs"] {
+            let slots = node.get(side).and_then(Value::as_array).map_or(0, Vec::len);
+            if slots > MAX_NODE_INPUTS {
+                return Err(bad(format!(
+                    "has a node with {slots} {side} at position {index}, more than the {MAX_NODE_INPUTS} that are read"
+                )));
+            }
         }
     }
     Ok(nodes.len())

@@ -2,6 +2,7 @@
 //!
 //! What is expected here is what the editor of ComfyUI 0.8 itself gives for these files.
 
+use super::workflow::editor_file;
 use comfyui_orchestrator::workflow::{ConvertError, ObjectInfo, WorkflowDocument, read, to_prompt};
 use serde_json::{Map, Value, json};
 
@@ -25,10 +26,7 @@ fn classes() -> Value {
 
 fn convert_with(classes: &Value, file: &Value) -> Value {
     let object_info = ObjectInfo::parse(classes.to_string().as_bytes()).unwrap();
-    let Ok(WorkflowDocument::Ui(workflow)) = read(file.to_string().as_bytes()) else {
-        panic!("not an editor file");
-    };
-    let prompt = to_prompt(&workflow, &object_info, &mut |_| 0).unwrap();
+    let prompt = to_prompt(&editor_file(file), &object_info, &mut |_| 0).unwrap();
     let nodes: Map<String, Value> = prompt
         .nodes
         .into_iter()
@@ -389,4 +387,80 @@ fn a_bypassed_subgraph_hands_through_and_one_that_runs_has_its_values_inside() {
         convert(&file(4))["3"],
         json!({"images": ["1", 0], "prefix": "p"})
     );
+}
+
+#[test]
+fn nodes_come_in_the_order_in_which_the_editor_sends_them() {
+    let instance = |id: u32, input: Value, output: Value| {
+        json!({"id": id, "type": "inside", "inputs": [{"name": "image", "type": "IMAGE", "link": input}],
+            "outputs": [{"name": "IMAGE", "type": "IMAGE", "links": output}]})
+    };
+    let blur = |id: u32, input: u32, output: u32| {
+        json!({"id": id, "type": "Blur", "inputs": [{"name": "image", "type": "IMAGE", "link": input}],
+            "outputs": [{"name": "IMAGE", "type": "IMAGE", "links": [output]}], "widgets_values": [1]})
+    };
+    let file = json!({"version": 0.4, "nodes": [
+        {"id": 20, "type": "Save", "inputs": [{"name": "images", "type": "IMAGE", "link": 3}], "widgets_values": ["out"]},
+        instance(4, json!(2), json!([3])),
+        instance(12, json!(1), json!([2])),
+        {"id": 3, "type": "Draw", "outputs": [{"name": "IMAGE", "type": "IMAGE", "links": [1]}], "widgets_values": [1, "fixed", 1, ""]},
+    ], "links": [[1, 3, 0, 12, 0, "IMAGE"], [2, 12, 0, 4, 0, "IMAGE"], [3, 4, 0, 20, 0, "IMAGE"]],
+    "definitions": {"subgraphs": [{"id": "inside", "name": "Inside",
+        "inputs": [{"name": "image", "type": "IMAGE", "linkIds": [1]}], "outputs": [{"name": "IMAGE", "type": "IMAGE", "linkIds": [3]}],
+        "nodes": [blur(9, 2, 3), blur(8, 1, 2)], "links": [
+            {"id": 1, "origin_id": -10, "origin_slot": 0, "target_id": 8, "target_slot": 0},
+            {"id": 2, "origin_id": 8, "origin_slot": 0, "target_id": 9, "target_slot": 0},
+            {"id": 3, "origin_id": 9, "origin_slot": 0, "target_id": -20, "target_slot": 0}]}]}});
+    let prompt = convert(&file);
+    // Whole numbers by size, as JavaScript orders the members of an object; then instances in the order in which they
+    // run, each with its nodes in the order of the file.
+    let ids: Vec<&str> = prompt
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect();
+    assert_eq!(ids, ["3", "20", "12:9", "12:8", "4:9", "4:8"]);
+}
+
+#[test]
+fn numbers_in_fields_of_several_lines_are_written_as_the_editor_writes_them() {
+    let classes = json!({"Text": {"input": {"required": {"text": ["STRING", {"multiline": true}]}}, "output": []}});
+    for (value, text) in [
+        (json!(-0.0), "0"),
+        (json!(1e20), "100000000000000000000"),
+        (json!(1e21), "1e+21"),
+        (json!(2.5e-7), "2.5e-7"),
+        (json!(0.1), "0.1"),
+        (json!(u64::MAX), "18446744073709551615"),
+    ] {
+        assert_eq!(one_node(&classes, "Text", &json!([value]))["text"], text);
+    }
+}
+
+#[test]
+fn classes_that_would_fill_the_memory_are_refused_by_name() {
+    let wide: Map<String, Value> = (0..1500)
+        .map(|number| (format!("x{number}"), json!(["INT", {}])))
+        .collect();
+    // Four times a hundred rows within rows.
+    let mut nested = json!({"z": ["INT", {}]});
+    for _ in 0..4 {
+        let options = json!([{"key": "a", "inputs": {"required": nested}}]);
+        let row = json!({"d": ["COMFY_DYNAMICCOMBO_V3", {"options": options}]});
+        nested = json!({"g": ["COMFY_AUTOGROW_V3", {"template": {"input": {"required": row}, "prefix": "p", "min": 100, "max": 100}}]});
+    }
+    let classes = json!({"Wide": {"input": {"required": wide}, "output": []}, "Nested": {"input": {"required": nested}, "output": []}});
+    let object_info = ObjectInfo::parse(classes.to_string().as_bytes()).unwrap();
+    for (class_type, count) in [("Wide", 1000), ("Nested", 1)] {
+        let nodes: Vec<Value> = (0..count)
+            .map(|id| json!({"id": id, "type": class_type}))
+            .collect();
+        let file = json!({"version": 0.4, "nodes": nodes, "links": []});
+        let refused = to_prompt(&editor_file(&file), &object_info, &mut |_| 0);
+        let named = matches!(&refused, Err(ConvertError::TooManyInputs { class_type: named }) if named == class_type);
+        assert!(named, "{:?}", refused.map(|prompt| prompt.nodes.len()));
+    }
+    let one = json!({"version": 0.4, "nodes": [{"id": 1, "type": "Wide"}], "links": []});
+    assert!(to_prompt(&editor_file(&one), &object_info, &mut |_| 0).is_ok());
 }

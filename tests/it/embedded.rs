@@ -621,3 +621,14 @@ fn hostile_files_cost_little_and_never_panic() {
     let error = find_workflow(Cursor::new(boxes)).unwrap_err();
     assert!(error.to_string().contains("parts"), "{error}");
 }
+
+#[test]
+fn a_drawing_of_a_million_parts_is_read_in_one_pass() {
+    let parts = "<![CDATA[]]>".repeat(1_000_000);
+    let file = format!(
+        "<svg><metadata>{parts}{}</metadata></svg>",
+        json!({"workflow": workflow(), "prompt": prompt()})
+    );
+    let found = find_workflow(Cursor::new(file.into_bytes())).unwrap();
+    assert!(matches!(found.document, WorkflowDocument::Ui(_)));
+}

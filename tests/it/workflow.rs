@@ -344,10 +344,10 @@ fn the_whole_node_list_of_a_real_backend_is_understood() {
     assert_eq!(names, ["model", "seed", "steps", "cfg"]);
 }
 
-fn editor_file(value: &Value) -> UiWorkflow {
-    match read(value.to_string().as_bytes()).unwrap() {
-        WorkflowDocument::Ui(workflow) => workflow,
-        WorkflowDocument::Api(_) => panic!("read as a prompt"),
+pub fn editor_file(value: &Value) -> UiWorkflow {
+    match read(value.to_string().as_bytes()) {
+        Ok(WorkflowDocument::Ui(workflow)) => workflow,
+        other => panic!("not an editor file: {other:?}"),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What holds of every workflow: conversions there and back change nothing, what was set is what is shown, and no file
 //! costs more than its size allows.
 
+use super::workflow::editor_file;
 use comfyui_orchestrator::workflow::{
     Control, ConvertError, ObjectInfo, Prompt, PromptNode, UiWorkflow, WorkflowDocument,
     WorkflowError, diff, inspect, patch, read, to_editor, to_prompt,
@@ -127,10 +128,7 @@ fn prompt_of(parts: &[Part]) -> Prompt {
 }
 
 fn reopened(workflow: &UiWorkflow) -> UiWorkflow {
-    match read(&serde_json::to_vec(workflow).unwrap()) {
-        Ok(WorkflowDocument::Ui(workflow)) => workflow,
-        other => panic!("not an editor file: {other:?}"),
-    }
+    editor_file(&serde_json::to_value(workflow).unwrap())
 }
 
 fn convert(workflow: &UiWorkflow) -> Prompt {
@@ -153,10 +151,7 @@ proptest! {
         for (node, part) in file["nodes"].as_array_mut().unwrap().iter_mut().zip(&parts) {
             node["mode"] = [0, 2, 4][part.mode as usize].into();
         }
-        let Ok(WorkflowDocument::Ui(drawn)) = read(file.to_string().as_bytes()) else {
-            panic!("not an editor file");
-        };
-        let prompt = convert(&drawn);
+        let prompt = convert(&editor_file(&file));
         let again = convert(&reopened(&to_editor(&prompt, &object_info()).unwrap()));
         prop_assert_eq!(diff(&prompt, &again), []);
     }
@@ -201,13 +196,6 @@ proptest! {
         if let Ok(WorkflowDocument::Ui(workflow)) = read(&bytes) {
             let _ = to_prompt(&workflow, &object_info(), &mut |_| 0);
         }
-    }
-}
-
-fn editor_file(file: &Value) -> UiWorkflow {
-    match read(file.to_string().as_bytes()) {
-        Ok(WorkflowDocument::Ui(workflow)) => workflow,
-        other => panic!("not an editor file: {other:?}"),
     }
 }
 

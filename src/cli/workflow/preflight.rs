@@ -95,6 +95,7 @@ fn row_json(row: &Row) -> Value {
                 "respelled": found.fitness.respelled,
                 "models": found.fitness.models,
                 "weights_bytes": found.fitness.weights_bytes(),
+                "memory": found.fitness.memory_need(None),
                 "largest_device_bytes": found.largest_device_bytes,
             })
         }
@@ -121,20 +122,8 @@ fn tell(row: &Row) {
     for respelling in &fitness.respelled {
         println!("  {} will be sent as {}", respelling.address, respelling.to);
     }
-    if fitness.models.is_empty() {
-        return;
+    if !fitness.models.is_empty() {
+        let need = fitness.memory_need(None);
+        println!("  {}", need.beside(found.largest_device_bytes));
     }
-    match (fitness.weights_bytes(), found.largest_device_bytes) {
-        (Some(needed), Some(device)) if needed > device => println!(
-            "  its models have {}, the largest device {}: parts of them will be moved in and out",
-            gib(needed),
-            gib(device)
-        ),
-        (Some(needed), _) => println!("  its models have {}", gib(needed)),
-        (None, _) => println!("  memory it needs: unknown, as not every model's size is"),
-    }
-}
-
-fn gib(bytes: u64) -> String {
-    format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))
 }

@@ -5,14 +5,14 @@
 //! nodes inside lead exactly one step: to what is linked to the group node, or to the node inside that they come from.
 
 use super::super::object_info::{
-    InputKind, InputNeed, InputSpec, NodeSpec, ObjectInfo, OutputSpec, Upload,
+    InputKind, InputNeed, InputSpec, NodeSpec, ObjectInfo, OutputSpec, Upload, grown,
 };
 use super::super::read::MAX_WORKFLOW_NODES;
 use super::super::ui::UiWorkflow;
 use super::graph::{Graph, Node, Origin, class_name, slot_number, spend};
 use super::slots::{slots, type_text};
 use super::widgets::{has_player, has_viewer, is_widget_type};
-use super::{ConvertError, MAX_PROMPT_BYTES, weight};
+use super::{ConvertError, MAX_PROMPT_BYTES, refuse_too_many_inputs, weight};
 use indexmap::IndexMap;
 use serde_json::{Value, json};
 use std::cell::Cell;
@@ -75,6 +75,14 @@ impl<'a> GroupTypes<'a> {
         if bytes > MAX_PROMPT_BYTES {
             return Err(ConvertError::TooLarge);
         }
+        // Each node inside is laid out once for the class and once for each node of it.
+        let classes = used.values().flat_map(|(definition, count)| {
+            slots(definition, "nodes")
+                .iter()
+                .filter_map(|node| object_info.get(&class_name(node.get("type")?.as_str()?)))
+                .flat_map(|class| std::iter::repeat_n(class, count.saturating_add(1)))
+        });
+        refuse_too_many_inputs(classes)?;
         let by_name = used
             .into_iter()
             .map(|(name, (definition, _))| {
@@ -82,6 +90,11 @@ impl<'a> GroupTypes<'a> {
             })
             .collect();
         Ok(Self { by_name })
+    }
+
+    /// The class that the editor makes of the definition that a node type means.
+    pub fn class(&self, type_name: &str) -> Option<&NodeSpec> {
+        self.get(type_name).map(|group| &group.spec)
     }
 
     /// The definition that a node type means: `workflow>NAME`, in the oldest files `workflow/NAME`.
@@ -291,6 +304,7 @@ impl<'a, 'b> Builder<'a, 'b> {
                 category: String::new(),
                 description: String::new(),
                 added_at: inputs.len(),
+                grown_inputs: grown(&inputs),
                 inputs,
                 outputs: self.output_specs,
                 output_node: false,

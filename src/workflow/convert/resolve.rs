@@ -26,7 +26,7 @@ pub(super) struct Frames {
 
 /// One graph at one place.
 pub(super) struct Frame {
-    pub graph: usize,
+    graph: usize,
     /// The frame it is in, and the position of the instance there.
     parent: Option<(usize, usize)>,
     /// What ids of its nodes begin with: empty, or `12:`.
@@ -114,8 +114,14 @@ impl Frames {
         })
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (usize, &Frame)> {
-        self.list.iter().enumerate()
+    /// The frame of an instance's inside.
+    pub fn inside_of(&self, frame: usize, position: usize) -> Option<usize> {
+        self.inside.get(&(frame, position)).copied()
+    }
+
+    /// The graph that a frame is of.
+    pub fn graph_of(&self, frame: usize) -> Option<usize> {
+        Some(self.list.get(frame)?.graph)
     }
 
     /// What feeds an input of a node inside a group node.
@@ -141,7 +147,7 @@ impl Frames {
         frame.id_of(&node.id)
     }
 
-    fn node<'g, 'a>(
+    pub fn node<'g, 'a>(
         &self,
         graphs: &'g Graphs<'a>,
         frame: usize,

@@ -8,7 +8,7 @@ use super::graph::{Input, id_text};
 use super::widgets::{Widget, is_widget_type};
 use serde_json::Value;
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 pub(super) fn slots<'a>(raw: &'a Value, key: &str) -> &'a [Value] {
     raw.get(key)
@@ -105,8 +105,7 @@ pub(super) fn class_inputs<'a>(
             widget: has_own_widget(input).then_some(Cow::Borrowed(input.name.as_str())),
         });
     }
-    let defined: std::collections::HashSet<&str> =
-        visible().map(|input| input.name.as_str()).collect();
+    let defined: HashSet<&str> = visible().map(|input| input.name.as_str()).collect();
     for input in saved {
         if defined.contains(input.name.as_ref()) {
             continue;
@@ -246,15 +245,18 @@ pub(in super::super) fn saved_inputs_of(spec: &NodeSpec, node: &PromptNode) -> V
         collect_saved(input, "", node, &mut sockets, &mut of_widgets);
     }
     sockets.append(&mut of_widgets);
-    for (name, value) in &node.inputs {
-        if link_source(value).is_some() && !sockets.iter().any(|saved| saved.name == *name) {
-            sockets.push(SavedInput {
-                name: name.clone(),
-                type_name: "*".to_owned(),
-                has_widget: false,
-            });
-        }
-    }
+    let known: HashSet<&str> = sockets.iter().map(|saved| saved.name.as_str()).collect();
+    let others: Vec<SavedInput> = node
+        .inputs
+        .iter()
+        .filter(|(name, value)| link_source(value).is_some() && !known.contains(name.as_str()))
+        .map(|(name, _)| SavedInput {
+            name: name.clone(),
+            type_name: "*".to_owned(),
+            has_widget: false,
+        })
+        .collect();
+    sockets.extend(others);
     sockets
 }
 

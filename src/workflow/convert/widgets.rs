@@ -1,8 +1,7 @@
 //! The widgets of a node: which there are, in which order, and which saved value belongs to which.
 
 use super::super::object_info::{InputKind, InputNeed, InputSpec, NodeSpec, Upload};
-use super::super::patch::link_source;
-use super::super::prompt::PromptNode;
+use super::typed::{as_text, rounded, to_step, whole_step};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -81,71 +80,6 @@ impl<'a> Widget<'a> {
             _ => value,
         });
     }
-}
-
-/// What a field of several lines makes of a value.
-fn as_text(value: &Value) -> String {
-    match value {
-        Value::String(text) if text.contains('\r') => {
-            text.replace("\r\n", "\n").replace('\r', "\n")
-        }
-        Value::String(text) => text.clone(),
-        Value::Null => String::new(),
-        Value::Array(values) => {
-            let texts: Vec<String> = values.iter().map(as_text).collect();
-            texts.join(",")
-        }
-        Value::Object(_) => "[object Object]".to_owned(),
-        other => other.to_string(),
-    }
-}
-
-/// The multiple of `step` nearest to a number, counted from the smallest value; none when it is the number itself.
-fn to_step(number: i128, min: i128, step: i128) -> Option<Value> {
-    if step.unsigned_abs() <= 1 {
-        return None;
-    }
-    let offset = min % step;
-    let steps = ((number - offset) as f64 / step as f64 + 0.5).floor() as i128;
-    let fitted = steps * step + offset;
-    (fitted != number).then(|| match i64::try_from(fitted) {
-        Ok(small) => small.into(),
-        Err(_) => (fitted as f64).into(),
-    })
-}
-
-/// The whole number, or the multiple of `step`, nearest to a fraction.
-fn whole_step(number: f64, min: i128, step: i128) -> Value {
-    let step = if step == 0 { 1 } else { step };
-    let offset = if step == 1 { 0 } else { min % step };
-    let steps = ((number - offset as f64) / step as f64 + 0.5).floor();
-    let fitted = steps * step as f64 + offset as f64;
-    if fitted.abs() < 9e18 {
-        (fitted as i64).into()
-    } else {
-        fitted.into()
-    }
-}
-
-/// A fraction rounded and limited as the editor does it. Without limits of its own a field goes from 0 to 2048, and
-/// without a step by halves.
-fn rounded(
-    number: f64,
-    min: Option<f64>,
-    max: Option<f64>,
-    step: Option<f64>,
-    round: Option<f64>,
-) -> Option<f64> {
-    let decimals = |step: f64| (-step.log10().floor()).max(0.0) as usize;
-    let precision = decimals(step.unwrap_or(0.5)).min(15);
-    let round = match round {
-        Some(round) if round != 0.0 => round,
-        _ if precision > 0 => 10_f64.powi(-(precision as i32)),
-        _ => return None,
-    };
-    let nearest = (number / round + 0.5).floor() * round;
-    let shortened: f64 = format!("{nearest:.precision$}").parse().ok()?;
-    Some(shortened.min(max.unwrap_or(2048.0)).max(min.unwrap_or(0.0)))
 }
 
 /// The values a file has for a node's widgets.
@@ -239,7 +173,7 @@ pub(super) fn has_viewer(spec: &NodeSpec) -> bool {
     matches!(spec.class_type.as_str(), "Preview3D" | "SaveGLB")
 }
 
-fn visible(spec: &NodeSpec) -> impl Iterator<Item = &InputSpec> {
+pub(super) fn visible(spec: &NodeSpec) -> impl Iterator<Item = &InputSpec> {
     shown(&spec.inputs)
 }
 
@@ -249,7 +183,7 @@ fn shown(inputs: &[InputSpec]) -> impl Iterator<Item = &InputSpec> {
         .filter(|input| input.need != InputNeed::Hidden)
 }
 
-fn has_widget(input: &InputSpec) -> bool {
+pub(super) fn has_widget(input: &InputSpec) -> bool {
     !input.force_input && is_widget_type(input.widget_type.as_deref().unwrap_or(&input.type_name))
 }
 
@@ -284,7 +218,7 @@ pub(super) fn is_widget_type(type_name: &str) -> bool {
 }
 
 /// What the editor goes through when it makes the widgets of a class.
-enum Item<'a> {
+pub(super) enum Item<'a> {
     Input(&'a InputSpec),
     /// A player for sounds, which has no value.
     Player,
@@ -295,7 +229,7 @@ enum Item<'a> {
 }
 
 /// The inputs of a class in the editor's order, with what the editor's own extensions add to the required ones.
-fn in_order(spec: &NodeSpec) -> impl Iterator<Item = Item<'_>> {
+pub(super) fn in_order(spec: &NodeSpec) -> impl Iterator<Item = Item<'_>> {
     let has_button = visible(spec).any(|input| {
         input.need == InputNeed::Required
             && matches!(
@@ -367,10 +301,7 @@ pub(super) fn lay_out<'a>(spec: &'a NodeSpec, saved: &Saved<'_>) -> Vec<Widget<'
 }
 
 /// A list whose choices are written into the node itself.
-const OWN_CHOICES: &str = "CustomCombo";
-
-/// Most rows of a growing input that have widgets.
-const MAX_GROWN: usize = 100;
+pub(super) const OWN_CHOICES: &str = "CustomCombo";
 
 /// Whether the editor takes a value for none.
 fn is_empty(value: &Value) -> bool {
@@ -391,7 +322,7 @@ fn add<'a>(
     widgets: &mut Vec<Widget<'a>>,
 ) {
     if let InputKind::Autogrow(autogrow) = &input.kind {
-        for row in 0..autogrow.min.min(autogrow.max).min(MAX_GROWN) {
+        for row in 0..autogrow.first_rows() {
             for inner in &autogrow.inputs {
                 let name = autogrow.row_name(inner, row);
                 let path = format!("{prefix}{}.{name}", input.name);
@@ -563,7 +494,7 @@ fn mend(class_type: &str, name: &str, value: Value) -> Value {
 }
 
 /// The value a new node has.
-fn default_of(input: &InputSpec) -> Option<Value> {
+pub(super) fn default_of(input: &InputSpec) -> Option<Value> {
     match (&input.kind, &input.default) {
         // The editor takes an empty default of a list for none.
         (InputKind::Choice { .. }, Some(default)) if is_empty(default) => {}
@@ -604,101 +535,4 @@ pub(super) fn has_file_name(class_type: &str) -> bool {
             | "LoraSave"
             | "SaveLatent"
     )
-}
-
-/// The `widgets_values` that the editor would save for a node of a prompt.
-pub(in super::super) fn saved_values(spec: &NodeSpec, node: &PromptNode) -> Vec<Value> {
-    let mut values = Vec::new();
-    let grows = |input: &InputSpec| matches!(input.kind, InputKind::Autogrow(_));
-    for input in visible(spec).filter(|input| grows(input)) {
-        save(input, "", node, &mut values);
-    }
-    for item in in_order(spec) {
-        match item {
-            Item::Input(input) if grows(input) => {}
-            Item::Input(input) => save(input, "", node, &mut values),
-            Item::Player => {}
-            Item::Button => values.push("image".into()),
-            Item::Viewer => values.push(given(node, "image").unwrap_or_else(|| "".into())),
-        }
-    }
-    if spec.class_type == "PreviewAny" {
-        values.push(given(node, "previewMode").unwrap_or(Value::Bool(false)));
-    }
-    if spec.class_type == OWN_CHOICES {
-        values.extend((0..).map_while(|number| given(node, &format!("option{number}"))));
-    }
-    values
-}
-
-fn given(node: &PromptNode, name: &str) -> Option<Value> {
-    let value = node.inputs.get(name)?;
-    if link_source(value).is_some() {
-        return None;
-    }
-    Some(value.get("__value__").unwrap_or(value).clone())
-}
-
-fn save(input: &InputSpec, prefix: &str, node: &PromptNode, values: &mut Vec<Value>) {
-    if let InputKind::Autogrow(autogrow) = &input.kind {
-        for row in 0..autogrow.min.min(autogrow.max).min(MAX_GROWN) {
-            for inner in &autogrow.inputs {
-                let name = autogrow.row_name(inner, row);
-                save_named(
-                    inner,
-                    format!("{prefix}{}.{name}", input.name),
-                    node,
-                    values,
-                );
-            }
-        }
-        return;
-    }
-    save_named(input, format!("{prefix}{}", input.name), node, values);
-}
-
-fn save_named(input: &InputSpec, name: String, node: &PromptNode, values: &mut Vec<Value>) {
-    if !has_widget(input) {
-        return;
-    }
-    let value = given(node, &name)
-        .or_else(|| default_of(input))
-        .unwrap_or_default();
-    let chosen = value.as_str().map(str::to_owned);
-    values.push(match value {
-        // Braces that are in the text were meant: the editor would expand them.
-        Value::String(text) if input.dynamic_prompts => escape(&text).into(),
-        other => other,
-    });
-    match &input.kind {
-        InputKind::DynamicChoice { options } => {
-            let option = options
-                .iter()
-                .find(|option| chosen.as_deref() == Some(option.key.as_str()));
-            for inner in option.into_iter().flat_map(|option| &option.inputs) {
-                save(inner, &format!("{name}."), node, values);
-            }
-        }
-        InputKind::Choice { .. } => {
-            if input.is_remote {
-                values.push(false.into());
-            }
-            if input.refresh_button {
-                values.push("refresh".into());
-            }
-            if input.control_after_generate {
-                values.push("fixed".into());
-                values.push("".into());
-            }
-        }
-        InputKind::Integer { .. } if input.control_after_generate => values.push("fixed".into()),
-        InputKind::Number { .. } if input.control_declared => values.push("fixed".into()),
-        _ => {}
-    }
-}
-
-fn escape(text: &str) -> String {
-    text.replace('{', "\\{")
-        .replace('}', "\\}")
-        .replace('|', "\\|")
 }

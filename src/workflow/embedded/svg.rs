@@ -30,22 +30,21 @@ pub(super) fn read(source: &mut Source<'_>, texts: &mut Texts) -> Result<(), Fau
 /// The text of an element up to its end tag, and what follows.
 fn element(from: &str) -> Option<(String, &str)> {
     let mut content = String::new();
-    let mut rest = from;
-    loop {
-        let end = rest.find("</metadata")?;
-        match rest.find("<![CDATA[") {
-            Some(start) if start < end => {
-                content.push_str(&unescape(rest.get(..start)?));
-                let (data, after) = rest.get(start + 9..)?.split_once("]]>")?;
-                content.push_str(data);
-                rest = after;
-            }
-            _ => {
-                content.push_str(&unescape(rest.get(..end)?));
-                return Some((content, rest.get(end..)?));
-            }
+    let mut at = 0;
+    let mut end = from.find("</metadata")?;
+    // Every byte is searched once for each mark, however many parts there are.
+    while let Some(start) = from.get(at..end)?.find("<![CDATA[") {
+        content.push_str(&unescape(from.get(at..at + start)?));
+        let data_at = at + start + 9;
+        let data_len = from.get(data_at..)?.find("]]>")?;
+        content.push_str(from.get(data_at..data_at + data_len)?);
+        at = data_at + data_len + 3;
+        if at > end {
+            end = at + from.get(at..)?.find("</metadata")?;
         }
     }
+    content.push_str(&unescape(from.get(at..end)?));
+    Some((content, from.get(end..)?))
 }
 
 fn unescape(text: &str) -> String {
