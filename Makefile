@@ -5,7 +5,7 @@ CARGO ?= cargo
 BIN := comfyui-orchestrator
 DEMO_OUT ?= out/demo
 
-.PHONY: help deps demo run test fmt lint check-headless unit bench sim bench-placement
+.PHONY: help deps demo run test fmt lint check-headless unit bench sim bench-placement fuzz
 
 help:
 	@echo "make demo    start three built-in servers and run the sample project (headless without a display)"
@@ -14,6 +14,7 @@ help:
 	@echo "make bench   measure the budgets and print them"
 	@echo "make sim SEEDS=10000   simulate runs with everything going wrong; SEED=17 replays one"
 	@echo "make bench-placement   makespans of simulated fleets under our placement and others"
+	@echo "make fuzz TARGET=embedded SECONDS=300   feed a reader of files with damaged ones (nightly, cargo-fuzz)"
 	@echo "make deps    install the system packages that are missing (Debian, Ubuntu)"
 
 deps:
@@ -57,6 +58,15 @@ sim:
 	CARGO_PROFILE_DEV_OPT_LEVEL=2 SIMULATION_THREADS=2 \
 	SIMULATION_SEEDS=$(if $(SEED),1,$(SEEDS)) SIMULATION_FIRST=$(if $(SEED),$(SEED),0) \
 	$(CARGO) test --no-default-features --test it $(SIM) -- --nocapture
+
+# A nightly toolchain and cargo-fuzz are needed (CONTRIBUTING.md). What it finds lies in fuzz/artifacts/TARGET.
+TARGET ?= embedded
+SECONDS ?= 300
+fuzz:
+	mkdir -p fuzz/corpus/$(TARGET)
+	$(CARGO) +nightly fuzz run -s none --dev $(TARGET) fuzz/corpus/$(TARGET) fuzz/seeds/$(TARGET) -- \
+		-max_total_time=$(SECONDS) -max_len=20000 -timeout=10 \
+		-dict=fuzz/$(if $(filter embedded parameters,$(TARGET)),embedded,json).dict
 
 bench-placement:
 	CARGO_PROFILE_DEV_OPT_LEVEL=2 $(CARGO) test --no-default-features --test it placement_bench -- --nocapture
