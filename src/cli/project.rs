@@ -1,4 +1,6 @@
-//! `project new|validate|export|import|replace`.
+//! `project new|validate|export|import|replace|seed`.
+
+mod seed;
 
 use super::workflow::sources;
 use crate::project::{Project, ProjectId, WorkflowFile, WorkflowName, replace_workflow};
@@ -46,6 +48,9 @@ pub(super) enum ProjectCommand {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Set what the items of a run get for a seed: one value for all, counting up, a number of its own for each, or the
+    /// values of a fan-out.
+    Seed(seed::SeedArguments),
     /// Unpack a portable file into a new project folder.
     Import {
         /// The portable file.
@@ -97,6 +102,7 @@ pub(super) async fn project(
             file,
             dry_run,
         } => replace(asked_dir, &project, &workflow, &file, dry_run).await,
+        ProjectCommand::Seed(arguments) => seed::seed(asked_dir, arguments).await,
         ProjectCommand::Import { file, folder } => {
             let opened = project_folder::open(&file)?;
             refuse_existing(&folder)?;

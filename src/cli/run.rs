@@ -311,7 +311,7 @@ fn project_base(path: &Path) -> PathBuf {
 }
 
 /// The node that has a title.
-fn node_called<'p>(project: &'p Project, title: &str) -> anyhow::Result<&'p Node> {
+pub(super) fn node_called<'p>(project: &'p Project, title: &str) -> anyhow::Result<&'p Node> {
     let matching: Vec<&Node> = project
         .nodes
         .values()
