@@ -7,14 +7,14 @@ use super::document::{Document, Selection};
 use super::icons;
 use super::library::LibraryWish;
 use super::replace_workflow::{BrokenUses, Reach};
-use crate::engine::{ItemId, RunId};
+use crate::engine::{Answer, AnswerReach, ItemId, ReviewAnswer, RunId};
 use crate::fleet::BackendConfig;
 use crate::project::{
     BackendId, LinkId, Literal, Node, NodeId, NodeKind, NodeKindName, PortRef, WorkflowFile,
     WorkflowName,
 };
 use crate::store::LibraryWorkflowId;
-use crate::workflow::ParameterAddress;
+use crate::workflow::{InnerOutput, ParameterAddress};
 use bevy::prelude::Message;
 use bevy_egui::egui::{Key, KeyboardShortcut, Modifiers};
 use std::path::PathBuf;
@@ -207,6 +207,19 @@ pub enum Action {
 
     /// Run the project.
     Run,
+    /// Run one node and what feeds it; what was made before is used.
+    RunUpTo(NodeId),
+    /// Run the workflow of a node only up to one of its inner nodes.
+    RunInto {
+        /// The Workflow node.
+        node_id: NodeId,
+        /// What the inner node gives.
+        inner: Box<InnerOutput>,
+    },
+    /// Choose the inner node up to which the workflow of a node is run.
+    ChooseInner(NodeId),
+    /// Say what a run would do, before it starts.
+    PlanRun,
     /// Submit nothing new, or go on.
     PauseOrResume,
     /// Call the run off.
@@ -220,6 +233,44 @@ pub enum Action {
         /// The item.
         item_id: ItemId,
     },
+    /// Make an item again with some fields changed, and what was made from it.
+    RedoItem {
+        /// Its run.
+        run_id: RunId,
+        /// The item of a Workflow node.
+        item_id: ItemId,
+        /// The changed fields.
+        fields: Vec<(ParameterAddress, Literal)>,
+    },
+    /// Move items that were not submitted yet before or behind the others of their run.
+    PrioritiseItems {
+        /// Their run.
+        run_id: RunId,
+        /// The items.
+        item_ids: Vec<ItemId>,
+        /// Higher goes first; 0 is the usual.
+        priority: i32,
+    },
+    /// Answer what a Review of a run asks.
+    AnswerReview {
+        /// The run.
+        run_id: RunId,
+        /// The answers, in order.
+        answers: Vec<ReviewAnswer>,
+    },
+    /// Say what is to become of items that have no place left.
+    AnswerQuestion {
+        /// The run.
+        run_id: RunId,
+        /// The items.
+        item_ids: Vec<ItemId>,
+        /// What becomes of them.
+        answer: Answer,
+        /// What else the answer holds for.
+        reach: AnswerReach,
+    },
+    /// Show what waits for a person.
+    ShowReview,
     /// Show another run on the canvas.
     ShowRun(RunId),
 
@@ -579,9 +630,11 @@ pub static ACTIONS: &[ActionSpec] = &[
     spec!("view.layout", "Reset panels", icons::LAYOUT, View, [], Nothing, true, Action::ResetLayout),
 
     spec!("run.start", "Run", icons::PLAY, Run, [COMMAND, Enter], Nodes, false, Action::Run),
+    spec!("run.plan", "What would run…", icons::LIST, Run, [COMMAND_SHIFT, Enter], Nodes, false, Action::PlanRun),
     spec!("run.pause", "Pause or go on", icons::PAUSE, Run, [COMMAND, P], ActiveRun, false, Action::PauseOrResume),
     spec!("run.stop", "Stop", icons::STOP, Run, [COMMAND_ALT, Enter], ActiveRun, false, Action::Stop),
     spec!("run.retry", "Retry failed items", icons::ARROWS_CLOCKWISE, Run, [], FailedItems, true, Action::RetryFailed),
+    spec!("run.review", "Show what waits for you", icons::EYE, Run, [COMMAND_SHIFT, R], Nothing, true, Action::ShowReview),
 
     spec!("fleet.add", "Add a server…", icons::PLUS, Fleet, [], Nothing, false, Action::AddBackend),
     spec!("fleet.builtin", "Start the built-in server", icons::HARD_DRIVES, Fleet, [], Nothing, false, Action::StartBuiltin),

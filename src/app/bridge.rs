@@ -21,9 +21,10 @@ pub use library::{
 };
 
 use super::catalog::Catalog;
+use super::dialogs::Dialogs;
 use super::document::Document;
 use super::toasts::{Severity, Toasts};
-use super::wake::Waker;
+use super::wake::{Waker, now_ms};
 use crate::engine::fold::RunView;
 use crate::engine::{
     CommandError, EngineEvent, EngineHandle, ItemId, ItemState, Preview, Progress, RunCommand,
@@ -110,6 +111,8 @@ pub struct Live {
     pub latest_item: HashMap<NodeId, ItemId>,
     /// Latest preview picture of each node.
     pub previews: HashMap<NodeId, Preview>,
+    /// When each run is expected to end, Unix time in milliseconds, from the times that machines took before.
+    pub expected_end_ms: HashMap<RunId, u64>,
     /// Grows with every change.
     pub revision: u64,
 }
@@ -163,6 +166,7 @@ pub struct BridgeWorld<'w> {
     log: ResMut<'w, EventLog>,
     toasts: ResMut<'w, Toasts>,
     catalog: ResMut<'w, Catalog>,
+    dialogs: ResMut<'w, Dialogs>,
     document: Res<'w, Document>,
     history: Option<ResMut<'w, RunHistory>>,
     run_events: MessageWriter<'w, RunEventMessage>,
@@ -194,8 +198,16 @@ pub fn drain(bridge: Option<Res<Bridge>>, mut world: BridgeWorld, waker: Option<
                 latest_previews.insert(preview.node_id, preview);
             }
             EngineEvent::Backend(status) => world.take_status(status),
-            // Not shown in the window yet.
-            EngineEvent::Expected { .. } => {}
+            EngineEvent::Expected {
+                run_id,
+                remaining_ms,
+            } => {
+                world
+                    .live
+                    .expected_end_ms
+                    .insert(run_id, now_ms().saturating_add(remaining_ms));
+                world.live.revision += 1;
+            }
             // Fields get their limits and choices from whichever server spoke last: they hardly differ in them, and each
             // item is checked against its own server before it runs.
             EngineEvent::Capabilities(backend_id) => {
@@ -225,6 +237,13 @@ pub fn drain(bridge: Option<Res<Bridge>>, mut world: BridgeWorld, waker: Option<
                     "The project cannot run yet",
                     &format!("{}{more}", words.join("\n")),
                 );
+            }
+            EngineEvent::Planned { plan_id, found } => {
+                if let Some(dialog) = &mut world.dialogs.plan
+                    && dialog.plan_id == plan_id
+                {
+                    dialog.answer = Some(found);
+                }
             }
             EngineEvent::Trouble(failure) => {
                 world.toasts.push(

@@ -5,8 +5,8 @@ use crate::project::{
     WorkflowFile, WorkflowName, WorkflowNode,
 };
 use crate::workflow::{
-    Control, Field, Inspection, ObjectInfo, ParameterAddress, Reason, ValueType, WorkflowDocument,
-    inspect, preflight, sketch,
+    Control, Field, InnerOutput, Inspection, ObjectInfo, ParameterAddress, Reason, ValueType,
+    WorkflowDocument, inner_output, inspect, preflight, sketch,
 };
 use bevy::prelude::Resource;
 use std::collections::{BTreeMap, HashMap};
@@ -28,6 +28,18 @@ pub struct Catalog {
 
 /// What keeps a node from running on each server that is known: nothing where it can.
 pub type Fits = BTreeMap<BackendId, Vec<String>>;
+
+/// Inner nodes of a workflow that are offered to be looked at.
+const INNER_NODES: usize = 500;
+
+/// A node inside a workflow.
+#[derive(Clone, Debug)]
+pub struct InnerNode {
+    /// Its title and number.
+    pub title: String,
+    /// What it gives to look at, or why nothing.
+    pub output: Result<InnerOutput, String>,
+}
 
 struct CachedFit {
     revision: u64,
@@ -126,6 +138,45 @@ impl Catalog {
         };
         self.fits.insert(node.id, cached);
         fits
+    }
+
+    /// The nodes inside the workflow of a Workflow node, with what each gives to look at. Empty while no server has said
+    /// which classes it has.
+    #[must_use]
+    pub fn inner_nodes(&self, project: &Project, node_id: NodeId) -> Vec<InnerNode> {
+        let file = project
+            .nodes
+            .get(&node_id)
+            .and_then(|node| match &node.kind {
+                NodeKind::Workflow(settings) => project.workflows.get(&settings.workflow),
+                _ => None,
+            });
+        let (Some(file), Some(info)) = (file, self.object_info.as_deref()) else {
+            return Vec::new();
+        };
+        let Some(sketch) = crate::workflow::read(file.text.as_bytes())
+            .ok()
+            .and_then(|document| sketch(&document, Some(info)).ok())
+        else {
+            return Vec::new();
+        };
+        sketch
+            .prompt
+            .nodes
+            .iter()
+            .take(INNER_NODES)
+            .map(|(number, node)| {
+                let name = match node.title() {
+                    "" => node.class_type.as_str(),
+                    title => title,
+                };
+                InnerNode {
+                    title: format!("{name}  #{number}"),
+                    output: inner_output(&sketch.prompt, number, info)
+                        .map_err(|error| error.to_string()),
+                }
+            })
+            .collect()
     }
 
     /// Reads and inspects the text of a workflow file that is not in the project yet.

@@ -6,14 +6,18 @@ pub mod context_menu;
 pub mod expose;
 pub mod files;
 pub mod library;
+pub mod make_again;
 pub mod palette;
+pub mod plan;
 pub mod preferences;
 pub mod prompt;
 pub mod replace_workflow;
 
 use super::actions::Action;
 use super::files::Pending;
+use super::review::Again;
 use super::shell::PanelContext;
+use super::theme::Theme;
 use crate::project::Project;
 use crate::store::project_folder::ProjectPlace;
 use bevy::prelude::*;
@@ -38,6 +42,10 @@ pub struct Dialogs {
     pub library: Option<library::LibraryDialog>,
     /// The fields that a node shows. Leaves keyboard and pointer to the canvas beside it.
     pub expose: Option<expose::ExposeForm>,
+    /// An item that is to be made again.
+    pub make_again: Option<Again>,
+    /// What a run would do.
+    pub plan: Option<plan::PlanDialog>,
     /// The list of shortcuts.
     pub shortcuts: bool,
     /// Theme, size, shortcuts.
@@ -85,6 +93,8 @@ impl Dialogs {
             || self.backend.is_some()
             || self.replacement.is_some()
             || self.library.is_some()
+            || self.plan.is_some()
+            || self.make_again.is_some()
             || self.shortcuts
             || self.preferences
             || self.about
@@ -124,6 +134,8 @@ pub fn open_dialogs(
     mut dialogs: ResMut<Dialogs>,
     bridge: Option<Res<super::bridge::Bridge>>,
     selection: Res<super::document::Selection>,
+    document: Res<super::document::Document>,
+    catalog: Res<super::catalog::Catalog>,
 ) {
     for action in actions.read() {
         match action {
@@ -144,6 +156,10 @@ pub fn open_dialogs(
             }
             Action::ChooseFields => {
                 dialogs.expose = selection.only_node().map(expose::ExposeForm::of);
+            }
+            Action::ChooseInner(node_id) => {
+                let inner = catalog.inner_nodes(document.project(), *node_id);
+                dialogs.finder = Some(palette::Finder::inner_nodes(*node_id, inner));
             }
             Action::CommandPalette => dialogs.finder = Some(palette::Finder::commands()),
             Action::Shortcuts => dialogs.shortcuts = true,
@@ -172,6 +188,8 @@ pub fn show(ctx: &Context, panel: &mut PanelContext<'_>) {
     preferences::show(ctx, panel);
     about::show(ctx, panel);
     replace_workflow::show(ctx, panel);
+    plan::show(ctx, panel);
+    make_again::show(ctx, panel);
     prompt::show(ctx, panel);
 }
 
@@ -179,14 +197,14 @@ pub fn show(ctx: &Context, panel: &mut PanelContext<'_>) {
 /// the window scrolls.
 pub fn modal(
     ctx: &Context,
-    panel: &PanelContext<'_>,
+    theme: &Theme,
     id: &str,
     width: f32,
     add: impl FnOnce(&mut egui::Ui),
 ) -> bool {
     let area = egui::Modal::default_area(egui::Id::new(id));
     let height = ctx.content_rect().height() - 2.0 * (MODAL_MARGIN + MODAL_SPACE);
-    show_modal(ctx, panel, id, area, width, |ui| {
+    show_modal(ctx, theme, id, area, width, |ui| {
         egui::ScrollArea::vertical()
             .max_height(height.max(80.0))
             // Otherwise it stays as high as it was in its first frame.
@@ -200,7 +218,7 @@ pub fn modal(
 /// belongs to.
 pub fn modal_from_top(
     ctx: &Context,
-    panel: &PanelContext<'_>,
+    theme: &Theme,
     id: &str,
     width: f32,
     at: Option<egui::Pos2>,
@@ -223,7 +241,7 @@ pub fn modal_from_top(
             egui::vec2(0.0, (screen.height() * 0.16).min(140.0)),
         ),
     };
-    show_modal(ctx, panel, id, area, width, add)
+    show_modal(ctx, theme, id, area, width, add)
 }
 
 /// Space between a dialog's border and what is in it, points.
@@ -233,13 +251,12 @@ const MODAL_SPACE: f32 = 16.0;
 
 fn show_modal(
     ctx: &Context,
-    panel: &PanelContext<'_>,
+    theme: &Theme,
     id: &str,
     area: egui::Area,
     width: f32,
     add: impl FnOnce(&mut egui::Ui),
 ) -> bool {
-    let theme = panel.theme;
     let room = ctx.content_rect().width() - 2.0 * (MODAL_MARGIN + MODAL_SPACE);
     let response = egui::Modal::new(egui::Id::new(id))
         .area(area)

@@ -119,6 +119,8 @@ pub enum NodeState {
     Waiting,
     /// At least one item runs.
     Running,
+    /// Items wait for a person.
+    Asks,
     /// Every item is done.
     Done,
     /// Nothing runs any more and some items failed.

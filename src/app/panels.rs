@@ -6,6 +6,7 @@ pub mod log;
 pub mod machines;
 pub mod properties;
 pub mod queue;
+pub mod review;
 pub mod runs;
 pub mod status;
 pub mod toasts;

@@ -22,6 +22,12 @@ pub const SAMPLES: &[Sample] = &[
         portable: include_str!("../../scenes/harbour-at-dusk.orchestrator.json"),
     },
     Sample {
+        id: "pick-then-finish",
+        title: "Pick, then finish",
+        about: "Eight pictures wait for you; only those you pick are upscaled. Runs on the built-in server.",
+        portable: include_str!("../../scenes/pick-then-finish.orchestrator.json"),
+    },
+    Sample {
         id: "text-to-image-upscaled",
         title: "Text to image, upscaled",
         about: "For real ComfyUI: name your checkpoint on the first node, then run.",

@@ -12,8 +12,11 @@ use super::document::{Document, Selection};
 use super::editors::Editors;
 use super::keymap::{KeyboardFocus, Keymap};
 use super::panels;
+use super::previews::ArtifactFiles;
+use super::review::ReviewDesk;
 use super::settings::Settings;
 use super::theme::Theme;
+use super::thumbnails::Thumbnails;
 use super::toasts::Toasts;
 use super::viewport::{CanvasView, CanvasViewport};
 use super::wake::now_ms;
@@ -49,6 +52,8 @@ pub struct ShellState {
     pub all_projects: bool,
     /// Whether the history of notifications is open.
     pub notifications_open: bool,
+    /// What a person did so far with what waits for them.
+    pub review: ReviewDesk,
     /// The theme and zoom that egui was last given.
     applied: Option<(Theme, f32)>,
     fonts_installed: bool,
@@ -106,6 +111,10 @@ pub struct PanelContext<'a> {
     pub editors: &'a Editors,
     /// Recent events.
     pub log: &'a EventLog,
+    /// Where the files of artifacts lie.
+    pub files: Option<&'a ArtifactFiles>,
+    /// Pictures of files.
+    pub thumbnails: &'a mut Thumbnails,
     /// What is known about the project's workflows.
     pub catalog: &'a mut Catalog,
     /// Keys.
@@ -132,6 +141,15 @@ impl PanelContext<'_> {
     /// Asks for something.
     pub fn act(&mut self, action: Action) {
         self.actions.push(action);
+    }
+
+    /// How many items of the shown run wait for a person.
+    #[must_use]
+    pub fn waiting_for_person(&self) -> u32 {
+        use crate::engine::ItemState;
+        self.runs.shown_view().map_or(0, |view| {
+            view.counts.get(ItemState::Parked) + view.counts.get(ItemState::Asking)
+        })
     }
 
     /// What the needs of actions are checked against.
@@ -164,6 +182,8 @@ pub struct ShellWorld<'w> {
     backends: Res<'w, Backends>,
     editors: Res<'w, Editors>,
     log: Res<'w, EventLog>,
+    files: Option<Res<'w, ArtifactFiles>>,
+    thumbnails: ResMut<'w, Thumbnails>,
     catalog: ResMut<'w, Catalog>,
     keymap: Res<'w, Keymap>,
     settings: ResMut<'w, Settings>,
@@ -195,6 +215,7 @@ pub fn lay_out(mut contexts: EguiContexts, world: ShellWorld) -> Result {
         &mut world.state,
     );
 
+    world.thumbnails.collect(&ctx);
     let mut viewport = *world.viewport;
     let mut panel = PanelContext {
         theme: &world.theme,
@@ -207,6 +228,8 @@ pub fn lay_out(mut contexts: EguiContexts, world: ShellWorld) -> Result {
         backends: &world.backends,
         editors: &world.editors,
         log: &world.log,
+        files: world.files.as_deref(),
+        thumbnails: &mut world.thumbnails,
         catalog: &mut world.catalog,
         keymap: &world.keymap,
         settings: &mut world.settings,
@@ -285,6 +308,12 @@ fn prepare(ctx: &egui::Context, theme: &Theme, ui_scale: f32, state: &mut ShellS
 }
 
 fn take_shortcuts(ctx: &egui::Context, panel: &mut PanelContext<'_>) {
+    if panel.state.review.is_close
+        && !panel.dialogs.any_open()
+        && ctx.input_mut(|input| input.consume_key(egui::Modifiers::NONE, egui::Key::Escape))
+    {
+        panel.state.review.is_close = false;
+    }
     let keyboard = if panel.dialogs.any_open() {
         KeyboardFocus::Dialog
     } else if ctx.text_edit_focused() {

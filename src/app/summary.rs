@@ -86,15 +86,17 @@ pub fn fraction(view: &RunView, live: &Live) -> f32 {
     ((view.counts.ended() as f32 + running) / total as f32).clamp(0.0, 1.0)
 }
 
-/// A guess at the time left from the time taken so far; none until enough is done to guess from.
+/// The time that a run is expected to take from now on, as the engine reckons it from what machines took before; none
+/// while it does not know.
 #[must_use]
 pub fn time_left_ms(view: &RunView, live: &Live, now_ms: u64) -> Option<u64> {
-    let fraction = f64::from(fraction(view, live));
-    if fraction < 0.05 || state(view) != RunState::Running {
+    let at_work = view.counts.active() + view.counts.get(ItemState::Ready);
+    if state(view) != RunState::Running || at_work == 0 {
+        // What waits for a person ends when that person wants.
         return None;
     }
-    let taken = now_ms.saturating_sub(view.started_ms) as f64;
-    Some((taken * (1.0 - fraction) / fraction) as u64)
+    let end_ms = live.expected_end_ms.get(&view.run_id?)?;
+    Some(end_ms.saturating_sub(now_ms)).filter(|left_ms| *left_ms > 0)
 }
 
 /// The run in one short sentence for the top bar.
@@ -210,7 +212,8 @@ fn rank(state: ItemState) -> u8 {
 }
 
 /// Compares texts so that "seed=9" comes before "seed=10".
-fn natural_order(a: &str, b: &str) -> std::cmp::Ordering {
+#[must_use]
+pub fn natural_order(a: &str, b: &str) -> std::cmp::Ordering {
     let key = |text: &str| -> Vec<(String, u128)> {
         let mut parts = Vec::new();
         let mut words = String::new();
@@ -321,6 +324,7 @@ pub fn log_line(
             item_id,
             state,
             reason,
+            ..
         } => (
             match state {
                 ItemState::Blocked => Tone::Attention,

@@ -17,8 +17,9 @@ use super::keymap::Keymap;
 use super::model::CanvasSystems;
 use super::previews::ArtifactFiles;
 use super::settings::{Folders, Settings};
-use super::shell::{self, ShellState};
+use super::shell::{self, Panel, ShellState};
 use super::theme::{Theme, ThemeMode, UI_SCALE_RANGE};
+use super::thumbnails::Thumbnails;
 use super::toasts::{Severity, Toasts, expire_toasts};
 use super::viewport::{CanvasView, CanvasViewport};
 use super::wake::Waker;
@@ -126,6 +127,7 @@ pub fn assemble(
     app.insert_resource(bridge)
         .insert_resource(history)
         .insert_resource(library);
+    app.insert_resource(Thumbnails::start(&waker));
     app.insert_resource(waker);
     app.insert_resource(options.folders);
     if let Some(remark) = remark {
@@ -311,6 +313,10 @@ fn view_actions(
             Action::ResetLayout => {
                 state.docks.reset();
                 settings.layout = None;
+            }
+            Action::ShowReview => {
+                state.focus_mode = false;
+                state.docks.bring_to_front(Panel::Review);
             }
             Action::ToggleFocusMode => state.focus_mode = !state.focus_mode,
             Action::Notifications => state.notifications_open = !state.notifications_open,

@@ -71,7 +71,7 @@ pub(super) async fn review(
     let project =
         crate::project::read_portable_form(store.run(run.run_id).await?.snapshot.as_bytes())
             .context("the run's snapshot cannot be read")?;
-    let parked = parked(&store, &data_dir, run.run_id, &project).await?;
+    let parked = parked(&store, &data_dir, run.run_id).await?;
     drop(store);
     let answers = answers(&arguments, &parked, &project)?;
     if answers.is_empty() {
@@ -132,34 +132,16 @@ pub(super) fn exit_code(end: &watch::RunEnd, run: &str) -> ExitCode {
 }
 
 /// The parked items in the order of their nodes and indexes.
-async fn parked(
-    store: &Store,
-    data_dir: &Path,
-    run_id: RunId,
-    project: &Project,
-) -> anyhow::Result<Vec<Parked>> {
+async fn parked(store: &Store, data_dir: &Path, run_id: RunId) -> anyhow::Result<Vec<Parked>> {
     let mut view = RunView::default();
     let mut paths: BTreeMap<ItemId, IndexPath> = BTreeMap::new();
-    let mut made: BTreeMap<(NodeId, IndexPath), Vec<Value>> = BTreeMap::new();
     let mut seq = 0;
     loop {
         let page = store.events(run_id, seq, PAGE).await?;
         for event in &page {
             view.apply(event);
-            match &event.body {
-                RunEventBody::ItemCreated { item_id, path, .. } => {
-                    paths.insert(*item_id, path.clone());
-                }
-                RunEventBody::ItemDone {
-                    item_id, outputs, ..
-                } => {
-                    if let (Some(item), Some(path)) = (view.items.get(item_id), paths.get(item_id))
-                    {
-                        let values = outputs.values().cloned().collect();
-                        made.insert((item.node_id, path.clone()), values);
-                    }
-                }
-                _ => {}
+            if let RunEventBody::ItemCreated { item_id, path, .. } = &event.body {
+                paths.insert(*item_id, path.clone());
             }
         }
         seq += page.len() as u64;
@@ -174,21 +156,17 @@ async fn parked(
         .filter(|(_, item)| item.state == ItemState::Parked)
         .map(|(item_id, item)| {
             let path = paths.get(item_id).cloned().unwrap_or_default();
-            let source = project
-                .links
-                .into_node(item.node_id)
-                .next()
-                .map(|link| link.from.node);
-            let values = source.and_then(|source| made.get(&(source, path.clone())));
             Parked {
                 item_id: *item_id,
                 node_id: item.node_id,
                 label: item.label.to_string(),
                 rating: item.rating,
-                files: values
+                files: view
+                    .shown
+                    .get(item_id)
+                    .map(Value::artifacts)
+                    .unwrap_or_default()
                     .into_iter()
-                    .flatten()
-                    .flat_map(Value::artifacts)
                     .map(|artifact| artifacts.path(&artifact))
                     .collect(),
                 path,

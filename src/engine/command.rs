@@ -21,6 +21,15 @@ pub enum RunCommand {
         /// Where it writes and reads.
         folders: RunFolders,
     },
+    /// Say what a run of a project would do, without doing it. The answer comes as [`super::EngineEvent::Planned`].
+    Plan {
+        /// Comes back with the answer.
+        plan_id: RunId,
+        /// The project as it is now.
+        project: Arc<Project>,
+        /// Where a run would write and read.
+        folders: RunFolders,
+    },
     /// Call a run off.
     Cancel {
         /// The run.

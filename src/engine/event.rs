@@ -61,6 +61,9 @@ pub enum RunEventBody {
         /// For Skipped, Blocked and Cancelled: a sentence that names the cause.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
+        /// For an item that a Review parks: what a person is to look at. Logs of older versions do not have it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        shown: Option<Value>,
     },
     /// A backend was chosen for an item and the prompt is about to be POSTed under the attempt's id.
     AttemptPlaced {

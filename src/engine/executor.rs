@@ -12,6 +12,7 @@ mod local_work;
 mod obey;
 mod orders;
 mod outputs;
+mod planning;
 mod progress;
 mod record;
 pub(super) mod run_workflow;

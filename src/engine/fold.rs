@@ -96,6 +96,8 @@ pub struct RunView {
     pub questions: BTreeMap<ItemId, Arc<Question>>,
     /// What a person answered for every question of the run.
     pub standing_answer: Option<Answer>,
+    /// What a person is to look at, by the item of a Review that waits for that.
+    pub shown: BTreeMap<ItemId, Value>,
     attempts: HashMap<AttemptId, (ItemId, BackendId)>,
 }
 
@@ -211,8 +213,12 @@ impl RunView {
                 item_id,
                 state,
                 reason,
+                shown,
             } => {
                 self.set_state(*item_id, *state);
+                if let Some(value) = shown {
+                    self.shown.insert(*item_id, value.clone());
+                }
                 if let (Some(reason), Some(node)) = (reason, self.node_of(*item_id)) {
                     node.last_reason = Some(reason.clone());
                 }
@@ -321,8 +327,14 @@ impl RunView {
             return;
         };
         let before = std::mem::replace(&mut item.state, state);
-        if before == ItemState::Asking {
-            self.questions.remove(&item_id);
+        match before {
+            ItemState::Asking => {
+                self.questions.remove(&item_id);
+            }
+            ItemState::Parked => {
+                self.shown.remove(&item_id);
+            }
+            _ => {}
         }
         self.counts.change(Some(before), state);
         if let Some(node) = self.nodes.get_mut(&item.node_id) {

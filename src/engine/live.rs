@@ -1,5 +1,6 @@
 //! What is true only now: progress and previews. Never stored; the latest one wins.
 
+use super::dry_run::{DryProblem, DryRun};
 use super::event::RunEvent;
 use super::failure::Failure;
 use super::id::{AttemptId, ItemId, RunId};
@@ -35,6 +36,13 @@ pub enum EngineEvent {
         run_id: RunId,
         /// Every problem, each with its node where it has one.
         problems: Vec<(Option<NodeId>, String)>,
+    },
+    /// What a run of a project would do.
+    Planned {
+        /// The id given in [`super::RunCommand::Plan`].
+        plan_id: RunId,
+        /// What it would do, or everything that keeps the project from running.
+        found: Result<DryRun, Vec<DryProblem>>,
     },
     /// The engine itself cannot go on (disk full, database gone): runs are paused, nothing is lost.
     Trouble(Failure),

@@ -545,6 +545,7 @@ impl World {
                 item_id,
                 state,
                 reason,
+                ..
             } => {
                 let seen = self.seen.get_mut(item_id).unwrap();
                 assert!(!matches!(state, ItemState::Done | ItemState::Failed));

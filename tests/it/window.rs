@@ -3,6 +3,7 @@
 
 mod hand;
 mod library;
+mod review;
 
 use comfyui_orchestrator::app::actions::Action;
 use comfyui_orchestrator::app::bridge::RunViews;

@@ -2,12 +2,14 @@
 
 use super::{Backends, Bridge, Live, RunHistory, RunViews};
 use crate::app::actions::Action;
+use crate::app::dialogs::{Dialogs, plan::PlanDialog};
 use crate::app::document::Document;
 use crate::app::files::run_folders;
 use crate::app::settings::Folders;
 use crate::app::toasts::{Severity, Toasts};
 use crate::engine::{BackendKeeping, RunCommand, RunId, RunState};
 use crate::fleet::BackendConfig;
+use crate::project::PortId;
 use bevy::prelude::*;
 
 /// Turns wishes about runs and servers into commands.
@@ -18,6 +20,7 @@ pub fn send_commands(
     mut runs: ResMut<RunViews>,
     backends: Res<Backends>,
     mut live: ResMut<Live>,
+    mut dialogs: ResMut<Dialogs>,
     mut toasts: ResMut<Toasts>,
     builtin: Option<Res<BuiltinStarter>>,
     own_folders: Res<Folders>,
@@ -26,7 +29,7 @@ pub fn send_commands(
     let Some(bridge) = bridge else { return };
     for action in actions.read() {
         match action {
-            Action::Run => {
+            Action::Run | Action::RunUpTo(_) | Action::RunInto { .. } => {
                 let Some(folders) = run_folders(&document, &own_folders) else {
                     toasts.push(
                         Severity::Error,
@@ -35,14 +38,42 @@ pub fn send_commands(
                     );
                     continue;
                 };
+                let whole = document.project();
+                let part = match action {
+                    Action::RunUpTo(node_id) => whole.part_up_to(*node_id),
+                    Action::RunInto { node_id, inner } => {
+                        whole.part_into(*node_id, inner, PortId::new_now())
+                    }
+                    _ => Some(whole.clone()),
+                };
+                // None: the node was deleted a moment ago.
+                let Some(project) = part else { continue };
                 bridge.send(
                     RunCommand::Start {
                         run_id: RunId::new_now(),
+                        project: std::sync::Arc::new(project),
+                        folders,
+                    },
+                    &mut toasts,
+                );
+            }
+            Action::PlanRun => {
+                let Some(folders) = run_folders(&document, &own_folders) else {
+                    continue;
+                };
+                let plan_id = RunId::new_now();
+                let is_asked = bridge.send(
+                    RunCommand::Plan {
+                        plan_id,
                         project: std::sync::Arc::new(document.project().clone()),
                         folders,
                     },
                     &mut toasts,
                 );
+                dialogs.plan = is_asked.then_some(PlanDialog {
+                    plan_id,
+                    answer: None,
+                });
             }
             Action::PauseOrResume | Action::Stop | Action::RetryFailed => {
                 let Some(run_id) = runs.shown else { continue };
@@ -64,6 +95,59 @@ pub fn send_commands(
                     RunCommand::CancelItem {
                         run_id: *run_id,
                         item_id: *item_id,
+                    },
+                    &mut toasts,
+                );
+            }
+            Action::RedoItem {
+                run_id,
+                item_id,
+                fields,
+            } => {
+                bridge.send(
+                    RunCommand::RedoItem {
+                        run_id: *run_id,
+                        item_id: *item_id,
+                        fields: fields.clone(),
+                    },
+                    &mut toasts,
+                );
+            }
+            Action::PrioritiseItems {
+                run_id,
+                item_ids,
+                priority,
+            } => {
+                bridge.send(
+                    RunCommand::SetItemPriority {
+                        run_id: *run_id,
+                        item_ids: item_ids.clone(),
+                        priority: *priority,
+                    },
+                    &mut toasts,
+                );
+            }
+            Action::AnswerReview { run_id, answers } => {
+                bridge.send(
+                    RunCommand::Review {
+                        run_id: *run_id,
+                        answers: answers.clone(),
+                    },
+                    &mut toasts,
+                );
+            }
+            Action::AnswerQuestion {
+                run_id,
+                item_ids,
+                answer,
+                reach,
+            } => {
+                bridge.send(
+                    RunCommand::Answer {
+                        run_id: *run_id,
+                        item_ids: item_ids.clone(),
+                        answer: *answer,
+                        reach: *reach,
                     },
                     &mut toasts,
                 );

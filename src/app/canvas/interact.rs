@@ -173,6 +173,15 @@ pub fn interact(
                 .project()
                 .nodes
                 .get(&node_id)
+                .is_some_and(|node| matches!(node.kind, crate::project::NodeKind::Review(_)))
+        {
+            actions.write(Action::ShowReview);
+        } else if is_double
+            && let Hit::Node(node_id) = hit
+            && document
+                .project()
+                .nodes
+                .get(&node_id)
                 .is_some_and(|node| matches!(node.kind, crate::project::NodeKind::Workflow(_)))
         {
             actions.write(Action::EditWorkflow {

@@ -124,7 +124,7 @@ impl Palette {
             NodeState::Running => self.accent,
             NodeState::Done => self.ok,
             NodeState::Failed => self.error,
-            NodeState::Blocked => self.warn,
+            NodeState::Blocked | NodeState::Asks => self.warn,
         }
     }
 }

@@ -14,7 +14,7 @@ pub fn show(ctx: &Context, panel: &mut PanelContext<'_>) {
     }
     let theme = panel.theme;
     let mut done = false;
-    let closed = modal(ctx, panel, "about", 400.0, |ui| {
+    let closed = modal(ctx, panel.theme, "about", 400.0, |ui| {
         row(ui, |ui| {
             ui.label(RichText::new(icons::GRAPH).size(34.0).color(theme.accent));
             ui.vertical(|ui| {

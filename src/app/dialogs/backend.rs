@@ -189,7 +189,7 @@ pub fn show(ctx: &Context, panel: &mut PanelContext<'_>) {
     let mut submit =
         ctx.input(|input| input.key_pressed(Key::Enter)) && config.is_ok() && !form.focus;
     let mut cancel = false;
-    let closed = modal(ctx, panel, "backend", 420.0, |ui| {
+    let closed = modal(ctx, panel.theme, "backend", 420.0, |ui| {
         let title = if form.id.is_some() {
             "Server"
         } else {

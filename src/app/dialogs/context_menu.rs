@@ -107,6 +107,9 @@ fn rows(ui: &mut Ui, panel: &PanelContext<'_>, menu: &ContextMenu) -> Option<Act
             if let Some(action) = edit_rows(ui, panel, node_id) {
                 chosen = Some(action);
             }
+            if let Some(action) = run_rows(ui, panel, node_id) {
+                chosen = Some(action);
+            }
             FOR_SELECTION
         }
         CanvasTarget::Link(_) => FOR_SELECTION,
@@ -192,3 +195,21 @@ fn is_reachable(state: BackendState) -> bool {
 
 /// Servers that the menu lists.
 const MAX_BACKEND_ROWS: usize = 10;
+
+/// Rows that run a part of the project.
+fn run_rows(ui: &mut Ui, panel: &PanelContext<'_>, node_id: NodeId) -> Option<Action> {
+    let node = panel.document.project().nodes.get(&node_id)?;
+    let mut chosen = None;
+    let theme = panel.theme;
+    if menu_row(ui, theme, icons::PLAY, "Run up to this node", "", true) {
+        chosen = Some(Action::RunUpTo(node_id));
+    }
+    if matches!(node.kind, NodeKind::Workflow(_)) {
+        let is_known = panel.catalog.object_info().is_some();
+        if menu_row(ui, theme, icons::EYE, "Look inside, up to…", "", is_known) {
+            chosen = Some(Action::ChooseInner(node_id));
+        }
+    }
+    ui.separator();
+    chosen
+}

@@ -83,7 +83,7 @@ pub fn show(ctx: &Context, panel: &mut PanelContext<'_>) {
     };
     let mut wishes = Vec::new();
     let mut is_done = false;
-    let closed = modal(ctx, panel, "library-dialog", 560.0, |ui| {
+    let closed = modal(ctx, panel.theme, "library-dialog", 560.0, |ui| {
         is_done = match &mut dialog {
             LibraryDialog::Details(form) => details(ui, panel, form, &mut wishes),
             LibraryDialog::Versions(workflow_id) => {

@@ -3,13 +3,13 @@
 use super::modal_from_top;
 use crate::app::actions::{ACTIONS, Action, NewNode};
 use crate::app::apply::new_node;
-use crate::app::catalog::WorkflowFacts;
+use crate::app::catalog::{InnerNode, WorkflowFacts};
 use crate::app::icons;
 use crate::app::search::fuzzy_score;
 use crate::app::shell::PanelContext;
 use crate::app::theme::TEXT_SMALL;
 use crate::app::widgets::ListRow;
-use crate::project::{DataType, NodeKindName, PortRef};
+use crate::project::{DataType, NodeId, NodeKindName, PortRef};
 use bevy_egui::egui::{self, Color32, Context, Key, Margin, RichText, ScrollArea, Sense, TextEdit};
 
 /// Rows shown at once.
@@ -31,6 +31,10 @@ enum What {
         pos_world: Option<[f32; 2]>,
         connect: Option<PortRef>,
     },
+    InnerNodes {
+        node_id: NodeId,
+        inner: Vec<InnerNode>,
+    },
 }
 
 impl Finder {
@@ -44,6 +48,12 @@ impl Finder {
     #[must_use]
     pub fn nodes(pos_world: Option<[f32; 2]>, connect: Option<PortRef>) -> Self {
         Self::of(What::Nodes { pos_world, connect })
+    }
+
+    /// Search for a node inside the workflow of a node, to run the workflow up to there.
+    #[must_use]
+    pub fn inner_nodes(node_id: NodeId, inner: Vec<InnerNode>) -> Self {
+        Self::of(What::InnerNodes { node_id, inner })
     }
 
     fn of(what: What) -> Self {
@@ -78,6 +88,7 @@ pub fn show(ctx: &Context, panel: &mut PanelContext<'_>) {
             rows
         }
         What::Nodes { pos_world, connect } => addable(panel, &finder.query, *pos_world, *connect),
+        What::InnerNodes { node_id, inner } => inner_rows(panel, &finder.query, *node_id, inner),
     };
     if !finder.query.is_empty() {
         rows.sort_by_key(|row| std::cmp::Reverse(row.score));
@@ -113,10 +124,11 @@ pub fn show(ctx: &Context, panel: &mut PanelContext<'_>) {
         _ => None,
     };
     let list_height = (ctx.content_rect().height() * 0.84 - 150.0).clamp(90.0, 360.0);
-    let closed = modal_from_top(ctx, panel, "finder", 480.0, at, |ui| {
+    let closed = modal_from_top(ctx, panel.theme, "finder", 480.0, at, |ui| {
         let hint = match finder.what {
             What::Commands => "Search for an action or a node",
             What::Nodes { .. } => "Search for a node or a workflow to add",
+            What::InnerNodes { .. } => "Run the workflow up to…",
         };
         let response = ui.add(
             TextEdit::singleline(&mut finder.query)
@@ -216,6 +228,40 @@ fn commands(panel: &PanelContext<'_>, query: &str) -> Vec<Found> {
                 note,
                 action: spec.action.clone(),
                 enabled: spec.needs.met(&context),
+                score,
+            })
+        })
+        .collect()
+}
+
+/// Nodes inside a workflow; what gives nothing to look at says so.
+fn inner_rows(
+    panel: &PanelContext<'_>,
+    query: &str,
+    node_id: NodeId,
+    inner: &[InnerNode],
+) -> Vec<Found> {
+    inner
+        .iter()
+        .filter_map(|one| {
+            let score = fuzzy_score(query, &one.title)?;
+            let (note, action) = match &one.output {
+                Ok(output) => (
+                    output.name.clone(),
+                    Action::RunInto {
+                        node_id,
+                        inner: Box::new(output.clone()),
+                    },
+                ),
+                Err(_) => ("nothing to look at".to_owned(), Action::RunUpTo(node_id)),
+            };
+            Some(Found {
+                icon: icons::EYE,
+                color: panel.theme.dim,
+                title: one.title.clone(),
+                note,
+                action,
+                enabled: one.output.is_ok(),
                 score,
             })
         })

@@ -13,7 +13,7 @@ use bevy_egui::egui::{self, Context, Id, KeyboardShortcut, RichText, ScrollArea,
 pub fn show(ctx: &Context, panel: &mut PanelContext<'_>) {
     if panel.dialogs.preferences {
         let mut settings = panel.settings.clone();
-        let closed = modal(ctx, panel, "preferences", 520.0, |ui| {
+        let closed = modal(ctx, panel.theme, "preferences", 520.0, |ui| {
             title(ui, panel, icons::GEAR_SIX, "Preferences");
             appearance(ui, panel, &mut settings);
             caption(ui, panel.theme, "Shortcuts");
@@ -30,7 +30,7 @@ pub fn show(ctx: &Context, panel: &mut PanelContext<'_>) {
         panel.dialogs.preferences = !closed;
     }
     if panel.dialogs.shortcuts {
-        let closed = modal(ctx, panel, "shortcuts", 720.0, |ui| {
+        let closed = modal(ctx, panel.theme, "shortcuts", 720.0, |ui| {
             title(ui, panel, icons::KEYBOARD, "Keyboard shortcuts");
             shortcuts(ui, panel);
         });

@@ -15,7 +15,7 @@ pub fn show(ctx: &Context, panel: &mut PanelContext<'_>) {
         return;
     };
     let mut answer = None;
-    let closed = modal(ctx, panel, "prompt", 420.0, |ui| {
+    let closed = modal(ctx, panel.theme, "prompt", 420.0, |ui| {
         answer = match &prompt {
             Prompt::Unsaved(pending) => unsaved(ui, panel, pending),
             Prompt::Recovered { project, .. } => {

@@ -38,7 +38,7 @@ pub fn show(ctx: &Context, panel: &mut PanelContext<'_>) {
     };
     let node_id = dialog.replacement.node_id;
     let mut answer = None;
-    let closed = modal(ctx, panel, "replace-workflow", 620.0, |ui| {
+    let closed = modal(ctx, panel.theme, "replace-workflow", 620.0, |ui| {
         answer = content(ui, panel, &mut dialog);
     });
     match answer {

@@ -214,6 +214,10 @@ fn node_run(
             node.last_reason.clone().unwrap_or_default()
         }
         NodeState::Done => node.last_notice.clone().unwrap_or_default(),
+        NodeState::Asks => match count(ItemState::Parked) + count(ItemState::Asking) {
+            1 => "1 item waits for you".to_owned(),
+            parked => format!("{parked} items wait for you"),
+        },
         NodeState::Idle | NodeState::Waiting => String::new(),
     };
     let mut pictures = Vec::new();
@@ -287,12 +291,9 @@ fn state_of(node: &NodeView) -> NodeState {
     let any = |state| node.counts.get(state) > 0;
     if any(ItemState::Running) {
         NodeState::Running
-    } else if any(ItemState::Ready)
-        || any(ItemState::Submitted)
-        || any(ItemState::Waiting)
-        || any(ItemState::Parked)
-        || any(ItemState::Asking)
-    {
+    } else if any(ItemState::Parked) || any(ItemState::Asking) {
+        NodeState::Asks
+    } else if any(ItemState::Ready) || any(ItemState::Submitted) || any(ItemState::Waiting) {
         NodeState::Waiting
     } else if any(ItemState::Failed) {
         NodeState::Failed

@@ -1,14 +1,15 @@
 //! The panel at the right: settings of what is selected, how it stands in the run, and why it runs where it runs.
 
 mod fan_out;
-mod fields;
 mod items;
 mod kinds;
+mod run_policy;
 mod seed;
 mod sources;
 mod workflow;
 
 use crate::app::actions::Action;
+use crate::app::fields;
 use crate::app::icons;
 use crate::app::shell::PanelContext;
 use crate::app::summary;

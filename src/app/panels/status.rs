@@ -52,9 +52,10 @@ impl Room {
     }
 }
 
-fn run_state(ui: &mut Ui, panel: &PanelContext<'_>, room: Room) {
+fn run_state(ui: &mut Ui, panel: &mut PanelContext<'_>, room: Room) {
     let theme = panel.theme;
-    let Some(view) = panel.runs.shown_view() else {
+    let runs = panel.runs;
+    let Some(view) = runs.shown_view() else {
         ui.label(RichText::new(format!("{} Ready", icons::CIRCLE)).color(theme.dim));
         return;
     };
@@ -88,6 +89,21 @@ fn run_state(ui: &mut Ui, panel: &PanelContext<'_>, room: Room) {
             RichText::new(format!("{} {} failed", icons::WARNING_CIRCLE, failed))
                 .color(theme.error),
         );
+    }
+    let waiting = panel.waiting_for_person();
+    if waiting > 0 {
+        let words = format!("{} {waiting} for you", icons::EYE);
+        let label = egui::Label::new(RichText::new(words).color(theme.warn)).sense(Sense::click());
+        if ui
+            .add(label)
+            .on_hover_cursor(egui::CursorIcon::PointingHand)
+            .on_hover_text(
+                "Items of a Review wait until you pick or reject them. Click to see them.",
+            )
+            .clicked()
+        {
+            panel.act(Action::ShowReview);
+        }
     }
     if room == Room::Wide
         && summary::is_active(view)

@@ -36,6 +36,8 @@ pub enum Panel {
     Canvas,
     /// The list of runs.
     Runs,
+    /// What waits for a person.
+    Review,
     /// Settings of the selection.
     Properties,
     /// A card for each server.
@@ -53,6 +55,7 @@ impl Panel {
             Self::Library => (icons::STACK, "Library"),
             Self::Canvas => (icons::GRAPH, "Canvas"),
             Self::Runs => (icons::CLOCK, "Runs"),
+            Self::Review => (icons::EYE, "Review"),
             Self::Properties => (icons::SLIDERS_HORIZONTAL, "Properties"),
             Self::Machines => (icons::HARD_DRIVES, "Machines"),
             Self::Queue => (icons::LIST, "Queue"),
@@ -63,7 +66,7 @@ impl Panel {
 
 /// The arrangement on the first start, for a window of this size in points.
 fn default_layout(size: egui::Vec2) -> DockState<Panel> {
-    let mut dock = DockState::new(vec![Panel::Canvas, Panel::Runs]);
+    let mut dock = DockState::new(vec![Panel::Canvas, Panel::Runs, Panel::Review]);
     let tree = dock.main_surface_mut();
     let monitor = (MONITOR_HEIGHT / size.y).clamp(0.12, 0.4);
     let [upper, _] = tree.split_below(
@@ -90,6 +93,16 @@ pub struct Docks {
 }
 
 impl Docks {
+    /// Brings a panel to the front of its tabs.
+    pub fn bring_to_front(&mut self, panel: Panel) {
+        for dock in [&mut self.roomy, &mut self.small].into_iter().flatten() {
+            if let Some(place) = dock.find_tab(&panel) {
+                // The tab was found a moment ago.
+                let _ = dock.set_active_tab(place);
+            }
+        }
+    }
+
     /// Back to where the panels were on the first start.
     pub fn reset(&mut self) {
         *self = Self::default();
@@ -145,6 +158,7 @@ fn small_layout() -> DockState<Panel> {
     let mut dock = DockState::new(vec![
         Panel::Canvas,
         Panel::Runs,
+        Panel::Review,
         Panel::Machines,
         Panel::Queue,
         Panel::Log,
@@ -209,7 +223,7 @@ fn is_complete(dock: &DockState<Panel>) -> bool {
         count += 1;
         seen.insert(*tab);
     }
-    count == 7 && seen.len() == 7
+    count == 8 && seen.len() == 8
 }
 
 struct Tabs<'p, 'a> {
@@ -226,12 +240,26 @@ impl TabViewer for Tabs<'_, '_> {
 
     fn title(&mut self, tab: &mut Panel) -> egui::WidgetText {
         let (icon, title) = tab.title();
-        let words = if self.with_icons {
-            format!("{icon}  {title}")
+        let waiting = match tab {
+            Panel::Review => self.panel.waiting_for_person(),
+            _ => 0,
+        };
+        let title = if waiting > 0 {
+            format!("{title} {waiting}")
         } else {
             title.to_owned()
         };
-        egui::RichText::new(words).size(12.5).into()
+        let words = if self.with_icons {
+            format!("{icon}  {title}")
+        } else {
+            title
+        };
+        let words = egui::RichText::new(words).size(12.5);
+        if waiting > 0 {
+            words.color(self.panel.theme.warn).into()
+        } else {
+            words.into()
+        }
     }
 
     fn ui(&mut self, ui: &mut Ui, tab: &mut Panel) {
@@ -242,6 +270,7 @@ impl TabViewer for Tabs<'_, '_> {
                 panels::canvas::show(ui, self.panel);
             }
             Panel::Runs => panels::runs::show(ui, self.panel),
+            Panel::Review => panels::review::show(ui, self.panel),
             Panel::Properties => panels::properties::show(ui, self.panel),
             Panel::Machines => panels::machines::show(ui, self.panel),
             Panel::Queue => panels::queue::show(ui, self.panel),

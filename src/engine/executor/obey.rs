@@ -1,7 +1,8 @@
 //! What people and programs ask, handed to who does it.
 
-use super::{Executor, starting};
+use super::{Executor, planning, starting};
 use crate::engine::command::{BackendKeeping, RunCommand};
+use crate::engine::live::EngineEvent;
 use crate::engine::machine::Input;
 
 impl Executor {
@@ -20,6 +21,23 @@ impl Executor {
                     folders,
                 );
                 self.spawn(prepare);
+            }
+            RunCommand::Plan {
+                plan_id,
+                project,
+                folders,
+            } => {
+                let (shared, subscribers) = (self.shared.clone(), self.subscribers.clone());
+                self.spawn(async move {
+                    let found = planning::plan(&shared, project, folders).await;
+                    for subscriber in subscribers {
+                        let found = found.clone();
+                        // One that is gone does not want the answer any more.
+                        let _ = subscriber
+                            .send(EngineEvent::Planned { plan_id, found })
+                            .await;
+                    }
+                });
             }
             RunCommand::Cancel { run_id } => self.take(vec![Input::CancelRun { run_id }]).await,
             RunCommand::CancelItem { run_id, item_id } => {

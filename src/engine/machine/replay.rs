@@ -193,6 +193,7 @@ impl Machine {
                 item_id,
                 state,
                 reason,
+                ..
             } => {
                 let Some(index) = index_of(self, item_id) else {
                     return;
@@ -340,6 +341,7 @@ impl Run {
             item_id,
             state,
             reason: None,
+            ..
         } = body
         else {
             return false;

@@ -41,7 +41,13 @@ impl Run {
     /// The item waits for a person.
     pub(super) fn park(&mut self, index: ItemIndex) {
         self.set_item_state(index, ItemState::Parked);
-        self.emit_state(index, None);
+        let body = RunEventBody::ItemStateChanged {
+            item_id: self.items[index as usize].item_id,
+            state: ItemState::Parked,
+            reason: None,
+            shown: self.input_value(index, 0).cloned(),
+        };
+        self.emit(body);
     }
 
     /// Takes an answer. One about an item that is not parked changes nothing, except that any item may be rated or redone.

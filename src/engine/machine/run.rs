@@ -377,6 +377,7 @@ impl Run {
             item_id: item.item_id,
             state: item.state,
             reason: reason.map(str::to_owned),
+            shown: None,
         };
         self.emit(body);
     }

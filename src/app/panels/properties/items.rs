@@ -2,12 +2,13 @@
 
 use crate::app::actions::Action;
 use crate::app::icons;
+use crate::app::review::{Again, AskedBy};
 use crate::app::shell::PanelContext;
 use crate::app::summary::{self, ItemRow};
 use crate::app::theme::{GRID, TEXT_SMALL};
 use crate::app::widgets::{ListRow, caption, duration_text, link, strong};
-use crate::engine::{PlacementDecision, PlacementVerdict};
-use crate::project::NodeId;
+use crate::engine::{ItemState, PlacementDecision, PlacementVerdict};
+use crate::project::{NodeId, NodeKind};
 use bevy_egui::egui::{Id, RichText, Sense, Ui};
 
 /// Items listed at once; more are reached by the filter and the queue.
@@ -91,16 +92,51 @@ fn details(ui: &mut Ui, panel: &mut PanelContext<'_>, item: &ItemRow<'_>) {
         if let Some(decision) = item.decision {
             why_here(ui, panel, decision);
         }
-        if !item.view.state.is_ended()
-            && let Some(run_id) = panel.runs.shown
-            && link(ui, theme, "Call off").clicked()
-        {
-            panel.act(Action::CancelItem {
-                run_id,
-                item_id: item.item_id,
-            });
-        }
+        ui.horizontal_wrapped(|ui| commands(ui, panel, item));
     });
+}
+
+/// What can be done with an item.
+fn commands(ui: &mut Ui, panel: &mut PanelContext<'_>, item: &ItemRow<'_>) {
+    let theme = panel.theme;
+    let Some(run_id) = panel.runs.shown else {
+        return;
+    };
+    let item_id = item.item_id;
+    let state = item.view.state;
+    ui.spacing_mut().item_spacing.x = 3.0 * GRID;
+    if matches!(state, ItemState::Parked | ItemState::Asking) {
+        if link(ui, theme, "Answer").clicked() {
+            panel.act(Action::ShowReview);
+        }
+    } else if matches!(state, ItemState::Waiting | ItemState::Ready) {
+        for (words, priority) in [("Do first", 1), ("Do last", -1)] {
+            if link(ui, theme, words).clicked() {
+                panel.act(Action::PrioritiseItems {
+                    run_id,
+                    item_ids: vec![item_id],
+                    priority,
+                });
+            }
+        }
+    }
+    let is_workflow = panel
+        .document
+        .project()
+        .nodes
+        .get(&item.view.node_id)
+        .is_some_and(|node| matches!(node.kind, NodeKind::Workflow(_)));
+    if is_workflow && state.is_ended() && link(ui, theme, "Make again…").clicked() {
+        panel.dialogs.make_again = Some(Again {
+            item_id,
+            asked_by: AskedBy::Person,
+            maker: item.view.node_id,
+            changed: Vec::new(),
+        });
+    }
+    if !state.is_ended() && link(ui, theme, "Call off").clicked() {
+        panel.act(Action::CancelItem { run_id, item_id });
+    }
 }
 
 /// Why an item runs where it runs, and why not elsewhere.

@@ -2,6 +2,7 @@
 
 use super::affinity_words;
 use super::fields::{self, Editor};
+use super::run_policy;
 use super::seed;
 use crate::app::actions::Action;
 use crate::app::catalog::{WorkflowFacts, control_for, field_of};
@@ -11,7 +12,7 @@ use crate::app::icons;
 use crate::app::shell::PanelContext;
 use crate::app::theme::{GRID, TEXT_SMALL};
 use crate::app::widgets::{at_right, caption, field_label, hint, row, strong};
-use crate::project::{Affinity, ExposedParameter, Fallback, Literal, Node, WorkflowNode};
+use crate::project::{Affinity, ExposedParameter, Literal, Node, WorkflowNode};
 use bevy_egui::egui::{self, Id, Margin, RichText, TextEdit, Ui};
 
 /// The way into ComfyUI's own editor, and what its window is doing.
@@ -168,29 +169,7 @@ pub fn settings(
     machines(ui, panel, node);
     ui.add_space(GRID);
     affinity(ui, panel, &mut settings.affinity, editor);
-    field_label(ui, theme, "If that machine fails");
-    let mut fallback = Some(settings.fallback);
-    fields::pick(
-        ui,
-        ("fallback", node.id.uuid()),
-        &mut fallback,
-        &[
-            (Fallback::AutoSelect, "The next best machine"),
-            (Fallback::AskUser, "Ask me"),
-            (Fallback::None, "The item fails"),
-        ],
-        editor,
-    );
-    settings.fallback = fallback.unwrap_or_default();
-    row(ui, |ui| {
-        ui.label(RichText::new("Attempts").size(12.0).color(theme.dim));
-        let response = ui.add(
-            egui::DragValue::new(&mut settings.retry.max_attempts)
-                .range(1..=20)
-                .speed(0.1),
-        );
-        editor.track(&response);
-    });
+    run_policy::settings(ui, theme, node, settings, editor);
 }
 
 #[allow(clippy::too_many_arguments, reason = "one field of the list above")]

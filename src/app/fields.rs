@@ -103,9 +103,7 @@ fn integer(
             if seed
                 && icon_button(ui, panel.theme, icons::DICE_FIVE, "Another random seed").clicked()
             {
-                let top = high.min(i128::from(u64::MAX)) as u64;
-                let bottom = low.max(0) as u64;
-                *value = Literal::Integer(fastrand::u64(bottom..=top.max(bottom)).into());
+                *value = random_seed(min, max);
                 panel.state.drafts.remove(&id);
                 editor.step(id.with("dice"));
             }
@@ -128,6 +126,15 @@ fn integer(
         *value = Literal::Integer(number.into());
     }
     editor.track(&response);
+}
+
+/// A seed within the limits of its field.
+#[must_use]
+pub fn random_seed(min: Option<i128>, max: Option<i128>) -> Literal {
+    let unsigned = |limit: i128| limit.clamp(0, i128::from(u64::MAX)) as u64;
+    let low = unsigned(min.unwrap_or(0));
+    let high = unsigned(max.unwrap_or(i128::from(u64::MAX))).max(low);
+    Literal::Integer(fastrand::u64(low..=high).into())
 }
 
 /// A text field for whole numbers that a double cannot hold. Keeps what is typed until it is a number.

@@ -1,0 +1,136 @@
+//! What a run would do before it does it: what is there already, what will be made, and why.
+
+use super::modal;
+use crate::app::actions::Action;
+use crate::app::icons;
+use crate::app::shell::PanelContext;
+use crate::app::theme::{GRID, TEXT_SMALL, TEXT_TITLE};
+use crate::app::widgets::{at_right, bar, hint, primary_button, row, strong};
+use crate::engine::{DryNode, DryProblem, DryRun, RunId};
+use bevy_egui::egui::{Context, Label, RichText, Ui};
+
+/// Problems shown; more are counted.
+const PROBLEMS: usize = 8;
+
+/// The answer to "what would run?", or the wait for it.
+#[derive(Debug)]
+pub struct PlanDialog {
+    /// Which question it is the answer to.
+    pub plan_id: RunId,
+    /// The answer, once it is there.
+    pub answer: Option<Result<DryRun, Vec<DryProblem>>>,
+}
+
+/// Draws the dialog, if it is open.
+pub fn show(ctx: &Context, panel: &mut PanelContext<'_>) {
+    let Some(dialog) = panel.dialogs.plan.take() else {
+        return;
+    };
+    let theme = panel.theme;
+    let mut run = false;
+    let mut close = false;
+    let closed = modal(ctx, theme, "plan", 460.0, |ui| {
+        let can_run = match &dialog.answer {
+            None => {
+                ui.label(strong("What would run", TEXT_TITLE));
+                hint(ui, theme, "Comparing with what was made before…");
+                false
+            }
+            Some(Ok(found)) => {
+                found_rows(ui, panel, found);
+                true
+            }
+            Some(Err(problems)) => {
+                ui.label(strong("The project cannot run yet", TEXT_TITLE));
+                ui.add_space(GRID);
+                for (_, problem) in problems.iter().take(PROBLEMS) {
+                    let words = RichText::new(format!("{} {problem}", icons::WARNING_CIRCLE));
+                    ui.add(Label::new(words.color(theme.error)).wrap().selectable(true));
+                }
+                if problems.len() > PROBLEMS {
+                    hint(
+                        ui,
+                        theme,
+                        &format!("and {} more", problems.len() - PROBLEMS),
+                    );
+                }
+                false
+            }
+        };
+        ui.add_space(2.0 * GRID);
+        row(ui, |ui| {
+            at_right(ui, |ui| {
+                let button = primary_button(theme, format!("{} Run", icons::PLAY));
+                run = ui.add_enabled(can_run, button).clicked();
+                close = ui.button("Close").clicked();
+            });
+        });
+    });
+    if run {
+        panel.act(Action::Run);
+    } else if !close && !closed {
+        panel.dialogs.plan = Some(dialog);
+    }
+}
+
+fn found_rows(ui: &mut Ui, panel: &PanelContext<'_>, found: &DryRun) {
+    let theme = panel.theme;
+    let all = found.cached + found.to_run;
+    let is_open = found.nodes.iter().any(is_open);
+    let words = match (found.cached, found.to_run) {
+        (0, 0) if found.nodes.is_empty() => "No workflow runs in this project".to_owned(),
+        (cached, 0) if is_open => format!("{cached} cached; the rest shows as the run goes on"),
+        (cached, 0) => format!("All {cached} are there already: no machine is needed"),
+        (0, to_run) => format!("{to_run} will run"),
+        (cached, to_run) => format!("{cached} cached, {to_run} will run"),
+    };
+    ui.label(strong(words, TEXT_TITLE));
+    if all > 0 {
+        bar(ui, theme, found.cached as f32 / all as f32, theme.ok, 5.0);
+    }
+    ui.add_space(GRID);
+    for node in &found.nodes {
+        node_row(ui, panel, node);
+    }
+    hint(
+        ui,
+        theme,
+        "Compared by the prompt, the content of its files and the models. Whether a node uses earlier results is in its properties.",
+    );
+}
+
+/// Whether nothing can be said of a node before the run: what comes to it depends on a person, or on what is made first.
+fn is_open(node: &DryNode) -> bool {
+    node.cached == 0 && node.to_run.is_empty()
+}
+
+fn node_row(ui: &mut Ui, panel: &PanelContext<'_>, node: &DryNode) {
+    let theme = panel.theme;
+    let to_run: u32 = node.to_run.values().sum();
+    row(ui, |ui| {
+        let (icon, color) = if is_open(node) {
+            (icons::CIRCLE_DASHED, theme.dim)
+        } else if to_run == 0 {
+            (icons::CHECK_CIRCLE, theme.ok)
+        } else {
+            (icons::PLAY, theme.accent)
+        };
+        ui.label(RichText::new(icon).size(15.0).color(color));
+        ui.label(strong(&node.title, 13.0));
+        at_right(ui, |ui| {
+            let words = match (node.cached, to_run) {
+                (0, 0) => "not known before".to_owned(),
+                (cached, 0) => format!("{cached} cached"),
+                (0, to_run) => format!("{to_run} will run"),
+                (cached, to_run) => format!("{cached} cached, {to_run} will run"),
+            };
+            ui.label(RichText::new(words).size(TEXT_SMALL).color(theme.dim));
+        });
+    });
+    for (reason, count) in &node.to_run {
+        ui.horizontal(|ui| {
+            ui.add_space(22.0);
+            hint(ui, theme, &format!("{count} because {reason}"));
+        });
+    }
+}
