@@ -21,9 +21,9 @@ mod rejection;
 pub mod watch;
 
 pub use client::{
-    Client, Download, ExtraData, Features, FolderType, Job, JobState, PreviewMethod, Queue,
-    QueueItem, QueuePosition, StoredFile, SubmitRequest, Submitted, SystemDevice, SystemStats,
-    Upload, UploadContent, UserFile, UserFileWrite,
+    Client, Download, ExtraData, Features, FolderType, ForwardedSocket, Job, JobState,
+    PreviewMethod, Queue, QueueItem, QueuePosition, StoredFile, SubmitRequest, Submitted,
+    SystemDevice, SystemStats, Upload, UploadContent, UserFile, UserFileWrite, is_passed_on,
 };
 pub use endpoint::Endpoint;
 pub use error::ComfyError;

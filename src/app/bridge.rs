@@ -30,7 +30,7 @@ use crate::engine::{
     CommandError, EngineEvent, EngineHandle, ItemId, ItemState, Preview, Progress, RunCommand,
     RunEvent, RunEventBody, RunId, RunState,
 };
-use crate::fleet::BackendConfig;
+use crate::fleet::{BackendConfig, Door};
 use crate::project::{BackendId, NodeId};
 use bevy::ecs::system::SystemParam;
 use bevy::prelude::*;
@@ -56,6 +56,24 @@ impl Bridge {
     #[must_use]
     pub fn backend_config(&self, backend_id: BackendId) -> Option<BackendConfig> {
         self.engine.backend(backend_id)
+    }
+
+    /// A door to the pages of a backend, where they need one; see [`Door`].
+    ///
+    /// # Errors
+    /// Why there is none, as a sentence.
+    pub fn open_door(&self, config: &BackendConfig) -> Result<Option<Door>, String> {
+        if !Door::is_needed(config) {
+            return Ok(None);
+        }
+        // 148 random bits.
+        let secret = format!(
+            "{}{}",
+            uuid::Uuid::now_v7().simple(),
+            uuid::Uuid::now_v7().simple()
+        );
+        let door = self.engine.open_door(config, &secret);
+        door.map(Some).map_err(|error| error.to_string())
     }
 
     /// Hands a command to the engine; what it refuses is shown to the person.

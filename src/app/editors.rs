@@ -12,11 +12,11 @@ use super::theme::ThemeMode;
 use super::toasts::{Severity, Toasts};
 use super::wake::Waker;
 use crate::editor::message::{
-    Appearance, Certificates, DraftFate, EditorGraph, FromWindow, OpenWindow, SaveAnswer,
-    SaveTarget, Saved, ToWindow,
+    Appearance, DraftFate, EditorGraph, FromWindow, OpenWindow, SaveAnswer, SaveTarget, Saved,
+    ToWindow,
 };
 use crate::editor::process::{EditorEvent, EditorProcess};
-use crate::fleet::{BackendConfig, BackendState, TlsPolicy, auth_headers};
+use crate::fleet::{BackendConfig, BackendState, Door};
 use crate::project::{BackendId, Node, NodeId, NodeKind, WorkflowFile};
 use crate::workflow::{self, ObjectInfo, WorkflowDocument};
 use bevy::ecs::system::SystemParam;
@@ -24,6 +24,7 @@ use bevy::prelude::*;
 use serde_json::value::RawValue;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use url::Url;
 
 /// The open windows.
 #[derive(Resource, Default)]
@@ -40,6 +41,8 @@ pub struct Editors {
 /// One window.
 struct OpenEditor {
     process: EditorProcess,
+    /// Open as long as the window is.
+    _door: Option<Door>,
     backend_name: String,
     state: EditorState,
 }
@@ -238,7 +241,15 @@ impl EditorWorld<'_> {
             .get(&settings.workflow)
             .ok_or_else(|| format!("The workflow \"{}\" is missing.", settings.workflow))?;
         let backend = self.choose_backend(node, backend_id)?;
-        let order = self.order(node, file, &backend)?;
+        let bridge = self.bridge.as_ref();
+        let door = match bridge {
+            Some(bridge) => bridge.open_door(&backend)?,
+            None => None,
+        };
+        let url = door
+            .as_ref()
+            .map_or_else(|| backend.url.clone(), |door| door.url().clone());
+        let order = self.order(node, file, &backend, url)?;
         let executable = std::env::current_exe()
             .map_err(|error| format!("The program does not find itself: {error}"))?;
         let waker = self.waker.as_deref().cloned();
@@ -252,6 +263,7 @@ impl EditorWorld<'_> {
             node_id,
             OpenEditor {
                 process,
+                _door: door,
                 backend_name: backend.name,
                 state: EditorState::Opening,
             },
@@ -297,11 +309,10 @@ impl EditorWorld<'_> {
         node: &Node,
         file: &WorkflowFile,
         backend: &BackendConfig,
+        url: Url,
     ) -> Result<OpenWindow, String> {
-        let headers = auth_headers(&backend.auth, |name| std::env::var(name).ok())
-            .map_err(|error| error.to_string())?;
         Ok(OpenWindow {
-            url: backend.url.clone(),
+            url,
             node_title: node.title.clone(),
             backend_name: backend.name.clone(),
             workflow: editor_graph(&file.text, self.catalog.object_info())?,
@@ -315,16 +326,6 @@ impl EditorWorld<'_> {
                 ThemeMode::Light => Appearance::Light,
             },
             geometry: self.settings.editor_window,
-            headers: headers
-                .iter()
-                .filter_map(|(name, value)| {
-                    Some((name.to_string(), value.to_str().ok()?.to_owned()))
-                })
-                .collect(),
-            certificates: match backend.tls {
-                TlsPolicy::Verify => Certificates::Trusted,
-                TlsPolicy::AcceptAny => Certificates::Any,
-            },
         })
     }
 

@@ -1,10 +1,12 @@
 //! One server's HTTP side.
 
 mod files;
+mod forward;
 mod info;
 mod prompts;
 
 pub use files::{Download, FolderType, StoredFile, Upload, UploadContent, UserFile, UserFileWrite};
+pub use forward::{ForwardedSocket, is_passed_on};
 pub use info::{Features, SystemDevice, SystemStats};
 pub use prompts::{
     ExtraData, Job, JobState, PreviewMethod, Queue, QueueItem, QueuePosition, SubmitRequest,

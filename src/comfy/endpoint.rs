@@ -62,6 +62,26 @@ impl Endpoint {
         url
     }
 
+    /// The URL of a path as it was written, query included, below the base.
+    ///
+    /// # Errors
+    /// [`ComfyError::BadAddress`] when it is none, or leads out of the base by `..`.
+    pub(super) fn url_below(&self, path: &str) -> Result<Url, ComfyError> {
+        let base = self.base.as_str().trim_end_matches('/');
+        let below = format!("{}/", self.base.path().trim_end_matches('/'));
+        let url = format!("{base}{path}").parse::<Url>().ok();
+        url.filter(|url| url.origin() == self.base.origin() && url.path().starts_with(&below))
+            .ok_or_else(|| ComfyError::BadAddress {
+                url: self.to_string(),
+                reason: "a path of its page leads out of it".to_owned(),
+            })
+    }
+
+    /// Scheme, host and port, as a page says where it comes from.
+    pub(super) fn origin(&self) -> String {
+        self.base.origin().ascii_serialization()
+    }
+
     /// Headers that go with every request.
     pub(super) fn headers(&self) -> &HeaderMap {
         &self.headers

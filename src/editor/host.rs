@@ -4,8 +4,8 @@
 //! closes it, when the app is gone (end of input), or when the page cannot be shown.
 
 use super::message::{
-    Appearance, Certificates, DraftFate, FromWindow, LineError, OpenWindow, PROTOCOL_VERSION,
-    Saved, ToWindow, WindowGeometry, read_line, write_line,
+    Appearance, DraftFate, FromWindow, LineError, OpenWindow, PROTOCOL_VERSION, Saved, ToWindow,
+    WindowGeometry, read_line, write_line,
 };
 use super::origin::{NotAPage, PageOrigin};
 use super::page::{self, Gate, PageMessage, PageRefusal};
@@ -22,6 +22,12 @@ const CLOSE_PATIENCE: Duration = Duration::from_secs(3);
 
 /// How long a page may take to show the workflow before the app is told that it does not.
 const LOAD_PATIENCE: Duration = Duration::from_secs(150);
+
+/// Smallest content, logical pixels.
+const MIN_SIZE: [f64; 2] = [640.0, 480.0];
+
+/// A frame is not wider than this on both sides together, logical pixels; more is a person's resizing.
+const MAX_FRAME: f64 = 200.0;
 
 /// Why a window cannot be shown.
 #[derive(Debug, thiserror::Error)]
@@ -52,9 +58,6 @@ pub enum HostError {
     /// A script could not be written.
     #[error("the workflow could not be given to the page: {0}")]
     Script(#[from] serde_json::Error),
-    /// A header of the backend's authentication is not one.
-    #[error("the authentication of this server cannot be sent as a header")]
-    Header,
 }
 
 /// What wakes the event loop.
@@ -124,6 +127,7 @@ fn open(token: String) -> Result<(), HostError> {
         window,
         web_view,
         output: std::io::stdout(),
+        frame: LogicalSize::new(0.0, 0.0),
         state: State::Loading {
             since: Instant::now(),
         },
@@ -174,17 +178,24 @@ fn make_window(
             Appearance::Dark => Theme::Dark,
             Appearance::Light => Theme::Light,
         }))
-        .with_min_inner_size(LogicalSize::new(640.0, 480.0))
-        .with_inner_size(LogicalSize::new(1400.0, 900.0));
+        .with_min_inner_size(LogicalSize::new(MIN_SIZE[0], MIN_SIZE[1]))
+        .with_inner_size(window_size(order));
     if let Some(geometry) = order.geometry {
-        builder = builder
-            .with_inner_size(LogicalSize::new(
-                geometry.width.max(640.0),
-                geometry.height.max(480.0),
-            ))
-            .with_position(LogicalPosition::new(geometry.x, geometry.y));
+        builder = builder.with_position(LogicalPosition::new(geometry.x, geometry.y));
     }
     Ok(builder.build(event_loop)?)
+}
+
+/// The size of the content that is asked for: that of last time, or the usual one.
+fn window_size(order: &OpenWindow) -> LogicalSize<f64> {
+    order
+        .geometry
+        .map_or(LogicalSize::new(1400.0, 900.0), |geometry| {
+            LogicalSize::new(
+                geometry.width.max(MIN_SIZE[0]),
+                geometry.height.max(MIN_SIZE[1]),
+            )
+        })
 }
 
 fn make_web_view(
@@ -194,13 +205,6 @@ fn make_web_view(
     web_context: &mut WebContext,
     proxy: &EventLoopProxy<HostEvent>,
 ) -> Result<WebView, HostError> {
-    let mut headers = wry::http::HeaderMap::new();
-    for (name, value) in &order.headers {
-        let name: wry::http::HeaderName = name.parse().map_err(|_| HostError::Header)?;
-        let mut value: wry::http::HeaderValue = value.parse().map_err(|_| HostError::Header)?;
-        value.set_sensitive(true);
-        headers.insert(name, value);
-    }
     let may_load = gate.origin().clone();
     let may_open = gate.origin().clone();
     let (on_ipc, on_navigation, on_window, on_load, on_download) = (
@@ -212,7 +216,7 @@ fn make_web_view(
     );
     // Errors of `send_event` mean that the loop has ended and nobody is left to tell.
     let builder = WebViewBuilder::new_with_web_context(web_context)
-        .with_url_and_headers(order.url.as_str(), headers)
+        .with_url(order.url.as_str())
         .with_initialization_script_for_main_only(page::bar_script(gate.token(), order)?, true)
         .with_ipc_handler(move |request| {
             let _ = on_ipc.send_event(HostEvent::FromPage {
@@ -257,60 +261,21 @@ fn make_web_view(
         .with_permission_handler(|_| wry::PermissionResponse::Deny)
         .with_clipboard(true)
         .with_devtools(cfg!(debug_assertions));
-    build(builder, window, order.certificates)
+    build(builder, window)
 }
 
 #[cfg(all(unix, not(target_os = "macos")))]
-fn build(
-    builder: WebViewBuilder<'_>,
-    window: &Window,
-    certificates: Certificates,
-) -> Result<WebView, HostError> {
+fn build(builder: WebViewBuilder<'_>, window: &Window) -> Result<WebView, HostError> {
     use tao::platform::unix::WindowExtUnix as _;
-    use webkit2gtk::{
-        TLSErrorsPolicy, WebContextExt as _, WebViewExt as _, WebsiteDataManagerExt as _,
-    };
-    use wry::{WebViewBuilderExtUnix as _, WebViewExtUnix as _};
+    use wry::WebViewBuilderExtUnix as _;
     let container = window
         .default_vbox()
         .ok_or(wry::Error::UnsupportedWindowHandle)?;
-    let web_view = builder.build_gtk(container)?;
-    if certificates == Certificates::Any
-        && let Some(manager) = web_view
-            .webview()
-            .context()
-            .and_then(|context| context.website_data_manager())
-    {
-        manager.set_tls_errors_policy(TLSErrorsPolicy::Ignore);
-        web_view.reload()?;
-    }
-    Ok(web_view)
+    Ok(builder.build_gtk(container)?)
 }
 
-#[cfg(windows)]
-fn build(
-    builder: WebViewBuilder<'_>,
-    window: &Window,
-    certificates: Certificates,
-) -> Result<WebView, HostError> {
-    use wry::WebViewBuilderExtWindows as _;
-    // Setting arguments replaces wry's own, so its default is repeated.
-    let builder = match certificates {
-        Certificates::Trusted => builder,
-        Certificates::Any => builder.with_additional_browser_args(
-            "--disable-features=msWebOOUI,msPdfOOUI,msSmartScreenProtection --ignore-certificate-errors",
-        ),
-    };
-    Ok(builder.build(window)?)
-}
-
-#[cfg(target_os = "macos")]
-fn build(
-    builder: WebViewBuilder<'_>,
-    window: &Window,
-    _certificates: Certificates,
-) -> Result<WebView, HostError> {
-    // WKWebView asks its delegate about certificates, which wry keeps to itself: add the certificate to the keychain.
+#[cfg(not(all(unix, not(target_os = "macos"))))]
+fn build(builder: WebViewBuilder<'_>, window: &Window) -> Result<WebView, HostError> {
     Ok(builder.build(window)?)
 }
 
@@ -339,6 +304,8 @@ struct EditorWindow {
     window: Window,
     web_view: WebView,
     output: Stdout,
+    /// What the system counts as content beyond what was asked for: under Wayland the frame that is drawn inside.
+    frame: LogicalSize<f64>,
     state: State,
     started: Instant,
     told: Vec<String>,
@@ -416,6 +383,7 @@ impl EditorWindow {
         match self.gate.admit(address, body, now_ms) {
             Ok(PageMessage::Loaded) => {
                 self.state = State::Open;
+                self.measure_frame();
                 write_line(&mut self.output, &FromWindow::Loaded)?;
             }
             Ok(PageMessage::LoadFailed { text }) => {
@@ -509,6 +477,17 @@ impl EditorWindow {
         Ok(())
     }
 
+    /// Without this, a window would open larger each time.
+    fn measure_frame(&mut self) {
+        let asked = window_size(&self.order);
+        let size = self.window.inner_size();
+        let size = size.to_logical::<f64>(self.window.scale_factor());
+        let frame = LogicalSize::new(size.width - asked.width, size.height - asked.height);
+        if (0.0..=MAX_FRAME).contains(&frame.width) && (0.0..=MAX_FRAME).contains(&frame.height) {
+            self.frame = frame;
+        }
+    }
+
     fn tell_geometry(&mut self) -> Result<(), HostError> {
         let scale = self.window.scale_factor();
         let Ok(position) = self.window.outer_position() else {
@@ -521,8 +500,8 @@ impl EditorWindow {
             &FromWindow::Geometry(WindowGeometry {
                 x: position.x,
                 y: position.y,
-                width: size.width,
-                height: size.height,
+                width: size.width - self.frame.width,
+                height: size.height - self.frame.height,
             }),
         )?;
         Ok(())

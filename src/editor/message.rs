@@ -2,13 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use std::collections::BTreeMap;
 use std::io::{BufRead, Read as _};
 use std::path::PathBuf;
 use url::Url;
 
 /// Both sides refuse to talk when this differs: the app may have been replaced while a window was open.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 
 /// Longest line either side reads. A workflow file may have 64 MiB; a save carries two forms of it.
 pub const MAX_LINE_BYTES: usize = 160 * 1024 * 1024;
@@ -52,12 +51,6 @@ pub struct OpenWindow {
     pub appearance: Appearance,
     /// Where the window was last time.
     pub geometry: Option<WindowGeometry>,
-    /// Sent with the first request of the page: authentication that the backend asks for. Never written anywhere.
-    #[serde(default)]
-    pub headers: BTreeMap<String, String>,
-    /// Whether a certificate that nobody vouches for is accepted.
-    #[serde(default)]
-    pub certificates: Certificates,
 }
 
 /// A workflow in one of its two forms, as its exact JSON.
@@ -78,17 +71,6 @@ pub enum Appearance {
     Dark,
     /// Dark text on light.
     Light,
-}
-
-/// Which certificates of a backend are accepted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Certificates {
-    /// Those that the system trusts.
-    #[default]
-    Trusted,
-    /// Any: the person chose so for this backend.
-    Any,
 }
 
 /// Position and size of a window in logical pixels of the desktop.

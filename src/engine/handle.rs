@@ -5,7 +5,7 @@ use super::event::RunEvent;
 use super::id::RunId;
 use super::live::EngineEvent;
 use crate::artifacts::{Artifact, ArtifactStore};
-use crate::fleet::{BackendConfig, Fleet};
+use crate::fleet::{BackendConfig, Door, DoorError, Fleet};
 use crate::project::{BackendId, Project, read_portable_form};
 use crate::store::{RunSummary, Store, StoreError};
 use crate::workflow::{self, Fitness, ModelSizes, ObjectInfo, WorkflowDocument};
@@ -61,6 +61,14 @@ impl EngineHandle {
             fleet,
             runtime: tokio::runtime::Handle::current(),
         }
+    }
+
+    /// Opens a door to the pages of a backend; see [`Door`].
+    ///
+    /// # Errors
+    /// [`DoorError`].
+    pub fn open_door(&self, config: &BackendConfig, secret: &str) -> Result<Door, DoorError> {
+        self.wait_inside(Door::open(config, secret))
     }
 
     /// Waits inside the engine's runtime, for threads of the window that ask for what needs the network. Not for code that

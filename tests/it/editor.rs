@@ -170,12 +170,11 @@ fn both_sides_read_what_the_other_wrote_and_refuse_everything_else() {
 #[cfg(all(feature = "editor", target_os = "linux"))]
 mod in_a_window {
     use comfyui_orchestrator::editor::message::{
-        Appearance, Certificates, DraftFate, EditorGraph, FromWindow, OpenWindow, SaveAnswer,
-        SaveTarget, ToWindow,
+        Appearance, DraftFate, EditorGraph, FromWindow, OpenWindow, SaveAnswer, SaveTarget,
+        ToWindow,
     };
     use comfyui_orchestrator::editor::process::{EditorEvent, EditorProcess};
     use serde_json::value::{RawValue, to_raw_value};
-    use std::collections::BTreeMap;
     use std::net::SocketAddr;
     use std::path::Path;
     use std::process::{Child, Command, Stdio};
@@ -305,8 +304,6 @@ mod in_a_window {
             profile_dir: profile_dir.to_owned(),
             appearance: Appearance::Dark,
             geometry: None,
-            headers: BTreeMap::new(),
-            certificates: Certificates::Trusted,
         }
     }
 

@@ -12,6 +12,7 @@ mod command_line;
 mod conversion_rules;
 mod corpus;
 mod data_kinds;
+mod door;
 mod editor;
 mod editor_files;
 mod embedded;

@@ -93,7 +93,7 @@ fn guarded(server_url: &str, header: &'static str) -> String {
 }
 
 /// The server behind TLS, below the path `/comfy`.
-fn behind_tls(server_url: &str, address: &str) -> u16 {
+pub fn behind_tls(server_url: &str, address: &str) -> u16 {
     let files = tls_folder();
     let chain: Vec<_> = CertificateDer::pem_file_iter(files.join("localhost.pem"))
         .unwrap()

@@ -1,6 +1,7 @@
 //! The window as a person uses it: pointer, keys and dropped files go in as the messages a window system sends, and the
 //! document, the selection and what is asked are looked at. Everything is real but the pixels: no GPU and no display.
 
+mod editing;
 mod hand;
 mod library;
 mod review;

@@ -3,7 +3,7 @@
 //! The thread also asks servers for what people saved there, decodes the small pictures of the list, and reads at the start
 //! what servers of earlier sessions said of their node classes.
 
-use super::{Bridge, RunEventMessage};
+use super::{Backends, Bridge, RunEventMessage};
 use crate::app::actions::{Action, NewNode};
 use crate::app::catalog::Catalog;
 use crate::app::dialogs::Dialogs;
@@ -235,6 +235,7 @@ pub struct LibraryWorld<'w> {
     state: Res<'w, ShellState>,
     dialogs: ResMut<'w, Dialogs>,
     toasts: ResMut<'w, Toasts>,
+    backends: Res<'w, Backends>,
     bridge: Option<Res<'w, Bridge>>,
 }
 
@@ -360,8 +361,16 @@ impl LibraryWorld<'_> {
             },
             LibraryWish::Remove(workflow_id) => Question::Remove(*workflow_id),
             LibraryWish::ShowServers => {
-                self.dialogs.library = Some(LibraryDialog::servers());
-                return None;
+                // With one server there is nothing to choose.
+                let mut servers = self.backends.cards.keys();
+                let only = match (servers.next(), servers.next()) {
+                    (Some(backend_id), None) => Some(*backend_id),
+                    _ => None,
+                };
+                self.dialogs.library = Some(LibraryDialog::servers(only));
+                let backend_id = only?;
+                library.saved.insert(backend_id, SavedThere::Asked);
+                Question::ListSaved(self.backend(backend_id)?)
             }
             LibraryWish::ListSaved(backend_id) => {
                 library.saved.insert(*backend_id, SavedThere::Asked);

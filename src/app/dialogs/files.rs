@@ -7,7 +7,7 @@ use crate::app::library::LibraryWish;
 use crate::app::settings::Settings;
 use crate::app::shell::PanelContext;
 use crate::project::{InputValue, NodeKind};
-use bevy_egui::egui::{Context, Id, Vec2};
+use bevy_egui::egui::{Align2, Context, Id, Vec2};
 use egui_file_dialog::{DialogState, FileDialog, Filter};
 use std::path::{Path, PathBuf};
 
@@ -40,6 +40,7 @@ impl FileAsker {
         let mut dialog = FileDialog::new()
             .id(Id::new("file dialog"))
             .default_size(Vec2::new(760.0, 460.0))
+            .anchor(Align2::CENTER_CENTER, Vec2::ZERO)
             .default_file_icon(icons::FILE)
             .default_folder_icon(icons::FOLDER)
             .device_icon(icons::HARD_DRIVES)

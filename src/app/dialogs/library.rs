@@ -69,10 +69,13 @@ impl LibraryDialog {
         })
     }
 
-    /// What is saved on servers.
+    /// What is saved on servers, this one shown first.
     #[must_use]
-    pub fn servers() -> Self {
-        Self::Servers(ServersForm::default())
+    pub fn servers(backend_id: Option<BackendId>) -> Self {
+        Self::Servers(ServersForm {
+            backend_id,
+            ..ServersForm::default()
+        })
     }
 }
 
@@ -405,7 +408,11 @@ fn replace_there(
         16.0,
     ));
     ui.add_space(GRID);
-    ui.label(RichText::new(message).color(theme.dim));
+    let mut sentence = message.to_owned();
+    if let Some(first) = sentence.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    ui.label(RichText::new(sentence).color(theme.dim));
     ui.add_space(4.0 * GRID);
     let mut is_done = false;
     at_right(ui, |ui| {

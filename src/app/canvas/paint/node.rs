@@ -492,7 +492,12 @@ fn paint_badge(brush: &mut Brush<'_>, text: &str, color: Rgba, area: Area, corne
         Corner::Left => area.min.x - 5.0,
         Corner::Right => area.max.x + 5.0 - width,
     };
-    let badge = Area::at(Vec2::new(left, area.min.y - 6.0), Vec2::new(width, 15.0));
+    // At the left it would lie on the title.
+    let top = match corner {
+        Corner::Left => area.min.y - 11.0,
+        Corner::Right => area.min.y - 6.0,
+    };
+    let badge = Area::at(Vec2::new(left, top), Vec2::new(width, 15.0));
     let (on_strong, canvas) = (brush.palette.on_strong, brush.palette.canvas);
     brush.scene.rounded_box(
         badge.grown(Vec2::splat(1.5)),
