@@ -3,6 +3,7 @@
 mod fan_out;
 mod items;
 mod kinds;
+mod matrix;
 mod run_policy;
 mod seed;
 mod sources;
@@ -79,6 +80,7 @@ fn project(ui: &mut Ui, panel: &mut PanelContext<'_>) {
             "Not saved yet. Results go to a folder of the program until the project has one of its own.",
         ),
     };
+    matrix::show(ui, panel);
     ui.add_space(2.0 * GRID);
     hint(ui, theme, "Select a node to see its settings.");
 }
