@@ -5,7 +5,7 @@ CARGO ?= cargo
 BIN := comfyui-orchestrator
 DEMO_OUT ?= out/demo
 
-.PHONY: help deps demo run test fmt lint check-headless unit bench sim bench-placement fuzz
+.PHONY: help deps demo run test fmt lint check-headless unit bench sim kills bench-placement fuzz
 
 help:
 	@echo "make demo    start three built-in servers and run the sample project (headless without a display)"
@@ -13,6 +13,7 @@ help:
 	@echo "make test    everything CI checks: rustfmt, clippy, the headless build, all tests"
 	@echo "make bench   measure the budgets and print them"
 	@echo "make sim SEEDS=10000   simulate runs with everything going wrong; SEED=17 replays one"
+	@echo "make kills KILLS=300   kill -9 the program and its servers at random instants of runs"
 	@echo "make bench-placement   makespans of simulated fleets under our placement and others"
 	@echo "make fuzz TARGET=embedded SECONDS=300   feed a reader of files with damaged ones (nightly, cargo-fuzz)"
 	@echo "make deps    install the system packages that are missing (Debian, Ubuntu)"
@@ -67,6 +68,12 @@ fuzz:
 	$(CARGO) +nightly fuzz run -s none --dev $(TARGET) fuzz/corpus/$(TARGET) fuzz/seeds/$(TARGET) -- \
 		-max_total_time=$(SECONDS) -max_len=20000 -timeout=10 \
 		-dict=fuzz/$(if $(filter embedded parameters,$(TARGET)),embedded,json).dict
+
+KILLS ?= 50
+KILLS_SEED ?= 1
+
+kills:
+	KILLS=$(KILLS) KILLS_SEED=$(KILLS_SEED) $(CARGO) test --no-default-features --test it killed_at_any_instant -- --nocapture
 
 bench-placement:
 	CARGO_PROFILE_DEV_OPT_LEVEL=2 $(CARGO) test --no-default-features --test it placement_bench -- --nocapture

@@ -2,6 +2,8 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    fs::File,
+    io::Write as _,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -61,6 +63,7 @@ pub struct Host {
     /// The next prompt's number.
     pub next_number: Mutex<i64>,
     posts: Mutex<HashMap<String, u64>>,
+    posts_file: Option<File>,
     log: Mutex<VecDeque<LogLine>>,
     /// Five letters in the names of previews, new at each start, as in ComfyUI.
     pub preview_letters: String,
@@ -72,7 +75,7 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Host {
-    pub fn new(options: ServerOptions, folders: Folders) -> Arc<Self> {
+    pub fn new(options: ServerOptions, folders: Folders, posts_file: Option<File>) -> Arc<Self> {
         Arc::new(Self {
             options,
             folders,
@@ -87,6 +90,7 @@ impl Host {
             current: Mutex::default(),
             next_number: Mutex::new(0),
             posts: Mutex::default(),
+            posts_file,
             log: Mutex::default(),
             preview_letters: (0..5).map(|_| fastrand::lowercase()).collect(),
         })
@@ -123,6 +127,13 @@ impl Host {
 
     /// Counts a `POST /prompt`.
     pub fn count_post(&self, prompt_id: &str) {
+        if let Some(mut file) = self.posts_file.as_ref() {
+            // One write, so that lines stay whole.
+            let line = format!("{}\n", prompt_id.replace('\n', " "));
+            if let Err(error) = file.write_all(line.as_bytes()) {
+                tracing::error!(%error, "the id of a prompt could not be written to the posts file");
+            }
+        }
         let mut posts = lock(&self.posts);
         if let Some(count) = posts.get_mut(prompt_id) {
             *count += 1;

@@ -18,6 +18,9 @@ pub struct ServerOptions {
     /// How much memory it says its device has, in bytes, to stand for a larger or smaller machine; the computer's own when
     /// none.
     pub device_memory_bytes: Option<u64>,
+    /// A file to which the id of every prompt that is POSTed is appended, one per line: what a test asks when the server is
+    /// killed and forgets everything else.
+    pub posts_file: Option<PathBuf>,
     /// The static files of the ComfyUI frontend, served at `/`.
     pub frontend_dir: Option<PathBuf>,
 }
@@ -32,6 +35,7 @@ impl ServerOptions {
             name: "builtin".to_owned(),
             step_delay: Duration::ZERO,
             device_memory_bytes: None,
+            posts_file: None,
             frontend_dir: None,
         }
     }

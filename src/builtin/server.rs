@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    fs::File,
     future::Future,
     io,
     net::SocketAddr,
@@ -38,6 +39,14 @@ pub enum ServerError {
     DataFolder {
         /// The folder.
         folder: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file for the ids of prompts cannot be written.
+    #[error("cannot write {}: {source}; choose a file that can be written", file.display())]
+    PostsFile {
+        /// The file.
+        file: PathBuf,
         /// What the system said.
         source: io::Error,
     },
@@ -104,8 +113,21 @@ impl Server {
             .map_err(bind_error)?;
         let address = listener.local_addr().map_err(bind_error)?;
         let folders = Folders::open(&options.data_dir).map_err(folder_error)?;
+        let posts_file = match &options.posts_file {
+            None => None,
+            Some(file) => Some(
+                File::options()
+                    .create(true)
+                    .append(true)
+                    .open(file)
+                    .map_err(|source| ServerError::PostsFile {
+                        file: file.clone(),
+                        source,
+                    })?,
+            ),
+        };
         Ok(Self {
-            host: Host::new(options, folders),
+            host: Host::new(options, folders, posts_file),
             listener,
             address,
         })

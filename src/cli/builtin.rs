@@ -25,6 +25,9 @@ pub(super) struct BuiltinArguments {
     /// Extra time of every progress step in milliseconds, to make a slow server.
     #[arg(long, default_value_t = 0, value_name = "MS")]
     step_delay_ms: u64,
+    /// Append the id of every prompt that is POSTed to this file, one per line.
+    #[arg(long, value_name = "FILE")]
+    posts_file: Option<PathBuf>,
     /// Static files of the ComfyUI frontend, served at `/`.
     #[arg(long, value_name = "DIR")]
     frontend_dir: Option<PathBuf>,
@@ -46,6 +49,7 @@ pub(super) async fn serve(
         name: arguments.name,
         step_delay: Duration::from_millis(arguments.step_delay_ms),
         device_memory_bytes: None,
+        posts_file: arguments.posts_file,
         frontend_dir: arguments.frontend_dir,
     })
     .await?;

@@ -22,6 +22,7 @@ mod failure_classes;
 mod fleet;
 mod fuzz_seeds;
 mod house;
+mod kills;
 mod library;
 mod local_work;
 mod media;

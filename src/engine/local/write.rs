@@ -78,7 +78,9 @@ pub(super) fn write(
         let segments =
             expand(template, &facts).map_err(|error| failure(format!("Cannot write: {error}")))?;
         let source = source(leaf, work, index, context)?;
-        let path = place(&folder, &segments, &source, context)?;
+        // Derived from what it is for: what a killed process left of it is found again when the item is written again.
+        let unfinished = format!(".writing-{}-{position}", work.item_id);
+        let path = place(&folder, &segments, &unfinished, &source, context)?;
         paths.push(path.to_string_lossy().into_owned());
     }
     Ok(paths)
@@ -143,10 +145,12 @@ fn source(
     })
 }
 
-/// Puts a file under the first name that is free or holds the same content already.
+/// Puts a file under the first name that is free or holds the same content already. Until it is whole it is called
+/// `unfinished`.
 fn place(
     folder: &Path,
     segments: &[String],
+    unfinished: &str,
     source: &Source,
     context: LocalContext,
 ) -> Result<PathBuf, Failure> {
@@ -158,6 +162,16 @@ fn place(
         .fold(folder.to_path_buf(), |path, segment| path.join(segment));
     fs::create_dir_all(&parent)
         .map_err(|error| io_failure("Making the output folder", &parent, &error))?;
+    match fs::remove_file(parent.join(unfinished)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(io_failure(
+                "Removing an unfinished file",
+                &parent.join(unfinished),
+                &error,
+            ));
+        }
+        _ => {}
+    }
     let (hash, byte_len) = match source {
         Source::Bytes(bytes) => (ContentHash::of(bytes), bytes.len() as u64),
         Source::Artifact(artifact) => (artifact.hash, artifact.byte_len),
@@ -176,7 +190,7 @@ fn place(
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let file = match unplaced.take() {
                     Some(file) => file,
-                    None => fill(&parent, source, context)?,
+                    None => fill(&parent, unfinished, source, context)?,
                 };
                 match file.persist_noclobber(&path) {
                     Ok(_file) => {
@@ -217,10 +231,15 @@ fn numbered(name: &str, number: u32) -> String {
 }
 
 /// A new file in the folder with the content, on the disk.
-fn fill(parent: &Path, source: &Source, context: LocalContext) -> Result<NamedTempFile, Failure> {
+fn fill(
+    parent: &Path,
+    unfinished: &str,
+    source: &Source,
+    context: LocalContext,
+) -> Result<NamedTempFile, Failure> {
     let io = |error: io::Error| io_failure("Writing the output", parent, &error);
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".writing-");
+    builder.prefix(unfinished).rand_bytes(0);
     // As any program's new file: the user's umask decides who may read it.
     #[cfg(unix)]
     let permissions = {
