@@ -3,14 +3,16 @@
 use comfyui_orchestrator::builtin::{Server, ServerHandle, ServerOptions};
 use comfyui_orchestrator::engine::{
     Engine, EngineEvent, EngineOptions, FailureClass, ItemState, RegistryUse, ResumePolicy,
-    RunCommand, RunEvent, RunEventBody, RunFolders, RunId, RunState, RunView,
+    RunCommand, RunEvent, RunEventBody, RunFolders, RunId, RunState, RunView, database_path,
 };
 use comfyui_orchestrator::fleet::BackendConfig;
 use comfyui_orchestrator::project::{
-    DataType, Edit, InputValue, Link, LinkId, Node, NodeId, NodeKind, OutputNode, PortId, PortRef,
-    Project, ProjectId, WorkflowFile, read_portable_form,
+    Affinity, BatchMode, CachePolicy, DataType, Edit, Fallback, InputValue, Link, LinkId, Node,
+    NodeId, NodeKind, OutputNode, Port, PortBinding, PortId, PortNeed, PortRef, Project, ProjectId,
+    RetryPolicy, WorkflowFile, WorkflowName, WorkflowNode, read_portable_form,
 };
 use comfyui_orchestrator::store::Store;
+use comfyui_orchestrator::workflow::{NodeAddress, ParameterAddress};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -459,4 +461,108 @@ async fn a_picture_that_declares_sixty_thousand_pixels_a_side_fails_with_a_sente
         failure.message
     );
     assert!(files_below(&folder.path().join("out")).is_empty());
+}
+
+/// Input file → a workflow that inverts it → output.
+fn inverted_project(file: &Path) -> Project {
+    let mut project = Project::new(ProjectId::new_now(), "Invert");
+    let text = r#"{"1": {"class_type": "LoadImage", "inputs": {"image": "x.png"}},
+        "2": {"class_type": "ImageInvert", "inputs": {"image": ["1", 0]}},
+        "3": {"class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": "inverted"}}}"#;
+    let name = WorkflowName::new("invert").unwrap();
+    let fresh: &mut dyn FnMut() -> PortId = &mut PortId::new_now;
+    let mut input = Node::input_file(NodeId::new_now(), "", DataType::Image, fresh);
+    if let NodeKind::Input(settings) = &mut input.kind {
+        settings.value = InputValue::File(file.to_string_lossy().into_owned());
+    }
+    let address = |node_id: &str, class_type: &str| NodeAddress {
+        node_id: node_id.to_owned(),
+        class_type: class_type.to_owned(),
+        title: String::new(),
+    };
+    let port = |name: &str, binding| Port {
+        id: PortId::new_now(),
+        name: name.to_owned(),
+        data_type: DataType::Image,
+        binding,
+        need: PortNeed::Required,
+    };
+    let image_in = port(
+        "image",
+        PortBinding::Parameter(ParameterAddress {
+            node: address("1", "LoadImage"),
+            input: "image".to_owned(),
+        }),
+    );
+    let image_out = port(
+        "image",
+        PortBinding::WorkflowOutput {
+            address: address("3", "SaveImage"),
+            batch: BatchMode::Whole,
+        },
+    );
+    let settings = WorkflowNode {
+        workflow: name.clone(),
+        parameters: vec![],
+        affinity: Affinity::Any,
+        fallback: Fallback::AutoSelect,
+        retry: RetryPolicy::default(),
+        cache: CachePolicy::Use,
+    };
+    let invert = Node::workflow(NodeId::new_now(), settings, vec![image_in], vec![image_out]);
+    let link = Link {
+        id: LinkId::new_now(),
+        from: PortRef {
+            node: input.id,
+            port: input.outputs[0].id,
+        },
+        to: PortRef {
+            node: invert.id,
+            port: invert.inputs[0].id,
+        },
+    };
+    let file = WorkflowFile { text: text.into() };
+    for edit in [
+        Edit::AddWorkflow { name, file },
+        Edit::AddNode(Box::new(input)),
+        Edit::AddNode(Box::new(invert)),
+        Edit::AddLink(link),
+    ] {
+        project.apply(edit).unwrap();
+    }
+    project
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upload_teaches_how_fast_a_server_takes_files() {
+    let folder = TempDir::new().unwrap();
+    let picture = folder.path().join("noise.png");
+    let mut random = fastrand::Rng::with_seed(1);
+    // Noise does not get smaller: about 750 kB, enough to measure.
+    image::RgbImage::from_fn(500, 500, |_, _| {
+        image::Rgb([random.u8(..), random.u8(..), random.u8(..)])
+    })
+    .save(&picture)
+    .unwrap();
+    let server = start_server(folder.path(), "a", 0, None).await;
+    let engine = start_engine(folder.path(), &[&server], ResumePolicy::Leave).await;
+    let mut events = engine.handle.subscribe().unwrap();
+    let run_id = RunId::new_now();
+    engine
+        .handle
+        .send(RunCommand::Start {
+            run_id,
+            project: Arc::new(inverted_project(&picture)),
+            folders: folders(folder.path()),
+        })
+        .unwrap();
+    let (view, log) = finish(&mut events, run_id).await;
+    engine.stop().await;
+    assert_eq!(view.state, Some(RunState::Completed), "{log:#?}");
+    let store = Store::open(&database_path(&folder.path().join("data"))).unwrap();
+    let learned = store.setting("placement.estimates").await.unwrap().unwrap();
+    let learned: serde_json::Value = serde_json::from_str(&learned).unwrap();
+    let backend_id = server.config.id.to_string();
+    let bytes_per_ms = learned["backends"][&backend_id]["bytes_per_ms"].as_f64();
+    assert!(bytes_per_ms.is_some_and(|speed| speed > 0.0), "{learned}");
 }

@@ -7,11 +7,12 @@ use super::starting::RunContext;
 use crate::artifacts::Artifact;
 use crate::comfy::{Client, ComfyError, FolderType, StoredFile, Upload, UploadContent};
 use crate::engine::failure::{Failure, FailureClass};
-use crate::engine::machine::Submission;
+use crate::engine::machine::{Input, Submission};
 use crate::engine::value::Value;
 use crate::project::{Node, PortBinding};
 use crate::workflow::{self, ObjectInfo, ParameterAddress, Prompt};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Folder below the server's input folder that our uploads go to.
 const UPLOAD_FOLDER: &str = "orchestrator";
@@ -210,11 +211,19 @@ async fn bring(
         overwrite: false,
         content: UploadContent::File(shared.artifacts.path(artifact)),
     };
+    let begin = Instant::now();
     let file = client
         .upload_image(upload)
         .await
         .map_err(|error| transfer_failure(&error))?;
     shared.note_upload(key, file.clone());
+    let measured = Input::Transferred {
+        backend_id: submission.backend_id,
+        bytes: artifact.byte_len,
+        took_ms: begin.elapsed().as_millis() as u64,
+    };
+    // Nobody listens any more: the engine is ending.
+    shared.facts.send(measured).await.ok();
     Ok(Brought {
         file,
         is_trusted: false,
