@@ -1,0 +1,94 @@
+//! Seeds → a picture each → an output each.
+
+use comfyui_orchestrator::project::{
+    Affinity, BatchMode, CachePolicy, DataType, Edit, Fallback, FanOutSource, Link, LinkId, Node,
+    NodeId, OutputNode, Port, PortBinding, PortId, PortNeed, PortRef, Project, ProjectId,
+    RetryPolicy, SeedOrder, WorkflowFile, WorkflowName, WorkflowNode,
+};
+use comfyui_orchestrator::workflow::{NodeAddress, ParameterAddress};
+
+/// The prompt: steps of a picture, saved.
+pub fn prompt(seed: u64) -> serde_json::Value {
+    serde_json::json!({
+        "1": {"class_type": "OrchestratorPicture", "inputs": {"seed": seed, "text": "harbour at dusk", "width": 256,
+            "height": 192, "steps": 4, "style": "harbour", "detail": 0.6}},
+        "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "bench"}}
+    })
+}
+
+/// The project, and the port at which its Workflow node gives the picture.
+pub fn project(first_seed: u64, count: u32) -> (Project, PortId) {
+    let mut project = Project::new(ProjectId::new_now(), "Bench");
+    let name = WorkflowName::new("draw").unwrap();
+    let fresh: &mut dyn FnMut() -> PortId = &mut PortId::new_now;
+    let source = FanOutSource::Seeds {
+        axis: "seed".to_owned(),
+        first: first_seed,
+        count,
+        order: SeedOrder::Increment,
+    };
+    let seeds = Node::fan_out(NodeId::new_now(), source, fresh);
+    let address = |node_id: &str, class_type: &str| NodeAddress {
+        node_id: node_id.to_owned(),
+        class_type: class_type.to_owned(),
+        title: String::new(),
+    };
+    let seed_in = Port {
+        id: PortId::new_now(),
+        name: "seed".to_owned(),
+        data_type: DataType::Integer,
+        binding: PortBinding::Parameter(ParameterAddress {
+            node: address("1", "OrchestratorPicture"),
+            input: "seed".to_owned(),
+        }),
+        need: PortNeed::Required,
+    };
+    let image_out = Port {
+        id: PortId::new_now(),
+        name: "image".to_owned(),
+        data_type: DataType::Image,
+        binding: PortBinding::WorkflowOutput {
+            address: address("2", "SaveImage"),
+            batch: BatchMode::Whole,
+        },
+        need: PortNeed::Optional,
+    };
+    let image = image_out.id;
+    let settings = WorkflowNode {
+        workflow: name.clone(),
+        parameters: vec![],
+        affinity: Affinity::Any,
+        fallback: Fallback::AutoSelect,
+        retry: RetryPolicy::default(),
+        cache: CachePolicy::Use,
+    };
+    let draw = Node::workflow(NodeId::new_now(), settings, vec![seed_in], vec![image_out]);
+    let output = Node::output_to(
+        NodeId::new_now(),
+        OutputNode::default(),
+        DataType::Image,
+        fresh,
+    );
+    let link = |from: &Node, place: usize, to: &Node| Link {
+        id: LinkId::new_now(),
+        from: PortRef {
+            node: from.id,
+            port: from.outputs[place].id,
+        },
+        to: PortRef {
+            node: to.id,
+            port: to.inputs[0].id,
+        },
+    };
+    let links = [link(&seeds, 0, &draw), link(&draw, 0, &output)];
+    let text = prompt(1).to_string();
+    let file = WorkflowFile { text: text.into() };
+    project.apply(Edit::AddWorkflow { name, file }).unwrap();
+    for node in [seeds, draw, output] {
+        project.apply(Edit::AddNode(Box::new(node))).unwrap();
+    }
+    for link in links {
+        project.apply(Edit::AddLink(link)).unwrap();
+    }
+    (project, image)
+}
