@@ -399,6 +399,10 @@ impl Machine {
                 run.fulfil_redo_wishes();
                 run.drain_work();
             }
+            if !run.stale_merges.is_empty() && !run.is_called_off() {
+                run.reopen_stale_merges();
+                run.drain_work();
+            }
             let call_off = std::mem::take(&mut run.attempts_to_call_off);
             let needless = std::mem::take(&mut run.needless_attempts);
             self.flush(now_ms, run_id);

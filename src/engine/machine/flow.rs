@@ -453,7 +453,7 @@ pub(super) fn is_counted(content: &Content) -> bool {
 }
 
 /// What a member with this content counts for its group.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Weight {
     /// It is there.
     pub is_counted: bool,

@@ -4,7 +4,7 @@
 use super::flow::{End, Weight, done, is_counted, local_failure, weight};
 use super::path::{self, NO_INDEX, Path};
 use super::run::{Content, Extent, Group, Hole, HoleKind, ItemIndex, Run, Token, TokenIndex};
-use crate::engine::event::LONGEST_RECORDED_LIST;
+use crate::engine::event::{ItemState, LONGEST_RECORDED_LIST};
 use crate::engine::plan::{Completeness, FanIndex, NodeIndex};
 use crate::engine::value::{ListElement, Value};
 use crate::project::{MergeFailurePolicy, MergeMode, NodeKind, PortBinding, PortId};
@@ -22,7 +22,54 @@ impl Run {
             group.members.push(token);
             group.add(now);
         }
+        self.note_stale(node, input, &key);
         self.check_group(node, input, &key);
+    }
+
+    /// What was gathered changed. If it was handed on before, its Merge has to look again.
+    fn note_stale(&mut self, node: NodeIndex, input: usize, key: &Path) {
+        let handed_on = self.nodes[node].collectors[input]
+            .as_ref()
+            .and_then(|collector| collector.groups.get(key))
+            .filter(|group| group.chosen.is_none() && !self.is_unfired(group))
+            .and_then(|group| group.token);
+        let Some(token) = handed_on else {
+            return;
+        };
+        let takers = (0..self.items.len() as ItemIndex).filter(|index| {
+            let item = &self.items[*index as usize];
+            item.node == node && item.inputs.get(input) == Some(&token)
+        });
+        self.stale_merges.extend(takers);
+    }
+
+    /// Makes items of Merges again whose lists changed after they had ended, as far as nothing made from them executes.
+    pub(super) fn reopen_stale_merges(&mut self) {
+        for index in std::mem::take(&mut self.stale_merges) {
+            let state = self.items[index as usize].state;
+            if !state.is_ended() {
+                // One that has not begun looks at what is there then.
+                if state == ItemState::Running {
+                    self.stale_merges.insert(index);
+                }
+            } else if self.reopen_where(|_, one| one == index) {
+                self.await_the_rest(index);
+            } else {
+                self.stale_merges.insert(index);
+            }
+        }
+    }
+
+    /// A Merge item that is made again waits for everything that can still come.
+    pub(super) fn await_the_rest(&mut self, index: ItemIndex) {
+        let plan = self.plan.clone();
+        let item = &self.items[index as usize];
+        let planned = &plan.nodes[item.node];
+        for (input, token) in planned.inputs.iter().zip(item.inputs.clone()) {
+            if input.collector.is_some() && !self.nodes[input.source].is_exhausted {
+                self.tokens[token as usize].content = Content::Pending;
+            }
+        }
     }
 
     /// The path of the group a token belongs to.
@@ -52,6 +99,9 @@ impl Run {
         if let Some(group) = self.group_mut(node, input, &key) {
             group.add(is);
             group.remove(was);
+        }
+        if was != is {
+            self.note_stale(node, input, &key);
         }
         self.check_group(node, input, &key);
     }

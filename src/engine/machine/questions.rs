@@ -240,6 +240,14 @@ impl Machine {
                     .map(|(.., index)| *index)
                     .collect();
                 for index in ready {
+                    // An answer for the whole run may have stopped it.
+                    let is_ready = self
+                        .runs
+                        .get(run_id)
+                        .is_some_and(|run| run.items[index as usize].state == ItemState::Ready);
+                    if !is_ready {
+                        continue;
+                    }
                     let failure = match self.bound_is_gone(*run_id, index) {
                         Some(failure) => failure,
                         None if is_long && !self.is_bound(*run_id, index) => match &silence {

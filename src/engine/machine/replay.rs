@@ -206,6 +206,9 @@ impl Machine {
                     ItemState::Ready if before.is_ended() || before == ItemState::Asking => {
                         run.redo_wishes.retain(|wish| *wish != index);
                         run.reopen_root(index);
+                        if run.stale_merges.remove(&index) {
+                            run.await_the_rest(index);
+                        }
                     }
                     ItemState::Waiting => {
                         run.reopen_dependent(index);

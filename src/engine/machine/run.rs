@@ -56,6 +56,9 @@ pub(super) struct Run {
     pub standing_answer: Option<Answer>,
     /// Items to be made again as soon as nothing made from them executes.
     pub redo_wishes: Vec<ItemIndex>,
+    /// Items of Merges that ended before all that belongs into their lists was there: a retry upstream made more of it. They
+    /// are made again as soon as nothing made from them executes.
+    pub stale_merges: BTreeSet<ItemIndex>,
     /// Higher goes first.
     pub priority: i32,
     /// What is to be done before the step ends, in order.
@@ -336,6 +339,7 @@ impl Run {
             questions: HashMap::new(),
             standing_answer: None,
             redo_wishes: Vec::new(),
+            stale_merges: BTreeSet::new(),
             priority: 0,
             work: VecDeque::new(),
             candidates: (0..plan.nodes.len()).collect(),

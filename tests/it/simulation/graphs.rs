@@ -226,3 +226,19 @@ fn fan_out_source(random: &mut fastrand::Rng, title: &str) -> FanOutSource {
         },
     }
 }
+
+/// Says which nodes there are and how they are linked.
+pub fn print(graph: &Graph) {
+    for node in graph.project.nodes.values() {
+        println!("node {} {:?} {:?}", node.title, node.on_failure, node.kind);
+    }
+    for link in graph.project.links.values() {
+        let title = |node: &NodeId| graph.project.nodes[node].title.clone();
+        let port = graph.project.nodes[&link.from.node]
+            .outputs
+            .iter()
+            .find(|port| port.id == link.from.port)
+            .map_or("", |port| port.name.as_str());
+        println!("link {}.{port} -> {}", title(&link.from.node), title(&link.to.node));
+    }
+}

@@ -138,7 +138,10 @@ impl Life {
                 return;
             }
             self.step(wish);
-            let is_left = |item_id: &ItemId| self.world.seen[item_id].state == ItemState::Cancelled;
+            let is_left = |item_id: &ItemId| {
+                let state = self.world.seen[item_id].state;
+                matches!(state, ItemState::Cancelled | ItemState::Failed)
+            };
             if self.is_calm && missing.iter().all(is_left) {
                 // Nothing needs them any more: a Merge has its first values.
                 self.live_to_an_end();
