@@ -82,7 +82,7 @@ pub fn project(first_seed: u64, count: u32) -> (Project, PortId) {
     };
     let links = [link(&seeds, 0, &draw), link(&draw, 0, &output)];
     let text = prompt(1).to_string();
-    let file = WorkflowFile { text: text.into() };
+    let file = WorkflowFile::new(text);
     project.apply(Edit::AddWorkflow { name, file }).unwrap();
     for node in [seeds, draw, output] {
         project.apply(Edit::AddNode(Box::new(node))).unwrap();

@@ -521,7 +521,7 @@ fn inverted_project(file: &Path) -> Project {
             port: invert.inputs[0].id,
         },
     };
-    let file = WorkflowFile { text: text.into() };
+    let file = WorkflowFile::new(text);
     for edit in [
         Edit::AddWorkflow { name, file },
         Edit::AddNode(Box::new(input)),

@@ -239,6 +239,10 @@ pub fn print(graph: &Graph) {
             .iter()
             .find(|port| port.id == link.from.port)
             .map_or("", |port| port.name.as_str());
-        println!("link {}.{port} -> {}", title(&link.from.node), title(&link.to.node));
+        println!(
+            "link {}.{port} -> {}",
+            title(&link.from.node),
+            title(&link.to.node)
+        );
     }
 }
