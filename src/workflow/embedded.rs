@@ -18,7 +18,10 @@ mod safetensors;
 mod source;
 mod svg;
 
-use super::read::{MAX_WORKFLOW_BYTES, WorkflowDocument, WorkflowError, read};
+use super::read::{
+    MAX_WORKFLOW_BYTES, MAX_WORKFLOW_DEPTH, MAX_WORKFLOW_VALUES, WorkflowDocument, WorkflowError,
+    excess, read,
+};
 pub use parameters::{GenerationParameters, parse_parameters};
 use serde::Serialize;
 use serde_json::Value;
@@ -344,7 +347,9 @@ impl Texts {
                 return self.keep(name.to_owned(), value.trim_start().to_owned());
             }
         }
-        if text.starts_with('{') {
+        if text.starts_with('{')
+            && excess(text.as_bytes(), MAX_WORKFLOW_DEPTH, MAX_WORKFLOW_VALUES).is_none()
+        {
             let cleaned = super::read::without_non_finite(text.as_bytes());
             if let Ok(Value::Object(members)) = serde_json::from_slice(&cleaned) {
                 self.members(members)?;

@@ -198,11 +198,6 @@ fn first_byte(bytes: &[u8]) -> Option<u8> {
         .find(|byte| !byte.is_ascii_whitespace())
 }
 
-/// Whether arrays and objects are nested deeper than `limit`.
-pub(super) fn depth_exceeds(bytes: &[u8], limit: usize) -> bool {
-    excess(bytes, limit, usize::MAX).is_some()
-}
-
 /// What a JSON text has too much of.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Excess {

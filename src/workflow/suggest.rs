@@ -180,13 +180,16 @@ fn makes_pictures(class_type: &str) -> bool {
 /// positive or negative.
 fn prompt_texts(prompt: &Prompt) -> HashMap<(String, String), Role> {
     let mut texts = HashMap::new();
+    let mut visited = HashSet::new();
     for (id, node) in &prompt.nodes {
         for (name, value) in &node.inputs {
             let Some(role) = root_role(name, node) else {
                 continue;
             };
             match link_source(value) {
-                Some((source, slot)) => walk_up(prompt, source, slot, role, &mut texts),
+                Some((source, slot)) => {
+                    walk_up(prompt, source, slot, role, &mut visited, &mut texts);
+                }
                 // Nodes of API services take prompts as text.
                 None if value.is_string()
                     && matches!(name.as_str(), "prompt" | "negative_prompt") =>
@@ -212,20 +215,21 @@ fn root_role(name: &str, node: &PromptNode) -> Option<Role> {
     }
 }
 
-fn walk_up(
-    prompt: &Prompt,
-    source: &str,
+/// `visited` is shared by all walks: (node, whether by slot 1, role). What lies above a node is the same for each of them.
+fn walk_up<'a>(
+    prompt: &'a Prompt,
+    source: &'a str,
     slot: usize,
     role: Role,
+    visited: &mut HashSet<(&'a str, bool, Role)>,
     texts: &mut HashMap<(String, String), Role>,
 ) {
-    let mut visited = HashSet::new();
-    let mut open = vec![(source.to_owned(), slot)];
+    let mut open = vec![(source, slot)];
     while let Some((id, slot)) = open.pop() {
-        if !visited.insert((id.clone(), slot)) {
+        if !visited.insert((id, slot == 1, role)) {
             continue;
         }
-        let Some(node) = prompt.nodes.get(&id) else {
+        let Some(node) = prompt.nodes.get(id) else {
             continue;
         };
         // Whatever was written there, nothing of it is left.
@@ -244,10 +248,10 @@ fn walk_up(
             }
             match link_source(value) {
                 Some((source, slot)) if !is_beside_the_text(name) => {
-                    open.push((source.to_owned(), slot));
+                    open.push((source, slot));
                 }
                 None if value.is_string() && is_text_name(name) => {
-                    let entry = texts.entry((id.clone(), name.clone())).or_insert(role);
+                    let entry = texts.entry((id.to_owned(), name.clone())).or_insert(role);
                     // A text that feeds both sides is what to show.
                     if role == Role::PositivePrompt {
                         *entry = role;

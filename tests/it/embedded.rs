@@ -632,3 +632,35 @@ fn a_drawing_of_a_million_parts_is_read_in_one_pass() {
     let found = find_workflow(Cursor::new(file.into_bytes())).unwrap();
     assert!(matches!(found.document, WorkflowDocument::Ui(_)));
 }
+
+#[test]
+fn texts_that_lie_over_each_other_are_not_read_again_and_again() {
+    // A thousand texts, each the whole block of zeros.
+    let block_len = 4_000_000_u32;
+    let mut block = b"II*\0\x08\0\0\0".to_vec();
+    block.extend(1000_u16.to_le_bytes());
+    for _ in 0..1000 {
+        block.extend(0x010F_u16.to_le_bytes());
+        block.extend(2_u16.to_le_bytes());
+        block.extend((block_len - 20_000).to_le_bytes());
+        block.extend(20_000_u32.to_le_bytes());
+    }
+    block.resize(block_len as usize, 0);
+    let refused = find_workflow(Cursor::new(webp(&block)));
+    assert!(
+        matches!(&refused, Err(EmbeddedError::Damaged { reason, .. }) if reason.contains("overlap")),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn a_comment_of_millions_of_values_is_kept_as_text_only() {
+    let comment = format!(r#"{{"x":[{}0]}}"#, "0,".repeat(5_000_000));
+    let file = png(&[
+        chunk(b"tEXt", &named("comment", b"\0", comment.as_bytes())),
+        chunk(b"tEXt", &named("workflow", b"\0", workflow().as_bytes())),
+    ]);
+    let found = Embedded::read(Cursor::new(file)).unwrap();
+    assert_eq!(found.text("comment"), Some(comment.as_str()));
+    assert!(found.document().is_ok());
+}

@@ -3,7 +3,7 @@
 
 use super::workflow::editor_file;
 use comfyui_orchestrator::workflow::{
-    Control, ConvertError, ObjectInfo, Prompt, PromptNode, UiWorkflow, WorkflowDocument,
+    Control, ConvertError, ObjectInfo, Prompt, PromptNode, Role, UiWorkflow, WorkflowDocument,
     WorkflowError, diff, inspect, patch, read, to_editor, to_prompt,
 };
 use proptest::prelude::*;
@@ -292,4 +292,30 @@ fn ids_and_positions_beyond_what_numbers_hold_are_taken_as_they_are() {
             "-3": {"images": ["9007199254740993", 0], "prefix": "p"},
         })
     );
+}
+
+#[test]
+fn a_chain_of_prompts_is_looked_through_once() {
+    let mut prompt = Prompt::default();
+    for id in 0..20_000 {
+        let inputs = match id {
+            0 => json!({"text": "a lighthouse"}),
+            _ => json!({"positive": [(id - 1).to_string(), 0]}),
+        };
+        let Value::Object(inputs) = inputs else {
+            continue;
+        };
+        let class_type = "Chain".to_owned();
+        prompt.nodes.insert(
+            id.to_string(),
+            PromptNode {
+                class_type,
+                inputs,
+                meta: None,
+            },
+        );
+    }
+    let exposures = inspect(&prompt, None).exposures;
+    assert_eq!(exposures.len(), 1);
+    assert_eq!(exposures[0].role, Role::PositivePrompt);
 }

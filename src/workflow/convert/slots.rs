@@ -192,6 +192,8 @@ fn close_gaps(group: &str, autogrow: &Autogrow, inputs: &mut [Input<'_>]) {
             Some((ordinal, input))
         })
         .collect();
+    // Other programs do not always save them in order.
+    rows.sort_by_key(|(ordinal, _)| *ordinal);
     let empty: Vec<usize> = rows
         .iter()
         .filter(|(_, input)| input.link.is_none())

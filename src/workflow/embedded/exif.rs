@@ -51,6 +51,8 @@ pub(super) fn read(bytes: &[u8], texts: &mut Texts) -> Result<(), Fault> {
         bytes,
         little_endian,
     };
+    // Texts do not overlap, so that together they are no longer than the block.
+    let mut left = bytes.len();
     let mut open: Vec<usize> = tiff.u32(4).map(|at| at as usize).into_iter().collect();
     for _ in 0..MAX_DIRECTORIES {
         let Some(directory) = open.pop() else { break };
@@ -79,6 +81,9 @@ pub(super) fn read(bytes: &[u8], texts: &mut Texts) -> Result<(), Fault> {
             let Some(value) = bytes.get(value..).and_then(|from| from.get(..length)) else {
                 return Err(Fault::damaged("an EXIF text is cut off"));
             };
+            left = left
+                .checked_sub(length)
+                .ok_or_else(|| Fault::damaged("its EXIF texts overlap"))?;
             let value = match tag {
                 USER_COMMENT => comment(value, little_endian),
                 XP_COMMENT => utf16(value, true),

@@ -2,11 +2,10 @@
 
 use super::source::Source;
 use super::{Fault, Texts};
-use crate::workflow::read::{depth_exceeds, without_non_finite};
+use crate::workflow::read::{
+    Excess, MAX_WORKFLOW_DEPTH, MAX_WORKFLOW_VALUES, excess, without_non_finite,
+};
 use serde_json::Value;
-
-/// Deepest nesting of the JSON chunk that is read.
-const MAX_DEPTH: usize = 120;
 
 pub(super) fn read(source: &mut Source<'_>, texts: &mut Texts) -> Result<(), Fault> {
     let [l0, l1, l2, l3, kind @ ..] = source.array::<8>(12)?;
@@ -26,8 +25,10 @@ pub(super) fn read(source: &mut Source<'_>, texts: &mut Texts) -> Result<(), Fau
 
 /// JSON within limits, with the bare NaN that Python writes.
 pub(super) fn parse(json: &[u8]) -> Result<Value, Fault> {
-    if depth_exceeds(json, MAX_DEPTH) {
-        return Err(Fault::damaged("its JSON is nested too deep"));
+    match excess(json, MAX_WORKFLOW_DEPTH, MAX_WORKFLOW_VALUES) {
+        Some(Excess::Depth) => return Err(Fault::damaged("its JSON is nested too deep")),
+        Some(Excess::Values) => return Err(Fault::damaged("its JSON has too many values")),
+        None => {}
     }
     serde_json::from_slice(&without_non_finite(json))
         .map_err(|error| Fault::damaged(format!("its JSON: {error}")))
