@@ -3,7 +3,9 @@
 mod backend;
 mod builtin;
 mod cache;
+mod controls;
 mod data_dir;
+mod deliver;
 mod demo;
 mod desktop;
 mod earlier;

@@ -14,13 +14,14 @@ mod library_fill;
 mod live;
 pub mod local;
 pub mod machine;
+mod on_start;
 pub mod placement;
 mod plan;
 mod question;
 mod value;
 
 pub use check::{problems, remembered_object_info};
-pub use command::{BackendKeeping, RunCommand, RunFolders};
+pub use command::{BackendKeeping, RetryScope, RunCommand, RunFolders};
 pub use dry_run::{DryNode, DryProblem, DryRun, dry_run};
 pub use event::{
     ItemState, LONGEST_RECORDED_LIST, PlacementCandidate, PlacementDecision, PlacementVerdict,
@@ -39,6 +40,7 @@ pub use library_fill::{
 };
 pub use live::{EngineEvent, Preview, Progress};
 pub use machine::{MAX_RATING, ReviewAnswer, ReviewVerdict};
+pub use on_start::OnStart;
 pub use plan::{MAX_ITEMS_PER_RUN, Plan, PlanProblem};
 pub use question::{Alternative, Answer, AnswerOrigin, AnswerReach, Question, QuestionCause};
 pub use value::{Labels, ListElement, Value};

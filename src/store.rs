@@ -13,6 +13,7 @@ mod pictures;
 pub mod project_folder;
 mod registry;
 mod runs;
+mod wishes;
 mod worker;
 
 pub use cache::{CacheStats, CachedResult};
@@ -186,6 +187,58 @@ impl Store {
                     instance.knows_alive(owner)
                 })
             })
+            .await
+    }
+
+    /// Leaves a command (JSON) for the program that works on a run, and gives its number.
+    ///
+    /// # Errors
+    /// [`StoreError`]; also when there is no such run.
+    pub async fn leave_wish(&self, run_id: RunId, command: String) -> Result<i64, StoreError> {
+        self.writer
+            .call(move |connection| wishes::leave(connection, run_id, &command))
+            .await
+    }
+
+    /// Whether a command that was left has been taken.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn is_wish_taken(&self, wish_id: i64) -> Result<bool, StoreError> {
+        let is_left = self
+            .reader
+            .call(move |connection| wishes::is_left(connection, wish_id))
+            .await?;
+        Ok(!is_left)
+    }
+
+    /// Takes back a command that was left. False when it was taken.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn take_wish_back(&self, wish_id: i64) -> Result<bool, StoreError> {
+        self.writer
+            .call(move |connection| wishes::take_back(connection, wish_id))
+            .await
+    }
+
+    /// Takes the commands that were left for runs of this instance, oldest first. Costs next to nothing when there are
+    /// none.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn take_wishes(&self) -> Result<Vec<String>, StoreError> {
+        let instance = self.instance.clone();
+        let any = self
+            .reader
+            .call(move |connection| wishes::any_for(connection, instance.id()))
+            .await?;
+        if !any {
+            return Ok(Vec::new());
+        }
+        let instance = self.instance.clone();
+        self.writer
+            .call(move |connection| wishes::take(connection, instance.id()))
             .await
     }
 

@@ -376,6 +376,10 @@ pub fn log_line(
         RunEventBody::AttemptCancelled { attempt_id } => {
             (Tone::Quiet, format!("{}: called off", attempt(*attempt_id)))
         }
+        RunEventBody::AttemptWithdrawn { attempt_id } => (
+            Tone::Quiet,
+            format!("{}: taken back, to run elsewhere", attempt(*attempt_id)),
+        ),
         RunEventBody::ItemDone {
             item_id, notices, ..
         } => {
@@ -418,6 +422,16 @@ pub fn log_line(
             Tone::Quiet,
             format!("{}: priority {priority}", item(*item_id)),
         ),
+        RunEventBody::NodePriorityChanged { node_id, priority } => (
+            Tone::Quiet,
+            format!("{}: priority {priority}", node(*node_id)),
+        ),
+        RunEventBody::NodeCalledOff { node_id } => {
+            (Tone::Quiet, format!("{}: cancelled", node(*node_id)))
+        }
+        RunEventBody::NodeTakenUp { node_id } => {
+            (Tone::Quiet, format!("{}: another chance", node(*node_id)))
+        }
         RunEventBody::RunPriorityChanged { priority } => {
             (Tone::Quiet, format!("Run: priority {priority}"))
         }

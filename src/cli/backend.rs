@@ -1,8 +1,10 @@
 //! `backend check|add|list|remove`: ComfyUI servers, and how other subcommands name them.
 
 use super::data_dir::data_dir;
+use crate::engine::RunCommand;
 use crate::fleet::{self, Auth, BackendConfig, BackendReport, TlsPolicy};
-use crate::store::Store;
+use crate::project::BackendId;
+use crate::store::{Attendance, Store};
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
@@ -42,6 +44,19 @@ pub(super) enum BackendCommand {
         /// Print one JSON document per line.
         #[arg(long)]
         json: bool,
+    },
+    /// Give a registered server work again.
+    Enable {
+        /// Its name or address.
+        server: String,
+    },
+    /// Give a registered server nothing new; what it has ends there.
+    Disable {
+        /// Its name or address.
+        server: String,
+        /// Call off what it has: that goes elsewhere.
+        #[arg(long)]
+        now: bool,
     },
     /// Forget a registered server.
     Remove {
@@ -150,6 +165,16 @@ pub(super) async fn backend(
             add(&open(asked_dir)?, config).await?;
         }
         BackendCommand::List { json } => list(&open(asked_dir)?, json).await?,
+        BackendCommand::Enable { server } => {
+            set_enabled(&open(asked_dir)?, &server, true).await?;
+        }
+        BackendCommand::Disable { server, now } => {
+            let store = open(asked_dir)?;
+            let backend_id = set_enabled(&store, &server, false).await?;
+            if now {
+                vacate(&store, backend_id).await?;
+            }
+        }
         BackendCommand::Remove { server } => remove(&open(asked_dir)?, &server).await?,
     }
     Ok(ExitCode::SUCCESS)
@@ -213,7 +238,40 @@ async fn list(store: &Store, json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Gives a server work or none. Programs that are running see it within seconds.
+async fn set_enabled(store: &Store, server: &str, enabled: bool) -> anyhow::Result<BackendId> {
+    let mut config = called(store, server).await?;
+    config.enabled = enabled;
+    store.put_backend(config.clone()).await?;
+    let words = if enabled {
+        "gets work"
+    } else {
+        "gets nothing new"
+    };
+    println!("{} {words}.", config.name);
+    Ok(config.id)
+}
+
+/// Tells every program that works on a run to call off what is at a server.
+async fn vacate(store: &Store, backend_id: BackendId) -> anyhow::Result<()> {
+    for run in store.runs().await? {
+        if run.attendance == Attendance::Attended {
+            let command = serde_json::to_string(&RunCommand::VacateBackend { backend_id })?;
+            store.leave_wish(run.run_id, command).await?;
+        }
+    }
+    Ok(())
+}
+
 async fn remove(store: &Store, server: &str) -> anyhow::Result<()> {
+    let config = called(store, server).await?;
+    store.remove_backend(config.id).await?;
+    println!("{} is forgotten.", config.name);
+    Ok(())
+}
+
+/// The registered server of a name or address.
+async fn called(store: &Store, server: &str) -> anyhow::Result<BackendConfig> {
     let url = super::parse_address(server).ok();
     let registered = store.backends().await?;
     let found = registered
@@ -235,9 +293,7 @@ async fn remove(store: &Store, server: &str) -> anyhow::Result<()> {
             }
         );
     };
-    store.remove_backend(config.id).await?;
-    println!("{} is forgotten.", config.name);
-    Ok(())
+    Ok(config.clone())
 }
 
 fn tell(report: &BackendReport) {

@@ -21,7 +21,7 @@ pub(super) fn open(
         data_dir: data_dir.clone(),
         extra_backends: Vec::new(),
         registry: RegistryUse::Registered,
-        resume: ResumePolicy::Resume,
+        resume: ResumePolicy::BySetting,
     }))?;
     let mut options = AppOptions::new(engine.handle.clone());
     options.project = project;

@@ -3,7 +3,7 @@
 use crate::engine::{ItemId, RunEvent, RunView};
 use crate::project::Project;
 use crate::store::{RunSummary, Store};
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 
 /// Events of one page.
 const PAGE: usize = 4096;
@@ -55,6 +55,27 @@ impl EarlierRun {
             || wanted
                 .split_whitespace()
                 .all(|part| name.contains(&part.to_lowercase()))
+    }
+
+    /// The items that a person means by one word, in the order of their names.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub(super) fn meant(&self, wanted: &str) -> anyhow::Result<Vec<ItemId>> {
+        let mut found: Vec<ItemId> = self
+            .view
+            .items
+            .keys()
+            .filter(|item_id| self.is_meant(item_id, wanted))
+            .copied()
+            .collect();
+        if found.is_empty() {
+            bail!(
+                "no item fits \"{wanted}\"; name its node and labels, or its id as `runs show --json` prints it"
+            );
+        }
+        found.sort_by_key(|item_id| (self.name_of(item_id), *item_id));
+        Ok(found)
     }
 }
 

@@ -2,13 +2,10 @@
 //! on a terminal.
 
 use super::backend::BackendArguments;
+use super::deliver::{After, deliver};
 use super::earlier::EarlierRun;
-use super::review::{exit_code, places};
-use super::watch::{self, Telling};
-use crate::engine::{
-    Answer, AnswerReach, EngineOptions, ItemId, PlacementVerdict, Question, RegistryUse,
-    ResumePolicy, RunCommand, RunView,
-};
+use super::review::places;
+use crate::engine::{Answer, AnswerReach, ItemId, PlacementVerdict, Question, RunCommand, RunView};
 use crate::project::BackendId;
 use crate::store::{RunSummary, Store};
 use anyhow::{Context as _, bail};
@@ -115,7 +112,6 @@ pub(super) async fn answer(
     arguments: AnswerArguments,
 ) -> anyhow::Result<ExitCode> {
     let earlier = EarlierRun::read(&store, &run).await?;
-    drop(store);
     let asking = asking(&earlier);
     if asking.is_empty() {
         bail!("{} asks nothing", run.name);
@@ -141,22 +137,14 @@ pub(super) async fn answer(
         }
         item_ids.extend(meant);
     }
-    let engine = crate::engine::start(EngineOptions {
-        data_dir,
-        extra_backends: arguments.backends.configs()?,
-        registry: RegistryUse::Registered,
-        resume: ResumePolicy::Leave,
-    })
-    .await?;
-    let events = engine.handle.subscribe()?;
     let answer = match &arguments.choice {
         ChoiceArguments { on: Some(name), .. } => {
-            let mut known: Vec<(BackendId, String)> = engine
-                .handle
-                .backends_of(run.run_id)
+            let mut known: Vec<(BackendId, String)> = store
+                .run(run.run_id)
                 .await?
+                .backends
                 .into_iter()
-                .chain(engine.handle.backends().await?)
+                .chain(store.backends().await?)
                 .map(|config| (config.id, config.name))
                 .collect();
             known.dedup();
@@ -166,7 +154,7 @@ pub(super) async fn answer(
         ChoiceArguments { skip: true, .. } => Answer::Skip,
         _ => Answer::Fail,
     };
-    engine.handle.send(RunCommand::Answer {
+    let command = RunCommand::Answer {
         run_id: run.run_id,
         item_ids,
         answer,
@@ -175,22 +163,18 @@ pub(super) async fn answer(
         } else {
             AnswerReach::TheseItems
         },
-    })?;
-    let end = watch::follow(
-        &engine.handle,
-        events,
-        run.run_id,
-        &earlier.project,
-        Telling::Person,
-        run.event_count,
+    };
+    let commands = vec![command];
+    deliver(
+        data_dir,
+        store,
+        &run,
+        &earlier,
+        commands,
+        After::Follow,
+        arguments.backends.configs()?,
     )
-    .await;
-    engine.stop().await;
-    let end = end?;
-    for file in &end.files {
-        println!("{file}");
-    }
-    Ok(exit_code(&end, &run.run_id.to_string()))
+    .await
 }
 
 /// The items that ask, by name.

@@ -1,13 +1,15 @@
 //! `runs review`: what a run asks a person, and the answers.
 
 use super::backend::BackendArguments;
-use super::watch::{self, Telling};
+use super::deliver::{After, deliver};
+use super::earlier::EarlierRun;
+use super::watch;
 use crate::artifacts::ArtifactStore;
 use crate::engine::{
-    EngineOptions, IndexPath, ItemId, ItemState, MAX_RATING, RegistryUse, ResumePolicy,
-    ReviewAnswer, ReviewVerdict, RunCommand, RunEventBody, RunId, RunState, RunView, Value,
+    IndexPath, ItemId, ItemState, MAX_RATING, ReviewAnswer, ReviewVerdict, RunCommand,
+    RunEventBody, RunId, RunState, RunView, Value,
 };
-use crate::project::{Literal, NodeId, NodeKind, Project};
+use crate::project::{Literal, NodeId, NodeKind, Project, WorkflowNode};
 use crate::store::{RunSummary, Store};
 use crate::workflow::ParameterAddress;
 use anyhow::{Context as _, anyhow, bail};
@@ -72,39 +74,27 @@ pub(super) async fn review(
         crate::project::read_portable_form(store.run(run.run_id).await?.snapshot.as_bytes())
             .context("the run's snapshot cannot be read")?;
     let parked = parked(&store, &data_dir, run.run_id).await?;
-    drop(store);
     let answers = answers(&arguments, &parked, &project)?;
     if answers.is_empty() {
         list(&run, &parked, &project, arguments.json);
         return Ok(ExitCode::SUCCESS);
     }
-    let engine = crate::engine::start(EngineOptions {
-        data_dir,
-        extra_backends: arguments.backends.configs()?,
-        registry: RegistryUse::Registered,
-        resume: ResumePolicy::Leave,
-    })
-    .await?;
-    let events = engine.handle.subscribe()?;
-    engine.handle.send(RunCommand::Review {
+    let command = RunCommand::Review {
         run_id: run.run_id,
         answers,
-    })?;
-    let end = watch::follow(
-        &engine.handle,
-        events,
-        run.run_id,
-        &project,
-        Telling::Person,
-        run.event_count,
+    };
+    let earlier = EarlierRun::read(&store, &run).await?;
+    let commands = vec![command];
+    deliver(
+        data_dir,
+        store,
+        &run,
+        &earlier,
+        commands,
+        After::Follow,
+        arguments.backends.configs()?,
     )
-    .await;
-    engine.stop().await;
-    let end = end?;
-    for file in &end.files {
-        println!("{file}");
-    }
-    Ok(exit_code(&end, &run.run_id.to_string()))
+    .await
 }
 
 /// How a followed run's end is told to the shell; says what to do when it waits for a person.
@@ -328,6 +318,14 @@ fn changed_fields(
             break workflow;
         }
     };
+    set_fields(settings, workflow)
+}
+
+/// `PARAM=VALUE` by the labels of a Workflow node.
+pub(super) fn set_fields(
+    settings: &[String],
+    workflow: &WorkflowNode,
+) -> anyhow::Result<Vec<(ParameterAddress, Literal)>> {
     settings
         .iter()
         .map(|setting| {

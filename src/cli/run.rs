@@ -109,6 +109,15 @@ pub(super) async fn run(
     } else {
         Telling::Person
     };
+    if telling == Telling::Person {
+        let unfinished = engine.handle.runs().await?;
+        let count = unfinished.iter().filter(|run| run.is_interrupted()).count();
+        if count > 0 {
+            eprintln!(
+                "{count} earlier runs have not ended; `runs list` shows them, `runs resume RUN` goes on with one."
+            );
+        }
+    }
     let run_id = RunId::new_now();
     let events = engine.handle.subscribe()?;
     let project = Arc::new(project);

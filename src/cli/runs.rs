@@ -1,12 +1,11 @@
-//! `runs list|show|resume|review|questions|answer`: earlier runs.
+//! `runs`: earlier runs, and those that another program works on.
 
 use super::backend::BackendArguments;
 use super::data_dir::data_dir;
-use super::watch::{self, Telling};
-use crate::engine::{
-    EngineOptions, RegistryUse, ResumePolicy, RunCommand, RunEvent, RunEventBody, RunId, RunState,
-    RunView,
-};
+use super::deliver::{After, deliver};
+use super::earlier::EarlierRun;
+use super::watch;
+use crate::engine::{OnStart, RunCommand, RunEvent, RunEventBody, RunId, RunState, RunView};
 use crate::store::{RunSummary, Store};
 use anyhow::{Context as _, bail};
 use clap::Subcommand;
@@ -33,6 +32,13 @@ pub(super) enum RunsCommand {
         /// Give failed items another chance as well.
         #[arg(long)]
         retry_failed: bool,
+    },
+    #[command(flatten)]
+    Control(super::controls::ControlCommand),
+    /// Say, or set, what happens with unfinished runs when the app starts: resume, paused or ask.
+    OnStart {
+        /// `resume`: they go on. `paused`: they are taken up paused. `ask`: they rest until you say what to do with each.
+        choice: Option<OnStart>,
     },
     /// See what a run asks you (Review nodes), and answer it.
     Review(super::review::ReviewArguments),
@@ -68,8 +74,7 @@ pub(super) async fn runs(
             retry_failed,
         } => {
             let run = find(&store.runs().await?, &run)?;
-            drop(store);
-            resume(data_dir, run, backends, retry_failed).await
+            resume(data_dir, store, run, backends, retry_failed).await
         }
         RunsCommand::Review(arguments) => {
             let run = find(&store.runs().await?, &arguments.run)?;
@@ -82,6 +87,17 @@ pub(super) async fn runs(
         RunsCommand::Answer(arguments) => {
             let run = find(&store.runs().await?, &arguments.run)?;
             super::questions::answer(data_dir, store, run, arguments).await
+        }
+        RunsCommand::Control(command) => {
+            let run = find(&store.runs().await?, command.run())?;
+            super::controls::control(data_dir, store, run, command).await
+        }
+        RunsCommand::OnStart { choice } => {
+            if let Some(choice) = choice {
+                choice.write(&store).await?;
+            }
+            println!("{}", OnStart::read(&store).await?);
+            Ok(ExitCode::SUCCESS)
         }
         RunsCommand::List { json } => list(&store, json).await,
         RunsCommand::Show {
@@ -98,6 +114,7 @@ pub(super) async fn runs(
 
 async fn resume(
     data_dir: PathBuf,
+    store: Store,
     run: RunSummary,
     backends: BackendArguments,
     retry_failed: bool,
@@ -115,42 +132,29 @@ async fn resume(
         _ => {}
     }
     let backends = backends.configs()?;
-    let has_no_backend = backends.is_empty();
-    let engine = crate::engine::start(EngineOptions {
-        data_dir,
-        extra_backends: backends,
-        registry: RegistryUse::Registered,
-        resume: ResumePolicy::Leave,
-    })
-    .await?;
-    if has_no_backend
-        && engine.handle.backends().await?.is_empty()
-        && engine.handle.backends_of(run_id).await?.is_empty()
+    if backends.is_empty()
+        && store.backends().await?.is_empty()
+        && store.run(run_id).await?.backends.is_empty()
     {
         bail!("there is no backend to go on with; name the run's servers with --backend URL");
     }
-    let project = engine.handle.project_of(run_id).await?;
-    let events = engine.handle.subscribe()?;
-    engine.handle.send(if retry_failed {
+    let command = if retry_failed {
         RunCommand::RetryFailed { run_id }
     } else {
         RunCommand::Resume { run_id }
-    })?;
-    let end = watch::follow(
-        &engine.handle,
-        events,
-        run_id,
-        &project,
-        Telling::Person,
-        run.event_count,
+    };
+    let earlier = EarlierRun::read(&store, &run).await?;
+    let commands = vec![command];
+    deliver(
+        data_dir,
+        store,
+        &run,
+        &earlier,
+        commands,
+        After::Follow,
+        backends,
     )
-    .await;
-    engine.stop().await;
-    let end = end?;
-    for file in &end.files {
-        println!("{file}");
-    }
-    Ok(super::review::exit_code(&end, &run_id.to_string()))
+    .await
 }
 
 async fn list(store: &Store, json: bool) -> anyhow::Result<ExitCode> {

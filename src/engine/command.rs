@@ -4,15 +4,18 @@ use super::id::{ItemId, RunId};
 use super::machine::ReviewAnswer;
 use super::question::{Answer, AnswerReach};
 use crate::fleet::BackendConfig;
-use crate::project::{BackendId, Literal, Project};
+use crate::project::{BackendId, Literal, NodeId, Project};
 use crate::workflow::ParameterAddress;
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 /// One wish. The answer comes as events.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum RunCommand {
     /// Run a project as it is now. Problems come back as [`super::EngineEvent::RunRefused`].
+    #[serde(skip)]
     Start {
         /// The id under which its events will come.
         run_id: RunId,
@@ -22,6 +25,7 @@ pub enum RunCommand {
         folders: RunFolders,
     },
     /// Say what a run of a project would do, without doing it. The answer comes as [`super::EngineEvent::Planned`].
+    #[serde(skip)]
     Plan {
         /// Comes back with the answer.
         plan_id: RunId,
@@ -42,6 +46,13 @@ pub enum RunCommand {
         /// The item.
         item_id: ItemId,
     },
+    /// Call off every item of a node, those that are still to come as well, until it is retried.
+    CancelNode {
+        /// The run.
+        run_id: RunId,
+        /// The node.
+        node_id: NodeId,
+    },
     /// Submit nothing new of a run.
     Pause {
         /// The run.
@@ -56,6 +67,13 @@ pub enum RunCommand {
     RetryFailed {
         /// The run.
         run_id: RunId,
+    },
+    /// Give failed and cancelled items of a node, or some of them, another chance.
+    Retry {
+        /// The run.
+        run_id: RunId,
+        /// Which.
+        scope: RetryScope,
     },
     /// Answer what a Review asks.
     Review {
@@ -100,7 +118,18 @@ pub enum RunCommand {
         /// Higher goes first; 0 is the usual.
         priority: i32,
     },
+    /// Move the items of a node that have not been submitted, and those still to come, before or behind the others of their
+    /// run.
+    SetNodePriority {
+        /// Their run.
+        run_id: RunId,
+        /// The node.
+        node_id: NodeId,
+        /// Higher goes first; 0 is the usual.
+        priority: i32,
+    },
     /// Register a backend, or change one that is registered.
+    #[serde(skip)]
     PutBackend {
         /// How it is reached.
         config: BackendConfig,
@@ -114,7 +143,12 @@ pub enum RunCommand {
         /// Whether it gets work.
         enabled: bool,
     },
-    /// Forget a backend. Attempts there are reconciled first; their items go elsewhere.
+    /// Call off what is at a backend: its items go elsewhere. It gets new work unless it is disabled, too.
+    VacateBackend {
+        /// The backend.
+        backend_id: BackendId,
+    },
+    /// Forget a backend. What is there is called off; its items go elsewhere.
     RemoveBackend {
         /// The backend.
         backend_id: BackendId,
@@ -124,6 +158,18 @@ pub enum RunCommand {
         /// The backend.
         backend_id: BackendId,
     },
+}
+
+/// What is retried.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RetryScope {
+    /// Everything in the run.
+    Run,
+    /// The items of a node.
+    Node(NodeId),
+    /// These items.
+    Items(Vec<ItemId>),
 }
 
 /// Whether a backend is remembered.

@@ -100,6 +100,11 @@ pub enum RunEventBody {
         /// The attempt.
         attempt_id: AttemptId,
     },
+    /// The attempt was called off because its backend is to be left alone; its item goes elsewhere.
+    AttemptWithdrawn {
+        /// The attempt.
+        attempt_id: AttemptId,
+    },
     /// The item is Done: its outputs are stored.
     ItemDone {
         /// The item.
@@ -166,6 +171,23 @@ pub enum RunEventBody {
     RunPriorityChanged {
         /// Higher goes first; 0 is the usual.
         priority: i32,
+    },
+    /// A person moved the items of a node before or behind others.
+    NodePriorityChanged {
+        /// The node.
+        node_id: NodeId,
+        /// Higher goes first; 0 is the usual.
+        priority: i32,
+    },
+    /// A person called a node off: its items, and those still to come.
+    NodeCalledOff {
+        /// The node.
+        node_id: NodeId,
+    },
+    /// A node that was called off has another chance.
+    NodeTakenUp {
+        /// The node.
+        node_id: NodeId,
     },
     /// An Output item wrote its files.
     FilesWritten {

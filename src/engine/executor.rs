@@ -19,11 +19,13 @@ pub(super) mod run_workflow;
 mod runs;
 mod shared;
 mod starting;
+mod wishes;
 
 use super::handle::{EngineHandle, Request};
 use super::id::{AttemptId, RunId};
 use super::live::EngineEvent;
 use super::machine::{CacheUse, Input, Machine};
+use super::on_start::OnStart;
 use crate::artifacts::{ArtifactError, ArtifactStore};
 use crate::fleet::{BackendConfig, BackendStatus, Fleet, FleetEvent};
 use crate::project::BackendId;
@@ -76,8 +78,12 @@ pub enum RegistryUse {
 pub enum ResumePolicy {
     /// They go on.
     Resume,
-    /// They are loaded and wait for [`RunCommand::Resume`].
+    /// As the person set it ([`super::OnStart`]).
+    BySetting,
+    /// They are taken up paused.
     Paused,
+    /// They are loaded, and rest until a person says what to do with each ([`super::EngineEvent::Unfinished`]).
+    Ask,
     /// They stay as they are, for another process or a later start.
     Leave,
 }
@@ -169,10 +175,16 @@ pub async fn start(options: EngineOptions) -> Result<Engine, EngineError> {
         wake_at_ms: None,
         estimates_kept: Instant::now(),
         expected_told: Instant::now(),
+        registry: None,
+        unfinished: Vec::new(),
     };
     let mut backends = options.extra_backends;
     if options.registry == RegistryUse::Registered {
         let registered = executor.shared.store.backends().await?;
+        executor.registry = Some(wishes::SeenRegistry {
+            backends: registered.clone(),
+            looked: Instant::now(),
+        });
         executor
             .registered
             .extend(registered.iter().map(|backend| backend.id));
@@ -185,8 +197,16 @@ pub async fn start(options: EngineOptions) -> Result<Engine, EngineError> {
     }
     executor.recall_estimates().await;
     executor.trim_cache().await;
-    if options.resume != ResumePolicy::Leave {
-        executor.load_unfinished(options.resume).await?;
+    let resume = match options.resume {
+        ResumePolicy::BySetting => match OnStart::read(&executor.shared.store).await? {
+            OnStart::Resume => ResumePolicy::Resume,
+            OnStart::Paused => ResumePolicy::Paused,
+            OnStart::Ask => ResumePolicy::Ask,
+        },
+        given => given,
+    };
+    if resume != ResumePolicy::Leave {
+        executor.load_unfinished(resume).await?;
     }
     let inbox = Inbox {
         requests,
@@ -255,10 +275,16 @@ struct Executor {
     estimates_kept: Instant,
     /// When subscribers were last told how long runs take.
     expected_told: Instant,
+    /// The registry as it was last seen; none where it is not used.
+    registry: Option<wishes::SeenRegistry>,
+    /// Runs that rest until a person says what to do with them.
+    unfinished: Vec<RunId>,
 }
 
 impl Executor {
     async fn work(mut self, mut inbox: Inbox, stop: CancellationToken) {
+        let mut rounds = tokio::time::interval(wishes::WISH_PERIOD);
+        rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let sleep = self.sleep_until_wake();
             tokio::select! {
@@ -290,6 +316,7 @@ impl Executor {
                 Some(prepared) = inbox.prepared.recv() => self.begin(prepared).await,
                 Some(event) = inbox.fleet_events.recv() => self.hear(event).await,
                 Some(event) = inbox.live.recv() => self.tell_live(event),
+                _ = rounds.tick() => self.look_around().await,
                 () = sleep => {
                     self.wake_at_ms = None;
                     self.take(vec![Input::Tick]).await;

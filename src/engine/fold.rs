@@ -259,7 +259,8 @@ impl RunView {
                     );
                 }
             }
-            RunEventBody::AttemptCancelled { attempt_id } => {
+            RunEventBody::AttemptCancelled { attempt_id }
+            | RunEventBody::AttemptWithdrawn { attempt_id } => {
                 self.end_attempt(*attempt_id);
             }
             RunEventBody::ItemDone {
@@ -312,7 +313,10 @@ impl RunView {
             RunEventBody::AttemptAccepted { .. }
             | RunEventBody::ItemEdited { .. }
             | RunEventBody::ItemPriorityChanged { .. }
-            | RunEventBody::RunPriorityChanged { .. } => {}
+            | RunEventBody::RunPriorityChanged { .. }
+            | RunEventBody::NodePriorityChanged { .. }
+            | RunEventBody::NodeCalledOff { .. }
+            | RunEventBody::NodeTakenUp { .. } => {}
             RunEventBody::FilesWritten { paths, .. } => {
                 self.files_written += paths.len() as u64;
                 for path in paths {

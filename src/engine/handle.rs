@@ -4,6 +4,7 @@ use super::command::RunCommand;
 use super::event::RunEvent;
 use super::id::RunId;
 use super::live::EngineEvent;
+use super::on_start::OnStart;
 use crate::artifacts::{Artifact, ArtifactStore};
 use crate::fleet::{BackendConfig, Door, DoorError, Fleet};
 use crate::project::{BackendId, Project, read_portable_form};
@@ -208,6 +209,22 @@ impl EngineHandle {
     /// [`StoreError`].
     pub async fn setting(&self, key: &str) -> Result<Option<String>, StoreError> {
         self.store.setting(key).await
+    }
+
+    /// What happens with unfinished runs when the program starts.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn on_start(&self) -> Result<OnStart, StoreError> {
+        OnStart::read(&self.store).await
+    }
+
+    /// Sets what happens with unfinished runs at every later start.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn set_on_start(&self, on_start: OnStart) -> Result<(), StoreError> {
+        on_start.write(&self.store).await
     }
 
     /// Keeps a setting; none forgets it.

@@ -30,6 +30,9 @@ pub enum EngineEvent {
         /// Milliseconds.
         remaining_ms: u64,
     },
+    /// Runs of earlier processes that rest until a person says what to do with each: resume, pause or cancel it. Their logs
+    /// came before.
+    Unfinished(Vec<RunId>),
     /// A run was refused before it began; nothing was stored.
     RunRefused {
         /// The id given in [`super::RunCommand::Start`].

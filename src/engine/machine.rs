@@ -26,6 +26,7 @@ mod review;
 mod run;
 mod schedule;
 mod values;
+mod wishes;
 
 pub use effect::{CacheQuestion, Effect, LocalTask, LocalWork, ServerCache, Submission};
 pub use input::{AttemptOutputs, Availability, BackendFacts, Input, LocalOutcome};
@@ -107,10 +108,26 @@ impl Machine {
     /// Takes one fact or wish, and gives the orders that follow. Facts about what is unknown or long over (a duplicate, a
     /// late answer) change nothing. `now_ms` is Unix time in milliseconds; it may stand still or jump.
     pub fn step(&mut self, now_ms: u64, input: Input) -> Vec<Effect> {
+        if let Some(run_id) = input.wished_of() {
+            // Whoever wants something of a restored run wants it taken up.
+            self.take_up(now_ms, run_id);
+        }
         match input {
             Input::Start { run_id, plan } => self.start(now_ms, run_id, plan),
             Input::CancelRun { run_id } => self.cancel_run(run_id),
             Input::CancelItem { run_id, item_id } => self.cancel_item(now_ms, run_id, item_id),
+            Input::CancelNode { run_id, node_id } => self.cancel_node(now_ms, run_id, node_id),
+            Input::Retry { run_id, scope } => self.retry(run_id, &scope),
+            Input::SetNodePriority {
+                run_id,
+                node_id,
+                priority,
+            } => {
+                if let Some(run) = self.runs.get_mut(&run_id) {
+                    run.set_node_priority(node_id, priority);
+                }
+            }
+            Input::VacateBackend { backend_id } => self.vacate(backend_id),
             Input::PauseRun { run_id } => {
                 if let Some(run) = self.runs.get_mut(&run_id)
                     && run.state == RunState::Running
@@ -118,24 +135,23 @@ impl Machine {
                     run.set_run_state(RunState::Paused);
                 }
             }
-            Input::ResumeRun { run_id } => self.resume_run(now_ms, run_id),
-            Input::RetryFailed { run_id } => self.retry_failed(now_ms, run_id),
-            Input::Review { run_id, answers } => self.review(now_ms, run_id, answers),
+            Input::ResumeRun { run_id } => self.resume_run(run_id),
+            Input::RetryFailed { run_id } => self.retry_failed(run_id),
+            Input::Review { run_id, answers } => self.review(run_id, answers),
             Input::Answer {
                 run_id,
                 item_ids,
                 answer,
                 reach,
-            } => self.answer(now_ms, run_id, &item_ids, answer, reach),
+            } => self.answer(run_id, &item_ids, answer, reach),
             Input::RedoItem {
                 run_id,
                 item_id,
                 fields,
-            } => self.redo_item(now_ms, run_id, item_id, fields),
+            } => self.redo_item(run_id, item_id, fields),
             Input::SetRunPriority { run_id, priority } => {
                 if let Some(run) = self.runs.get_mut(&run_id)
                     && run.priority != priority
-                    && !self.dormant.contains(&run_id)
                 {
                     run.priority = priority;
                     run.emit(RunEventBody::RunPriorityChanged { priority });
@@ -146,9 +162,7 @@ impl Machine {
                 item_ids,
                 priority,
             } => {
-                if let Some(run) = self.runs.get_mut(&run_id)
-                    && !self.dormant.contains(&run_id)
-                {
+                if let Some(run) = self.runs.get_mut(&run_id) {
                     for item_id in item_ids {
                         run.prioritise(item_id, priority);
                     }
@@ -283,10 +297,7 @@ impl Machine {
         }
     }
 
-    fn resume_run(&mut self, now_ms: u64, run_id: RunId) {
-        if self.dormant.contains(&run_id) {
-            self.take_up(now_ms, run_id);
-        }
+    fn resume_run(&mut self, run_id: RunId) {
         let Some(run) = self.runs.get_mut(&run_id) else {
             return;
         };
@@ -302,10 +313,7 @@ impl Machine {
         run.unchecked_nodes.extend(run.active_nodes.iter().copied());
     }
 
-    fn review(&mut self, now_ms: u64, run_id: RunId, answers: Vec<ReviewAnswer>) {
-        if self.dormant.contains(&run_id) {
-            self.take_up(now_ms, run_id);
-        }
+    fn review(&mut self, run_id: RunId, answers: Vec<ReviewAnswer>) {
         let Some(run) = self.runs.get_mut(&run_id) else {
             return;
         };
@@ -316,14 +324,10 @@ impl Machine {
 
     fn redo_item(
         &mut self,
-        now_ms: u64,
         run_id: RunId,
         item_id: ItemId,
         fields: Vec<(ParameterAddress, Literal)>,
     ) {
-        if self.dormant.contains(&run_id) {
-            self.take_up(now_ms, run_id);
-        }
         if let Some(run) = self.runs.get_mut(&run_id)
             && let Some(index) = run.item_by_id.get(&item_id).copied()
         {
@@ -331,13 +335,11 @@ impl Machine {
         }
     }
 
-    fn retry_failed(&mut self, now_ms: u64, run_id: RunId) {
-        if self.dormant.contains(&run_id) {
-            self.take_up(now_ms, run_id);
-        }
+    fn retry_failed(&mut self, run_id: RunId) {
         let Some(run) = self.runs.get_mut(&run_id) else {
             return;
         };
+        run.take_up_nodes();
         if matches!(run.state, RunState::Cancelling | RunState::Stopping)
             || !run.reopen(&[ItemState::Failed, ItemState::Cancelled])
         {

@@ -9,7 +9,7 @@ use std::time::Duration;
 const APPLICATION_ID: i32 = 0x434F_7263;
 
 /// Every migration in order; the first makes format 1.
-const MIGRATIONS: [&str; 7] = [
+const MIGRATIONS: [&str; 8] = [
     include_str!("../../migrations/0001_begin.sql"),
     include_str!("../../migrations/0002_object_info.sql"),
     include_str!("../../migrations/0003_run_backends.sql"),
@@ -17,6 +17,7 @@ const MIGRATIONS: [&str; 7] = [
     include_str!("../../migrations/0005_cache_size.sql"),
     include_str!("../../migrations/0006_workflow_pictures.sql"),
     include_str!("../../migrations/0007_library_prompts.sql"),
+    include_str!("../../migrations/0008_wishes.sql"),
 ];
 
 /// The newest format this program knows.

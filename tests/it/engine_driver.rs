@@ -586,7 +586,8 @@ impl World {
                 self.seen.get_mut(&item_id).unwrap().state = ItemState::Running;
             }
             RunEventBody::AttemptFailed { attempt_id, .. }
-            | RunEventBody::AttemptCancelled { attempt_id } => {
+            | RunEventBody::AttemptCancelled { attempt_id }
+            | RunEventBody::AttemptWithdrawn { attempt_id } => {
                 let item_id = self.live_item(*attempt_id).unwrap();
                 self.seen.get_mut(&item_id).unwrap().live = None;
             }
@@ -624,6 +625,9 @@ impl World {
             | RunEventBody::ItemEdited { .. }
             | RunEventBody::ItemPriorityChanged { .. }
             | RunEventBody::RunPriorityChanged { .. }
+            | RunEventBody::NodePriorityChanged { .. }
+            | RunEventBody::NodeCalledOff { .. }
+            | RunEventBody::NodeTakenUp { .. }
             | RunEventBody::FilesWritten { .. } => {}
         }
     }

@@ -38,6 +38,7 @@ mod project_validation;
 mod questions;
 mod real_comfyui;
 mod reviews;
+mod run_controls;
 mod run_semantics;
 mod scripted_server;
 mod seeds;

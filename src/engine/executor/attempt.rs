@@ -15,6 +15,7 @@ use crate::engine::failure::{Failure, FailureClass};
 use crate::engine::id::AttemptId;
 use crate::engine::live::{EngineEvent, Preview, Progress};
 use crate::engine::machine::{AttemptOutputs, Input, ServerCache, Submission};
+use crate::fleet::BackendState;
 use crate::project::{BackendId, NodeKind};
 use crate::workflow::{self, Prompt};
 use std::sync::Arc;
@@ -412,7 +413,16 @@ impl Worker {
                         }
                         return Err(called_off.failure());
                     }
-                    let is_watchful = out_of_reach_since.is_some() || called_off.is_some();
+                    // A backend that gets no work has no socket either, so only asking tells that something ended there.
+                    let is_heard = self
+                        .shared
+                        .fleet
+                        .status(self.submission.backend_id)
+                        .is_some_and(|status| {
+                            matches!(status.state, BackendState::Online | BackendState::Busy)
+                        });
+                    let is_watchful =
+                        out_of_reach_since.is_some() || called_off.is_some() || !is_heard;
                     next_look = Instant::now() + if is_watchful { SILENT_PERIOD } else { WATCHDOG_PERIOD };
                 }
             }

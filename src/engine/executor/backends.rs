@@ -90,13 +90,7 @@ impl Executor {
             self.trouble(&error.to_string()).await;
             return;
         }
-        for worker in self
-            .attempts
-            .values()
-            .filter(|worker| worker.backend_id == backend_id)
-        {
-            worker.cancel.cancel();
-        }
+        self.take(vec![Input::VacateBackend { backend_id }]).await;
         self.shared.fleet.remove(backend_id);
         self.statuses.remove(&backend_id);
         self.tell(&EngineEvent::BackendRemoved(backend_id)).await;

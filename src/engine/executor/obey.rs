@@ -1,9 +1,11 @@
 //! What people and programs ask, handed to who does it.
 
 use super::{Executor, planning, starting};
-use crate::engine::command::{BackendKeeping, RunCommand};
+use crate::engine::command::{BackendKeeping, RetryScope, RunCommand};
+use crate::engine::id::RunId;
 use crate::engine::live::EngineEvent;
 use crate::engine::machine::Input;
+use crate::project::BackendId;
 
 impl Executor {
     pub(super) async fn obey(&mut self, command: RunCommand) {
@@ -39,72 +41,6 @@ impl Executor {
                     }
                 });
             }
-            RunCommand::Cancel { run_id } => self.take(vec![Input::CancelRun { run_id }]).await,
-            RunCommand::CancelItem { run_id, item_id } => {
-                self.take(vec![Input::CancelItem { run_id, item_id }]).await;
-            }
-            RunCommand::Pause { run_id } => self.take(vec![Input::PauseRun { run_id }]).await,
-            RunCommand::Resume { run_id } => {
-                if self.load(run_id).await {
-                    self.take(vec![Input::ResumeRun { run_id }]).await;
-                }
-            }
-            RunCommand::RetryFailed { run_id } => {
-                if self.load(run_id).await {
-                    self.take(vec![Input::RetryFailed { run_id }]).await;
-                }
-            }
-            RunCommand::Review { run_id, answers } => {
-                if self.load(run_id).await {
-                    self.take(vec![Input::Review { run_id, answers }]).await;
-                }
-            }
-            RunCommand::Answer {
-                run_id,
-                item_ids,
-                answer,
-                reach,
-            } => {
-                if self.load(run_id).await {
-                    self.take(vec![Input::Answer {
-                        run_id,
-                        item_ids,
-                        answer,
-                        reach,
-                    }])
-                    .await;
-                }
-            }
-            RunCommand::RedoItem {
-                run_id,
-                item_id,
-                fields,
-            } => {
-                if self.load(run_id).await {
-                    self.take(vec![Input::RedoItem {
-                        run_id,
-                        item_id,
-                        fields,
-                    }])
-                    .await;
-                }
-            }
-            RunCommand::SetRunPriority { run_id, priority } => {
-                self.take(vec![Input::SetRunPriority { run_id, priority }])
-                    .await;
-            }
-            RunCommand::SetItemPriority {
-                run_id,
-                item_ids,
-                priority,
-            } => {
-                self.take(vec![Input::SetItemPriority {
-                    run_id,
-                    item_ids,
-                    priority,
-                }])
-                .await;
-            }
             RunCommand::PutBackend { config, keeping } => {
                 if let Err(error) = self.put_backend(config, keeping).await {
                     self.trouble(&error.to_string()).await;
@@ -113,22 +49,117 @@ impl Executor {
             RunCommand::SetBackendEnabled {
                 backend_id,
                 enabled,
-            } => {
-                let Some(mut config) = self.shared.fleet.config(backend_id) else {
-                    return;
-                };
-                config.enabled = enabled;
-                let keeping = if self.registered.contains(&backend_id) {
-                    BackendKeeping::Registered
-                } else {
-                    BackendKeeping::ThisProcess
-                };
-                if let Err(error) = self.put_backend(config, keeping).await {
-                    self.trouble(&error.to_string()).await;
-                }
+            } => self.set_enabled(backend_id, enabled).await,
+            RunCommand::VacateBackend { backend_id } => {
+                self.take(vec![Input::VacateBackend { backend_id }]).await;
             }
             RunCommand::RemoveBackend { backend_id } => self.disconnect(backend_id).await,
             RunCommand::RefreshBackend { backend_id } => self.shared.fleet.refresh(backend_id),
+            of_run => {
+                if let Some((run_id, wish)) = wish_of(of_run)
+                    && self.load(run_id).await
+                {
+                    self.take(vec![wish]).await;
+                    self.unfinished.retain(|waiting| *waiting != run_id);
+                }
+            }
         }
     }
+
+    async fn set_enabled(&mut self, backend_id: BackendId, enabled: bool) {
+        let Some(mut config) = self.shared.fleet.config(backend_id) else {
+            return;
+        };
+        config.enabled = enabled;
+        let keeping = if self.registered.contains(&backend_id) {
+            BackendKeeping::Registered
+        } else {
+            BackendKeeping::ThisProcess
+        };
+        if let Err(error) = self.put_backend(config, keeping).await {
+            self.trouble(&error.to_string()).await;
+        }
+    }
+}
+
+/// What the machine is told of a command about a run.
+fn wish_of(command: RunCommand) -> Option<(RunId, Input)> {
+    Some(match command {
+        RunCommand::Cancel { run_id } => (run_id, Input::CancelRun { run_id }),
+        RunCommand::CancelItem { run_id, item_id } => {
+            (run_id, Input::CancelItem { run_id, item_id })
+        }
+        RunCommand::CancelNode { run_id, node_id } => {
+            (run_id, Input::CancelNode { run_id, node_id })
+        }
+        RunCommand::Pause { run_id } => (run_id, Input::PauseRun { run_id }),
+        RunCommand::Resume { run_id } => (run_id, Input::ResumeRun { run_id }),
+        RunCommand::RetryFailed { run_id }
+        | RunCommand::Retry {
+            run_id,
+            scope: RetryScope::Run,
+        } => (run_id, Input::RetryFailed { run_id }),
+        RunCommand::Retry { run_id, scope } => (run_id, Input::Retry { run_id, scope }),
+        RunCommand::Review { run_id, answers } => (run_id, Input::Review { run_id, answers }),
+        RunCommand::Answer {
+            run_id,
+            item_ids,
+            answer,
+            reach,
+        } => (
+            run_id,
+            Input::Answer {
+                run_id,
+                item_ids,
+                answer,
+                reach,
+            },
+        ),
+        RunCommand::RedoItem {
+            run_id,
+            item_id,
+            fields,
+        } => (
+            run_id,
+            Input::RedoItem {
+                run_id,
+                item_id,
+                fields,
+            },
+        ),
+        RunCommand::SetRunPriority { run_id, priority } => {
+            (run_id, Input::SetRunPriority { run_id, priority })
+        }
+        RunCommand::SetItemPriority {
+            run_id,
+            item_ids,
+            priority,
+        } => (
+            run_id,
+            Input::SetItemPriority {
+                run_id,
+                item_ids,
+                priority,
+            },
+        ),
+        RunCommand::SetNodePriority {
+            run_id,
+            node_id,
+            priority,
+        } => (
+            run_id,
+            Input::SetNodePriority {
+                run_id,
+                node_id,
+                priority,
+            },
+        ),
+        RunCommand::Start { .. }
+        | RunCommand::Plan { .. }
+        | RunCommand::PutBackend { .. }
+        | RunCommand::SetBackendEnabled { .. }
+        | RunCommand::VacateBackend { .. }
+        | RunCommand::RemoveBackend { .. }
+        | RunCommand::RefreshBackend { .. } => return None,
+    })
 }

@@ -113,6 +113,12 @@ impl Executor {
                 }
             }
         }
+        if !self.unfinished.is_empty() {
+            let unfinished = EngineEvent::Unfinished(self.unfinished.clone());
+            if subscriber.send(unfinished).await.is_err() {
+                return;
+            }
+        }
         self.subscribers.push(subscriber);
     }
 

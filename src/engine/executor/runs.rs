@@ -111,11 +111,15 @@ impl Executor {
                 continue;
             }
             // A run that a person paused stays paused until that person says otherwise.
-            if policy == ResumePolicy::Resume && summary.state != RunState::Paused {
-                self.take(vec![Input::ResumeRun {
-                    run_id: summary.run_id,
-                }])
-                .await;
+            let run_id = summary.run_id;
+            match policy {
+                _ if summary.state == RunState::Paused => {}
+                ResumePolicy::Resume | ResumePolicy::BySetting => {
+                    self.take(vec![Input::ResumeRun { run_id }]).await;
+                }
+                ResumePolicy::Paused => self.take(vec![Input::PauseRun { run_id }]).await,
+                ResumePolicy::Ask => self.unfinished.push(run_id),
+                ResumePolicy::Leave => {}
             }
         }
         Ok(())

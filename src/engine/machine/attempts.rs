@@ -2,7 +2,7 @@
 
 use super::Effect;
 use super::Machine;
-use super::flow::{CANCELLED_BY_A_PERSON, End, done};
+use super::flow::{CANCELLED_BY_A_PERSON, End, NODE_CALLED_OFF, done};
 use super::input::{AttemptOutputs, LocalOutcome};
 use super::merge;
 use super::run::{Bound, ItemIndex, Run, Trouble};
@@ -41,7 +41,16 @@ pub(super) struct Attempt {
     pub models: Models,
     pub started_ms: Option<u64>,
     pub is_accepted: bool,
-    pub is_called_off: bool,
+    pub called_off: Option<CalledOff>,
+}
+
+/// Why an attempt is called off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CalledOff {
+    /// Nobody wants its item any more.
+    ForGood,
+    /// Its backend is to be left alone: its item goes elsewhere.
+    ToMove,
 }
 
 /// How a workflow fares on a backend.
@@ -116,14 +125,14 @@ impl Machine {
                 self.attempt_succeeded(now_ms, attempt_id, outputs, notices);
             }
             Err(failure) => {
-                if self
+                let called_off = self
                     .attempts
                     .get(&attempt_id)
-                    .is_some_and(|attempt| attempt.is_called_off)
-                {
-                    self.attempt_cancelled(attempt_id);
-                } else {
-                    self.attempt_failed(now_ms, attempt_id, failure);
+                    .and_then(|attempt| attempt.called_off);
+                match called_off {
+                    Some(CalledOff::ForGood) => self.attempt_cancelled(attempt_id),
+                    Some(CalledOff::ToMove) => self.attempt_withdrawn(attempt_id),
+                    None => self.attempt_failed(now_ms, attempt_id, failure),
                 }
             }
         }
@@ -172,6 +181,42 @@ impl Machine {
         }
     }
 
+    /// An attempt ended because its backend is to be left alone.
+    pub(super) fn attempt_withdrawn(&mut self, attempt_id: AttemptId) {
+        let is_wanted = self.attempts.get(&attempt_id).is_some_and(|attempt| {
+            self.runs
+                .get(&attempt.run_id)
+                .is_some_and(|run| !run.is_called_off() && run.needless(attempt.item).is_none())
+        });
+        if !is_wanted {
+            self.attempt_cancelled(attempt_id);
+            return;
+        }
+        let Some(attempt) = self.remove_attempt(attempt_id) else {
+            return;
+        };
+        if let Some(run) = self.runs.get_mut(&attempt.run_id) {
+            run.emit(RunEventBody::AttemptWithdrawn { attempt_id });
+            run.make_ready(attempt.item);
+        }
+    }
+
+    /// Calls off what is at a backend, so that its items go elsewhere.
+    pub(super) fn vacate(&mut self, backend_id: BackendId) {
+        for attempt_id in self.load.get(&backend_id).cloned().unwrap_or_default() {
+            if let Some(attempt) = self.attempts.get_mut(&attempt_id)
+                && attempt.called_off.is_none()
+                && !self.dormant.contains(&attempt.run_id)
+            {
+                attempt.called_off = Some(CalledOff::ToMove);
+                self.effects.push(Effect::CancelAttempt {
+                    attempt_id,
+                    backend_id,
+                });
+            }
+        }
+    }
+
     pub(super) fn attempt_cancelled(&mut self, attempt_id: AttemptId) {
         let Some(attempt) = self.remove_attempt(attempt_id) else {
             return;
@@ -182,8 +227,11 @@ impl Machine {
                 run.end_item(attempt.item, End::Hole(hole));
                 return;
             }
+            let node = run.items[attempt.item as usize].node;
             let reason = if run.is_called_off() {
                 run.called_off_reason()
+            } else if run.called_off_nodes.contains(&node) {
+                NODE_CALLED_OFF.to_owned()
             } else {
                 CANCELLED_BY_A_PERSON.to_owned()
             };
@@ -330,9 +378,8 @@ impl Machine {
     /// Orders that an attempt be called off on its backend, once.
     pub(super) fn call_off_attempt(&mut self, attempt_id: AttemptId) {
         if let Some(attempt) = self.attempts.get_mut(&attempt_id)
-            && !attempt.is_called_off
+            && attempt.called_off.replace(CalledOff::ForGood).is_none()
         {
-            attempt.is_called_off = true;
             self.effects.push(Effect::CancelAttempt {
                 attempt_id,
                 backend_id: attempt.backend_id,

@@ -14,6 +14,8 @@ use std::collections::BTreeMap;
 
 /// The reason of an item that a person cancelled.
 pub(super) const CANCELLED_BY_A_PERSON: &str = "somebody cancelled it";
+/// Why items of a node that a person called off do not run.
+pub(super) const NODE_CALLED_OFF: &str = "its node was cancelled";
 
 /// How an item ended.
 pub(super) enum End {
@@ -144,7 +146,7 @@ impl Run {
             state: ItemState::Ready,
             missing: missing.len() as u32,
             is_cancel_wished: false,
-            priority: 0,
+            priority: self.node_priorities.get(&node).copied().unwrap_or(0),
             is_looked_up: false,
             attempts: 0,
             live_attempt: None,
@@ -218,6 +220,13 @@ impl Run {
         }
         if self.is_called_off() {
             self.end_item(index, End::Cancelled(self.called_off_reason()));
+            return;
+        }
+        if self
+            .called_off_nodes
+            .contains(&self.items[index as usize].node)
+        {
+            self.end_item(index, End::Cancelled(NODE_CALLED_OFF.to_owned()));
             return;
         }
         match &planned.node.kind {

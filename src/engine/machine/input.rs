@@ -2,12 +2,13 @@
 
 use super::review::ReviewAnswer;
 use crate::artifacts::ContentHash;
+use crate::engine::command::RetryScope;
 use crate::engine::failure::Failure;
 use crate::engine::id::{AttemptId, ItemId, RunId};
 use crate::engine::plan::Plan;
 use crate::engine::question::{Answer, AnswerReach};
 use crate::engine::value::Value;
-use crate::project::{BackendId, Literal, PortId};
+use crate::project::{BackendId, Literal, NodeId, PortId};
 use crate::workflow::ParameterAddress;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -34,6 +35,13 @@ pub enum Input {
         /// The item.
         item_id: ItemId,
     },
+    /// A person calls a node off: its items, and those still to come, until it is retried.
+    CancelNode {
+        /// The run.
+        run_id: RunId,
+        /// The node.
+        node_id: NodeId,
+    },
     /// Nothing new of this run is submitted until it is resumed.
     PauseRun {
         /// The run.
@@ -48,6 +56,13 @@ pub enum Input {
     RetryFailed {
         /// The run.
         run_id: RunId,
+    },
+    /// Failed and cancelled items of a node, or some of them, get another chance.
+    Retry {
+        /// The run.
+        run_id: RunId,
+        /// Which.
+        scope: RetryScope,
     },
     /// A person answers what a Review asks.
     Review {
@@ -92,6 +107,20 @@ pub enum Input {
         /// Higher goes first; 0 is the usual.
         priority: i32,
     },
+    /// A person moves the items of a node before or behind the others of their run.
+    SetNodePriority {
+        /// Their run.
+        run_id: RunId,
+        /// The node.
+        node_id: NodeId,
+        /// Higher goes first; 0 is the usual.
+        priority: i32,
+    },
+    /// A person wants nothing of ours at a backend any more: what is there is called off and goes elsewhere.
+    VacateBackend {
+        /// The backend.
+        backend_id: BackendId,
+    },
     /// What is known of a backend now; the first fact about a backend registers it.
     Backend(BackendFacts),
     /// A backend was removed.
@@ -135,6 +164,37 @@ pub enum Input {
     },
     /// Time passed; wakes what waits for it.
     Tick,
+}
+
+impl Input {
+    /// The run that a person wants something of.
+    pub(super) fn wished_of(&self) -> Option<RunId> {
+        match self {
+            Self::CancelRun { run_id }
+            | Self::CancelItem { run_id, .. }
+            | Self::CancelNode { run_id, .. }
+            | Self::PauseRun { run_id }
+            | Self::ResumeRun { run_id }
+            | Self::RetryFailed { run_id }
+            | Self::Retry { run_id, .. }
+            | Self::Review { run_id, .. }
+            | Self::Answer { run_id, .. }
+            | Self::RedoItem { run_id, .. }
+            | Self::SetRunPriority { run_id, .. }
+            | Self::SetItemPriority { run_id, .. }
+            | Self::SetNodePriority { run_id, .. } => Some(*run_id),
+            Self::Start { .. }
+            | Self::VacateBackend { .. }
+            | Self::Backend(_)
+            | Self::BackendRemoved { .. }
+            | Self::AttemptAccepted { .. }
+            | Self::AttemptStarted { .. }
+            | Self::AttemptEnded { .. }
+            | Self::Transferred { .. }
+            | Self::LocalEnded { .. }
+            | Self::Tick => None,
+        }
+    }
 }
 
 /// What is known of a backend.

@@ -52,15 +52,11 @@ impl Machine {
     /// Takes a person's answer to the questions of some items. Items that ask nothing are passed over.
     pub(super) fn answer(
         &mut self,
-        now_ms: u64,
         run_id: RunId,
         item_ids: &[ItemId],
         answer: Answer,
         reach: AnswerReach,
     ) {
-        if self.dormant.contains(&run_id) {
-            self.take_up(now_ms, run_id);
-        }
         let origin = match reach {
             AnswerReach::TheseItems => AnswerOrigin::ForItem,
             AnswerReach::ThisRun => AnswerOrigin::ForRun,

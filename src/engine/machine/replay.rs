@@ -82,7 +82,10 @@ impl Machine {
             .filter_map(|item| item.live_attempt)
             .collect();
         run.needless_attempts = (0..run.items.len() as ItemIndex)
-            .filter(|index| run.needless(*index).is_some())
+            .filter(|index| {
+                let node = run.items[*index as usize].node;
+                run.needless(*index).is_some() || run.called_off_nodes.contains(&node)
+            })
             .filter_map(|index| run.items[index as usize].live_attempt)
             .collect();
         self.flush(now_ms, run_id);
@@ -251,6 +254,7 @@ impl Machine {
                 failure,
             } => self.attempt_failed(at_ms, *attempt_id, failure.clone()),
             RunEventBody::AttemptCancelled { attempt_id } => self.attempt_cancelled(*attempt_id),
+            RunEventBody::AttemptWithdrawn { attempt_id } => self.attempt_withdrawn(*attempt_id),
             RunEventBody::ItemDone {
                 item_id,
                 attempt_id,
@@ -332,6 +336,21 @@ impl Machine {
                     run.priority = *priority;
                 }
             }
+            RunEventBody::NodePriorityChanged { node_id, priority } => {
+                if let Some(run) = self.runs.get_mut(&run_id) {
+                    run.set_node_priority(*node_id, *priority);
+                }
+            }
+            RunEventBody::NodeCalledOff { node_id } => {
+                if let Some(run) = self.runs.get_mut(&run_id) {
+                    run.call_off_node(*node_id);
+                }
+            }
+            RunEventBody::NodeTakenUp { node_id } => {
+                if let Some(run) = self.runs.get_mut(&run_id) {
+                    run.take_up_node(*node_id);
+                }
+            }
             RunEventBody::ItemCreated { .. } | RunEventBody::FilesWritten { .. } => {}
         }
     }
@@ -390,6 +409,12 @@ fn is_same_fact(one: &RunEventBody, other: &RunEventBody) -> bool {
         | (Body::ItemAnswered { item_id: one, .. }, Body::ItemAnswered { item_id: other, .. }) => {
             one == other
         }
+        (Body::NodeCalledOff { node_id: one }, Body::NodeCalledOff { node_id: other })
+        | (Body::NodeTakenUp { node_id: one }, Body::NodeTakenUp { node_id: other })
+        | (
+            Body::NodePriorityChanged { node_id: one, .. },
+            Body::NodePriorityChanged { node_id: other, .. },
+        ) => one == other,
         (
             Body::ItemPriorityChanged {
                 item_id: one,
@@ -432,6 +457,10 @@ fn is_same_fact(one: &RunEventBody, other: &RunEventBody) -> bool {
             Body::AttemptFailed {
                 attempt_id: other, ..
             },
+        )
+        | (
+            Body::AttemptWithdrawn { attempt_id: one },
+            Body::AttemptWithdrawn { attempt_id: other },
         )
         | (
             Body::AttemptCancelled { attempt_id: one },

@@ -104,7 +104,7 @@ impl Run {
     }
 
     /// Whether the run is being cancelled or stopped at this moment.
-    fn is_called_off_for_now(&self) -> bool {
+    pub(super) fn is_called_off_for_now(&self) -> bool {
         self.is_called_off() && !self.state.is_ended()
     }
 
@@ -159,9 +159,16 @@ impl Run {
         let Some(index) = self.item_by_id.get(&item_id).copied() else {
             return;
         };
+        if self.requeue(index, priority) {
+            self.emit(RunEventBody::ItemPriorityChanged { item_id, priority });
+        }
+    }
+
+    /// Gives an item another priority. Says whether that changed anything.
+    pub(super) fn requeue(&mut self, index: ItemIndex, priority: i32) -> bool {
         let item = &self.items[index as usize];
         if item.priority == priority || item.state.is_ended() {
-            return;
+            return false;
         }
         let is_ready = item.state == ItemState::Ready;
         if is_ready {
@@ -171,7 +178,7 @@ impl Run {
         if is_ready {
             self.enter_queue(index);
         }
-        self.emit(RunEventBody::ItemPriorityChanged { item_id, priority });
+        true
     }
 
     /// Why nothing needs what an item would make; none while something does.

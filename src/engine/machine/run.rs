@@ -61,6 +61,10 @@ pub(super) struct Run {
     pub stale_merges: BTreeSet<ItemIndex>,
     /// Higher goes first.
     pub priority: i32,
+    /// Nodes that a person called off.
+    pub called_off_nodes: BTreeSet<NodeIndex>,
+    /// What items of a node begin with as their priority, where it is not 0.
+    pub node_priorities: HashMap<NodeIndex, i32>,
     /// What is to be done before the step ends, in order.
     pub work: VecDeque<Work>,
     /// Nodes that may have become exhausted.
@@ -341,6 +345,8 @@ impl Run {
             redo_wishes: Vec::new(),
             stale_merges: BTreeSet::new(),
             priority: 0,
+            called_off_nodes: BTreeSet::new(),
+            node_priorities: HashMap::new(),
             work: VecDeque::new(),
             candidates: (0..plan.nodes.len()).collect(),
             exhausted_nodes: 0,

@@ -465,7 +465,7 @@ impl Machine {
                 models,
                 started_ms: None,
                 is_accepted: false,
-                is_called_off: false,
+                called_off: None,
             },
         );
         self.load.entry(backend_id).or_default().push(attempt_id);

@@ -1,0 +1,139 @@
+//! Bringing a person's wish to a run: to the program that works on it, or to an engine that is started for it.
+
+use super::earlier::EarlierRun;
+use super::review::exit_code;
+use super::watch::{self, Telling};
+use crate::engine::{
+    EngineEvent, EngineOptions, RegistryUse, ResumePolicy, RunCommand, RunEventBody, RunState,
+};
+use crate::fleet::BackendConfig;
+use crate::store::{Attendance, RunSummary, Store};
+use anyhow::bail;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// How long the program that works on a run may take to hear of a wish: it looks twice a second.
+const HEARING: Duration = Duration::from_secs(15);
+/// How often it is looked whether it has.
+const HEARING_POLL: Duration = Duration::from_millis(100);
+/// How long a wish may take that changes nothing on any server.
+const SETTLING: Duration = Duration::from_secs(30);
+
+/// What is waited for where no program works on the run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum After {
+    /// The run goes on and is followed to its end.
+    Follow,
+    /// Nothing of it is left going on: until it says that it is paused, or has ended.
+    Rest,
+    /// It is noted; the run stays as it was.
+    Note,
+}
+
+/// Brings commands to a run. `earlier` is what is known of it.
+pub(super) async fn deliver(
+    data_dir: PathBuf,
+    store: Store,
+    run: &RunSummary,
+    earlier: &EarlierRun,
+    commands: Vec<RunCommand>,
+    after: After,
+    backends: Vec<BackendConfig>,
+) -> anyhow::Result<ExitCode> {
+    if run.attendance == Attendance::Attended {
+        return tell_other(&store, run, commands).await;
+    }
+    drop(store);
+    let engine = crate::engine::start(EngineOptions {
+        data_dir,
+        extra_backends: backends,
+        registry: RegistryUse::Registered,
+        resume: ResumePolicy::Leave,
+    })
+    .await?;
+    let mut events = engine.handle.subscribe()?;
+    for command in commands {
+        engine.handle.send(command)?;
+    }
+    if after == After::Follow {
+        let followed = watch::follow(
+            &engine.handle,
+            events,
+            run.run_id,
+            &earlier.project,
+            Telling::Person,
+            run.event_count,
+        )
+        .await;
+        engine.stop().await;
+        let end = followed?;
+        for file in &end.files {
+            println!("{file}");
+        }
+        return Ok(exit_code(&end, &run.run_id.to_string()));
+    }
+    let settled = tokio::time::timeout(SETTLING, async {
+        while let Some(event) = events.recv().await {
+            match event {
+                EngineEvent::Run(event)
+                    if event.run_id == run.run_id && event.seq >= run.event_count =>
+                {
+                    let is_settled = match (&event.body, after) {
+                        (RunEventBody::RunStateChanged { state }, After::Rest) => {
+                            *state == RunState::Paused || state.is_ended()
+                        }
+                        (_, After::Rest) => false,
+                        (body, _) => matches!(
+                            body,
+                            RunEventBody::RunPriorityChanged { .. }
+                                | RunEventBody::NodePriorityChanged { .. }
+                                | RunEventBody::ItemPriorityChanged { .. }
+                        ),
+                    };
+                    if is_settled {
+                        return Ok(());
+                    }
+                }
+                EngineEvent::Trouble(failure) => bail!("{}", failure.message),
+                _ => {}
+            }
+        }
+        bail!("the engine ended too early; try again")
+    })
+    .await;
+    engine.stop().await;
+    match settled {
+        Ok(outcome) => outcome.map(|()| ExitCode::SUCCESS),
+        // It was so already.
+        Err(_elapsed) => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// Leaves commands for the program that works on a run, and waits until it has taken them.
+async fn tell_other(
+    store: &Store,
+    run: &RunSummary,
+    commands: Vec<RunCommand>,
+) -> anyhow::Result<ExitCode> {
+    let mut left = Vec::new();
+    for command in &commands {
+        let text = serde_json::to_string(command)?;
+        left.push(store.leave_wish(run.run_id, text).await?);
+    }
+    let begun = tokio::time::Instant::now();
+    for wish_id in left {
+        while !store.is_wish_taken(wish_id).await? {
+            if begun.elapsed() > HEARING {
+                store.take_wish_back(wish_id).await?;
+                bail!(
+                    "the program that works on {} does not listen; end it, then ask again",
+                    run.name
+                );
+            }
+            tokio::time::sleep(HEARING_POLL).await;
+        }
+    }
+    println!("The program that works on {} was told.", run.name);
+    Ok(ExitCode::SUCCESS)
+}

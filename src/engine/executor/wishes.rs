@@ -1,0 +1,85 @@
+//! What other programs ask of runs that this one works on, and what they changed in the registry: looked for now and then.
+
+use super::Executor;
+use crate::engine::command::RunCommand;
+use crate::fleet::BackendConfig;
+use crate::project::BackendId;
+use std::time::{Duration, Instant};
+
+/// How often it is looked for commands.
+pub(super) const WISH_PERIOD: Duration = Duration::from_millis(500);
+/// How often it is looked whether the registry has changed.
+const REGISTRY_PERIOD: Duration = Duration::from_secs(2);
+
+/// What was last seen of the registry.
+#[derive(Debug)]
+pub(super) struct SeenRegistry {
+    /// Its backends.
+    pub(super) backends: Vec<BackendConfig>,
+    /// When it was looked at.
+    pub(super) looked: Instant,
+}
+
+impl Executor {
+    /// Takes what other programs left.
+    pub(super) async fn look_around(&mut self) {
+        match self.shared.store.take_wishes().await {
+            Ok(commands) => {
+                for text in commands {
+                    match serde_json::from_str::<RunCommand>(&text) {
+                        Ok(command) => self.obey(command).await,
+                        Err(error) => {
+                            tracing::warn!(%error, "another program asked something unknown");
+                        }
+                    }
+                }
+            }
+            // What the disk refuses is complained about where it matters.
+            Err(error) => tracing::debug!(%error, "it cannot be looked for commands"),
+        }
+        self.look_at_registry().await;
+    }
+
+    async fn look_at_registry(&mut self) {
+        let is_due = self
+            .registry
+            .as_ref()
+            .is_some_and(|seen| seen.looked.elapsed() >= REGISTRY_PERIOD);
+        if !is_due {
+            return;
+        }
+        let Ok(now) = self.shared.store.backends().await else {
+            return;
+        };
+        let Some(seen) = &mut self.registry else {
+            return;
+        };
+        seen.looked = Instant::now();
+        if seen.backends == now {
+            return;
+        }
+        let before = std::mem::replace(&mut seen.backends, now.clone());
+        let gone: Vec<BackendId> = before
+            .iter()
+            .filter(|old| now.iter().all(|new| new.id != old.id))
+            .map(|old| old.id)
+            .collect();
+        for backend_id in gone {
+            // Only what another program removed: our own removals are known.
+            if self.registered.contains(&backend_id) {
+                self.disconnect(backend_id).await;
+            }
+        }
+        for config in now {
+            let is_news = before.iter().all(|old| *old != config)
+                && self.shared.fleet.config(config.id).as_ref() != Some(&config);
+            if !is_news {
+                continue;
+            }
+            self.registered.insert(config.id);
+            if let Err(error) = self.connect(config).await {
+                self.trouble(&error.to_string()).await;
+            }
+        }
+    }
+}

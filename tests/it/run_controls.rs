@@ -1,0 +1,521 @@
+//! What a person can ask of a run while it goes on, and from another program: on real servers.
+
+use crate::command_line::{BuiltinProcess, command, run, stderr, stdout};
+use crate::engine_driver::{Graph, World};
+use crate::engine_end_to_end::{
+    BuiltinServer, PATIENCE, assert_posted_once, files_below, folders, next, start_engine,
+    start_server,
+};
+use crate::small_projects::numbered;
+use comfyui_orchestrator::engine::machine::Input;
+use comfyui_orchestrator::engine::{
+    Engine, EngineEvent, ItemId, ItemState, OnStart, ResumePolicy, RetryScope, RunCommand,
+    RunEvent, RunEventBody, RunId, RunState, RunView,
+};
+use comfyui_orchestrator::project::{
+    Literal, NodeId, NodeKind, PortBinding, Project, RetryPolicy, write_portable_form,
+};
+use serde_json::{Value, json};
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+
+/// A picture that takes its time.
+fn slow_picture(seconds: f64) -> Value {
+    json!({
+        "1": {"class_type": "EmptyImage", "inputs": {"width": 16, "height": 16, "batch_size": 1, "color": 0}},
+        "2": {"class_type": "OrchestratorSleep", "inputs": {"seconds": seconds, "steps": 20, "seed": 1, "anything": ["1", 0]}},
+        "3": {"class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": "slow"}},
+    })
+}
+
+fn project(count: u32, seconds: f64) -> Project {
+    let retry = RetryPolicy::default();
+    numbered(&slow_picture(seconds), ("1", "color"), count, retry)
+}
+
+/// A run that goes on, and all that is known of it.
+struct Going {
+    engine: Engine,
+    events: mpsc::Receiver<EngineEvent>,
+    run_id: RunId,
+    work: NodeId,
+    view: RunView,
+    log: Vec<RunEvent>,
+}
+
+impl Going {
+    async fn start(folder: &Path, servers: &[&BuiltinServer], project: Project) -> Self {
+        let engine = start_engine(folder, servers, ResumePolicy::Leave).await;
+        let work = project
+            .nodes
+            .values()
+            .find(|node| matches!(node.kind, NodeKind::Workflow(_)))
+            .map(|node| node.id)
+            .unwrap();
+        let events = engine.handle.subscribe().unwrap();
+        let run_id = RunId::new_now();
+        let start = RunCommand::Start {
+            run_id,
+            project: Arc::new(project),
+            folders: folders(folder),
+        };
+        engine.handle.send(start).unwrap();
+        Self {
+            engine,
+            events,
+            run_id,
+            work,
+            view: RunView::default(),
+            log: Vec::new(),
+        }
+    }
+
+    fn send(&self, command: RunCommand) {
+        self.engine.handle.send(command).unwrap();
+    }
+
+    async fn until(&mut self, holds: impl Fn(&RunView) -> bool) {
+        let begun = Instant::now();
+        while !holds(&self.view) {
+            assert!(begun.elapsed() < PATIENCE, "{:?}", self.view.counts);
+            match next(&mut self.events).await {
+                EngineEvent::Run(event) if event.run_id == self.run_id => {
+                    self.view.apply(&event);
+                    self.log.push(event);
+                }
+                EngineEvent::RunRefused { problems, .. } => panic!("refused: {problems:?}"),
+                _ => {}
+            }
+        }
+    }
+
+    /// Until something happens that was not known before.
+    async fn until_told(&mut self, is_it: impl Fn(&RunEventBody) -> bool) {
+        let begun = Instant::now();
+        let mut known = self.log.len();
+        loop {
+            assert!(begun.elapsed() < PATIENCE, "{:?}", self.view.counts);
+            let seq = self.view.next_seq;
+            self.until(|view| view.next_seq > seq).await;
+            if self.log[known..].iter().any(|event| is_it(&event.body)) {
+                return;
+            }
+            known = self.log.len();
+        }
+    }
+
+    /// An item of the workflow that no server has: which one goes first depends on who was looked up first.
+    fn waiting_item(&self) -> ItemId {
+        self.view
+            .items
+            .iter()
+            .find(|(_, item)| item.node_id == self.work && item.state == ItemState::Ready)
+            .map(|(item_id, _)| *item_id)
+            .unwrap()
+    }
+
+    fn of_work(&self, state: ItemState) -> u32 {
+        self.view.nodes[&self.work].counts.get(state)
+    }
+
+    /// The workflow's item of this number.
+    fn item(&self, number: u32) -> ItemId {
+        let label = format!("n={number}");
+        self.view
+            .items
+            .iter()
+            .find(|(_, item)| item.node_id == self.work && *item.label == *label)
+            .map(|(item_id, _)| *item_id)
+            .unwrap()
+    }
+
+    /// The items in the order in which they were sent.
+    fn sent(&self) -> Vec<ItemId> {
+        self.log
+            .iter()
+            .filter_map(|event| match &event.body {
+                RunEventBody::AttemptPlaced { item_id, .. } => Some(*item_id),
+                _ => None,
+            })
+            .collect()
+    }
+
+    fn withdrawn(&self) -> usize {
+        self.log
+            .iter()
+            .filter(|event| matches!(event.body, RunEventBody::AttemptWithdrawn { .. }))
+            .count()
+    }
+}
+
+fn is_withdrawn(body: &RunEventBody) -> bool {
+    matches!(body, RunEventBody::AttemptWithdrawn { .. })
+}
+
+fn ended(view: &RunView) -> bool {
+    view.state.is_some_and(RunState::is_ended)
+}
+
+fn done(count: u32) -> impl Fn(&RunView) -> bool {
+    move |view| view.files_written >= u64::from(count)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_item_and_then_its_node_are_called_off_and_retried_one_by_one() {
+    let folder = TempDir::new().unwrap();
+    let server = start_server(folder.path(), "a", 0, None).await;
+    let mut going = Going::start(folder.path(), &[&server], project(6, 0.6)).await;
+    let (run_id, work) = (going.run_id, going.work);
+    going.until(done(1)).await;
+    let item_id = going.waiting_item();
+    going.send(RunCommand::CancelItem { run_id, item_id });
+    going
+        .until(|view| view.counts.get(ItemState::Cancelled) == 1)
+        .await;
+    assert!(!ended(&going.view), "the others go on");
+    going.send(RunCommand::CancelNode {
+        run_id,
+        node_id: work,
+    });
+    going.until(ended).await;
+    assert_eq!(going.view.state, Some(RunState::CompletedWithFailures));
+    let made = going.of_work(ItemState::Done);
+    assert!((1..5).contains(&made), "{made}");
+    assert_eq!(going.of_work(ItemState::Cancelled), 6 - made);
+
+    going.send(RunCommand::Retry {
+        run_id,
+        scope: RetryScope::Items(vec![item_id]),
+    });
+    going
+        .until(|view| view.items[&item_id].state == ItemState::Done && ended(view))
+        .await;
+    assert_eq!(going.of_work(ItemState::Done), made + 1, "that item alone");
+    going.send(RunCommand::Retry {
+        run_id,
+        scope: RetryScope::Node(work),
+    });
+    going
+        .until(|view| view.state == Some(RunState::Completed))
+        .await;
+    assert_eq!(going.of_work(ItemState::Done), 6);
+    assert_posted_once(&going.log, &[&server.handle]);
+    going.engine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_paused_run_sends_nothing_and_what_goes_first_is_for_a_person_to_say() {
+    let folder = TempDir::new().unwrap();
+    let server = start_server(folder.path(), "a", 0, None).await;
+    let mut going = Going::start(folder.path(), &[&server], project(8, 0.2)).await;
+    let run_id = going.run_id;
+    going.until(done(1)).await;
+    going.send(RunCommand::Pause { run_id });
+    going
+        .until(|view| view.state == Some(RunState::Paused) && view.counts.active() == 0)
+        .await;
+    let posts = server.handle.posts_by_prompt_id().len();
+    let last = going.waiting_item();
+    going.send(RunCommand::SetItemPriority {
+        run_id,
+        item_ids: vec![last],
+        priority: 3,
+    });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(server.handle.posts_by_prompt_id().len(), posts);
+    let before = going.sent().len();
+    going.send(RunCommand::Resume { run_id });
+    going.until(ended).await;
+    assert_eq!(going.view.state, Some(RunState::Completed));
+    assert_eq!(going.sent()[before], last);
+    assert_eq!(files_below(&folder.path().join("out")).len(), 8);
+    going.engine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_item_is_made_again_with_another_value_and_nothing_else_is() {
+    let folder = TempDir::new().unwrap();
+    let server = start_server(folder.path(), "a", 0, None).await;
+    let project = project(3, 0.0);
+    let field = match &project
+        .nodes
+        .values()
+        .find(|node| matches!(node.kind, NodeKind::Workflow(_)))
+        .unwrap()
+        .inputs[0]
+        .binding
+    {
+        PortBinding::Parameter(address) => address.clone(),
+        other => panic!("{other:?}"),
+    };
+    let mut going = Going::start(folder.path(), &[&server], project).await;
+    let run_id = going.run_id;
+    going.until(ended).await;
+    let item_id = going.item(1);
+    let before = going.sent().len();
+    going.send(RunCommand::RedoItem {
+        run_id,
+        item_id,
+        fields: vec![(field, Literal::Integer(0xFF_0000_u32.into()))],
+    });
+    going.until(|view| !ended(view)).await;
+    going.until(ended).await;
+    assert_eq!(going.view.state, Some(RunState::Completed));
+    assert_eq!(going.sent()[before..], [item_id]);
+    let written = going.view.recent_files.back().unwrap();
+    let pixel = image::open(written).unwrap().to_rgb8().get_pixel(0, 0).0;
+    assert_eq!(pixel, [255, 0, 0]);
+    going.engine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_is_drained_vacated_and_removed_while_it_works() {
+    let folder = TempDir::new().unwrap();
+    let a = start_server(folder.path(), "a", 0, None).await;
+    let b = start_server(folder.path(), "b", 0, None).await;
+    let mut going = Going::start(folder.path(), &[&a, &b], project(24, 0.4)).await;
+    let (on_a, on_b) = (a.config.id, b.config.id);
+    going.until(done(2)).await;
+    // Drained: what it has ends there, and it gets nothing new.
+    going.send(RunCommand::SetBackendEnabled {
+        backend_id: on_a,
+        enabled: false,
+    });
+    let work = going.work;
+    going
+        .until(move |view| !view.nodes[&work].backends.contains_key(&on_a))
+        .await;
+    assert_eq!(going.withdrawn(), 0);
+    let posts = a.handle.posts_by_prompt_id().len();
+    going.until(done(6)).await;
+    assert_eq!(a.handle.posts_by_prompt_id().len(), posts, "nothing new");
+    // The other way round, and at once: what b has goes to a.
+    for command in [
+        RunCommand::SetBackendEnabled {
+            backend_id: on_a,
+            enabled: true,
+        },
+        RunCommand::SetBackendEnabled {
+            backend_id: on_b,
+            enabled: false,
+        },
+        RunCommand::VacateBackend { backend_id: on_b },
+    ] {
+        going.send(command);
+    }
+    going.until_told(is_withdrawn).await;
+    going.until(done(8)).await;
+    // Removed while it works: what it has goes elsewhere, too.
+    let before = going.withdrawn();
+    going.send(RunCommand::SetBackendEnabled {
+        backend_id: on_b,
+        enabled: true,
+    });
+    going.send(RunCommand::RemoveBackend { backend_id: on_a });
+    going.until(ended).await;
+    assert_eq!(going.view.state, Some(RunState::Completed));
+    assert!(going.withdrawn() > before);
+    assert_eq!(files_below(&folder.path().join("out")).len(), 24);
+    assert_posted_once(&going.log, &[&a.handle, &b.handle]);
+    going.engine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unfinished_runs_go_on_pause_or_wait_at_the_start_as_it_is_set() {
+    let folder = TempDir::new().unwrap();
+    let server = start_server(folder.path(), "a", 0, None).await;
+    let mut going = Going::start(folder.path(), &[&server], project(6, 0.3)).await;
+    let run_id = going.run_id;
+    going.until(done(1)).await;
+    assert_eq!(
+        going.engine.handle.on_start().await.unwrap(),
+        OnStart::Resume
+    );
+    going
+        .engine
+        .handle
+        .set_on_start(OnStart::Ask)
+        .await
+        .unwrap();
+    going.engine.stop().await;
+
+    let engine = start_engine(folder.path(), &[&server], ResumePolicy::BySetting).await;
+    let mut events = engine.handle.subscribe().unwrap();
+    let unfinished = loop {
+        if let EngineEvent::Unfinished(run_ids) = next(&mut events).await {
+            break run_ids;
+        }
+    };
+    assert_eq!(unfinished, [run_id]);
+    let posts = server.handle.posts_by_prompt_id().len();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(server.handle.posts_by_prompt_id().len(), posts, "it rests");
+    engine.handle.set_on_start(OnStart::Paused).await.unwrap();
+    engine.stop().await;
+
+    let engine = start_engine(folder.path(), &[&server], ResumePolicy::BySetting).await;
+    let events = engine.handle.subscribe().unwrap();
+    let mut going = Going {
+        engine,
+        events,
+        view: RunView::default(),
+        log: Vec::new(),
+        ..going
+    };
+    going
+        .until(|view| view.state == Some(RunState::Paused) && view.counts.active() == 0)
+        .await;
+    assert!(!done(6)(&going.view));
+    going.send(RunCommand::Resume { run_id });
+    going.until(ended).await;
+    assert_eq!(going.view.state, Some(RunState::Completed));
+    assert_posted_once(&going.log, &[&server.handle]);
+    assert_eq!(files_below(&folder.path().join("out")).len(), 6);
+    going.engine.stop().await;
+}
+
+#[test]
+fn a_node_goes_first_or_not_at_all_also_after_restarts() {
+    let mut graph = Graph::new();
+    let fan_out = graph.fan_out("F", 3);
+    let mut ends = Vec::new();
+    for title in ["A", "B"] {
+        let workflow = graph.workflow(title, &["seed"]);
+        let output = graph.output(&format!("O{title}"));
+        graph.link(fan_out, "F", workflow, "seed");
+        graph.link(workflow, "image", output, "value");
+        ends.push(workflow);
+    }
+    let mut world = World::new(&graph);
+    let (run_id, first, second) = (world.run_id, ends[0], ends[1]);
+    world.start();
+    world.step(Input::SetNodePriority {
+        run_id,
+        node_id: second,
+        priority: 2,
+    });
+    world.restart();
+    let title_of = |world: &World| {
+        world
+            .submitted
+            .back()
+            .map(|submission| world.project.nodes[&submission.node_id].title.clone())
+    };
+    while world.answer_local() {}
+    // The first of both were sent before; then all of B goes first.
+    for _ in 0..2 {
+        assert!(world.execute(|_| true));
+        assert_eq!(title_of(&world).as_deref(), Some("B"));
+        while world.answer_local() {}
+    }
+    world.step(Input::CancelNode {
+        run_id,
+        node_id: first,
+    });
+    world.run();
+    assert_eq!(world.run_state, RunState::CompletedWithFailures);
+    assert_eq!(world.files("OB"), 3);
+    for length in 0..=world.log.len() {
+        let mut again = World::new(&graph);
+        again.take_in_log(world.log[..length].to_vec());
+        again.restart();
+        again.check_against_machine();
+    }
+    world.step(Input::Retry {
+        run_id,
+        scope: RetryScope::Node(first),
+    });
+    world.run();
+    assert_eq!(world.run_state, RunState::Completed);
+    assert_eq!(world.files("OA"), 3);
+}
+
+#[test]
+fn another_program_is_told_what_to_do_with_its_run() {
+    let folder = TempDir::new().unwrap();
+    let server = BuiltinProcess::start(&folder.path().join("server"));
+    let data = folder.path().join("data");
+    let file = folder.path().join("slow.orchestrator.json");
+    std::fs::write(&file, write_portable_form(&project(6, 0.8)).unwrap()).unwrap();
+    let added = run(&data, &["backend", "add", &server.url, "--name", "one"]);
+    assert!(added.status.success(), "{}", stderr(&added));
+    let child = command(&data)
+        .args(["run", &file.to_string_lossy(), "--out"])
+        .arg(folder.path().join("out"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let tell = |arguments: &[&str]| {
+        let told = run(&data, arguments);
+        assert!(told.status.success(), "{arguments:?}: {}", stderr(&told));
+        stdout(&told)
+    };
+    let begun = Instant::now();
+    while !stdout(&run(&data, &["runs", "show", "last", "--json"])).contains("attempt_started") {
+        assert!(begun.elapsed() < PATIENCE, "it does not begin");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(tell(&["runs", "pause", "last"]).contains("was told"));
+    let begun = Instant::now();
+    while !stdout(&run(&data, &["runs", "list"])).contains("paused") {
+        assert!(begun.elapsed() < PATIENCE, "it does not pause");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let waiting = |data: &Path| -> Vec<String> {
+        let shown = stdout(&run(data, &["runs", "show", "last", "--json"]));
+        let events: Vec<Value> = shown
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        let of = |name: &str| -> Vec<String> {
+            events
+                .iter()
+                .filter(|event| event["event"] == name)
+                .map(|event| event["item_id"].as_str().unwrap().to_owned())
+                .collect()
+        };
+        let placed = of("attempt_placed");
+        let mut items = of("item_created");
+        items.retain(|item_id| !placed.contains(item_id));
+        // The first item is that of the fan-out.
+        items.split_off(1)
+    };
+    let left = waiting(&data);
+    tell(&["runs", "cancel", "last", &left[0]]);
+    tell(&["runs", "priority", "last", "2", &left[1]]);
+    tell(&["backend", "disable", "one"]);
+    tell(&["backend", "enable", "one"]);
+    tell(&["runs", "resume", "last"]);
+    let ended = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert_eq!(ended.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("Paused.") && said.contains("somebody cancelled it"),
+        "{said}"
+    );
+    assert_eq!(files_below(&folder.path().join("out")).len(), 5);
+
+    // Nobody works on it any more: the same commands take it up.
+    let redone = run(&data, &["runs", "redo", "last", "work n=0", "--new-seed"]);
+    assert!(
+        stderr(&redone).contains("Completed with failures"),
+        "{}",
+        stderr(&redone)
+    );
+    let retried = run(&data, &["runs", "retry", "last", &left[0]]);
+    assert!(retried.status.success(), "{}", stderr(&retried));
+    assert!(files_below(&folder.path().join("out")).len() >= 6);
+    assert_eq!(tell(&["runs", "on-start"]).trim(), "resume");
+    assert_eq!(tell(&["runs", "on-start", "ask"]).trim(), "ask");
+    let wrong = run(&data, &["runs", "on-start", "maybe"]);
+    assert!(
+        stderr(&wrong).contains("resume, paused and ask"),
+        "{}",
+        stderr(&wrong)
+    );
+}
