@@ -11,12 +11,16 @@ use bevy_egui::egui::{
 /// The caption above a group of rows.
 pub fn caption(ui: &mut Ui, theme: &Theme, text: &str) {
     ui.add_space(GRID);
-    ui.label(
-        RichText::new(text.to_uppercase())
-            .font(FontId::new(TEXT_CAPTION, semibold_family()))
-            .color(theme.dim)
-            .extra_letter_spacing(0.6),
-    );
+    ui.label(caption_text(theme, text));
+}
+
+/// The words of a heading.
+#[must_use]
+pub fn caption_text(theme: &Theme, text: &str) -> RichText {
+    RichText::new(text.to_uppercase())
+        .font(FontId::new(TEXT_CAPTION, semibold_family()))
+        .color(theme.dim)
+        .extra_letter_spacing(0.6)
 }
 
 /// The name above a field.

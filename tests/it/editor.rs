@@ -408,6 +408,52 @@ mod in_a_window {
     }
 
     #[tokio::test(flavor = "multi_thread")]
+    async fn the_page_of_a_server_that_asks_who_we_are_is_shown_through_a_door() {
+        use comfyui_orchestrator::fleet::{Auth, BackendConfig, Door, Secret};
+        let Some(display) = Display::start() else {
+            println!("skipped: there is no Xvfb here");
+            return;
+        };
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let folder = tempfile::tempdir().unwrap();
+        // Every test process has this variable; its content is the key.
+        let key = std::env::var("PATH").unwrap();
+        let router =
+            axum::Router::new().fallback(move |headers: axum::http::HeaderMap| async move {
+                use axum::response::IntoResponse as _;
+                let is_known = headers
+                    .get("x-key")
+                    .is_some_and(|given| given.as_bytes() == key.as_bytes());
+                if is_known {
+                    axum::response::Html(FRIENDLY).into_response()
+                } else {
+                    axum::http::StatusCode::UNAUTHORIZED.into_response()
+                }
+            });
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        let mut config =
+            BackendConfig::new("studio", format!("http://{address}/").parse().unwrap());
+        config.auth = Auth::Header {
+            name: "x-key".to_owned(),
+            value: Secret::Env("PATH".to_owned()),
+        };
+        let door = Door::open(&config, "4f8c2d").await.unwrap();
+        let mut order = order(address, folder.path(), None);
+        order.url = door.url().clone();
+        let window = start(&display, folder.path(), order);
+        let loaded = wait(&window, PATIENCE, |event| match event {
+            EditorEvent::Said(FromWindow::Loaded) => Some(Ok(())),
+            EditorEvent::Said(FromWindow::Notice { text }) => Some(Err(text.clone())),
+            EditorEvent::Died(reason) => Some(Err(reason.clone())),
+            _ => None,
+        })
+        .await;
+        assert_eq!(loaded, Some(Ok(())), "the page is let in and believed");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
     async fn a_hostile_page_gets_nowhere() {
         let Some(display) = Display::start() else {
             println!("skipped: there is no Xvfb here");

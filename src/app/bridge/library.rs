@@ -32,6 +32,8 @@ use std::sync::{Arc, Mutex, mpsc};
 const QUESTIONS: usize = 256;
 /// Most small pictures that one list brings along.
 const MAX_THUMBNAILS: usize = 200;
+/// Small pictures that are kept from earlier lists, at most 36 KiB each.
+const MAX_KEPT_THUMBNAILS: usize = 1_000;
 /// Longer side of a small picture, pixels.
 const THUMBNAIL_PX: u32 = 96;
 /// Files that could not be read that are named one by one.
@@ -466,6 +468,10 @@ pub fn library_answers(
                 library.entries = listed.entries;
                 library.tags = listed.tags;
                 library.total = listed.total;
+                if library.thumbnails.len() > MAX_KEPT_THUMBNAILS {
+                    library.thumbnails.clear();
+                    library.thumbnails_asked.clear();
+                }
                 let hashes: Vec<ContentHash> = library
                     .entries
                     .iter()

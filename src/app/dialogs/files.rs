@@ -6,6 +6,7 @@ use crate::app::icons;
 use crate::app::library::LibraryWish;
 use crate::app::settings::Settings;
 use crate::app::shell::PanelContext;
+use crate::app::theme::ThemeMode;
 use crate::project::{InputValue, NodeKind};
 use bevy_egui::egui::{Align2, Context, Id, Vec2};
 use egui_file_dialog::{DialogState, FileDialog, Filter};
@@ -41,6 +42,8 @@ impl FileAsker {
             .id(Id::new("file dialog"))
             .default_size(Vec2::new(760.0, 460.0))
             .anchor(Align2::CENTER_CENTER, Vec2::ZERO)
+            // Its search field is black in every theme, and dark words cannot be read there.
+            .show_search(settings.theme == ThemeMode::Dark)
             .default_file_icon(icons::FILE)
             .default_folder_icon(icons::FOLDER)
             .device_icon(icons::HARD_DRIVES)

@@ -8,10 +8,10 @@ use crate::app::icons;
 use crate::app::library::LibraryWish;
 use crate::app::search::matches_words;
 use crate::app::shell::PanelContext;
-use crate::app::theme::GRID;
-use crate::app::widgets::{ListRow, caption, hint, icon_button, menu_row, row};
+use crate::app::theme::{GRID, Theme};
+use crate::app::widgets::{ListRow, caption_text, hint, icon_button, menu_row, row};
 use crate::project::{NodeKind, NodeKindName};
-use bevy_egui::egui::{self, RichText, ScrollArea, Sense, Ui};
+use bevy_egui::egui::{self, Id, RichText, ScrollArea, Sense, Ui};
 
 /// A row that is being dragged.
 #[derive(Clone, Debug)]
@@ -50,15 +50,48 @@ fn search_field(ui: &mut Ui, panel: &mut PanelContext<'_>) {
 }
 
 fn library(ui: &mut Ui, panel: &mut PanelContext<'_>) {
-    caption(ui, panel.theme, "Library");
+    if section(ui, panel.theme, "Library") {
+        shelf::show(ui, panel);
+    }
+}
+
+/// The heading of a part of the panel; a click folds the part away. Says whether it is shown.
+fn section(ui: &mut Ui, theme: &Theme, title: &str) -> bool {
+    let id = Id::new(("library section", title));
+    let is_open = ui
+        .ctx()
+        .data_mut(|data| *data.get_persisted_mut_or(id, true));
     ui.add_space(GRID);
-    shelf::show(ui, panel);
+    let caret = if is_open {
+        icons::CARET_DOWN
+    } else {
+        icons::CARET_RIGHT
+    };
+    let heading = row(ui, |ui| {
+        ui.spacing_mut().item_spacing.x = 4.0;
+        let words = caption_text(theme, title);
+        let words = ui.add(
+            egui::Label::new(words)
+                .selectable(false)
+                .sense(Sense::click()),
+        );
+        ui.label(RichText::new(caret).size(10.0).color(theme.faint));
+        words
+    });
+    let tip = if is_open { "Fold it away" } else { "Show it" };
+    if heading.on_hover_text(tip).clicked() {
+        ui.ctx()
+            .data_mut(|data| data.insert_persisted(id, !is_open));
+    }
+    ui.add_space(GRID);
+    is_open
 }
 
 fn workflows(ui: &mut Ui, panel: &mut PanelContext<'_>) {
     let theme = panel.theme;
-    caption(ui, theme, "In this project");
-    ui.add_space(GRID);
+    if !section(ui, theme, "In this project") {
+        return;
+    }
     let document = panel.document;
     let files = &document.project().workflows;
     if files.is_empty() {
@@ -136,8 +169,9 @@ fn kinds(ui: &mut Ui, panel: &mut PanelContext<'_>) {
     if found.is_empty() {
         return;
     }
-    caption(ui, theme, "Nodes");
-    ui.add_space(GRID);
+    if !section(ui, theme, "Nodes") {
+        return;
+    }
     for kind in found {
         library_row(
             ui,

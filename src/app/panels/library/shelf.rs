@@ -21,12 +21,18 @@ const ROW: f32 = 9.0 * GRID;
 const PICTURE: f32 = 28.0;
 /// Distance that each level of the tree is set in, points.
 const INDENT: f32 = 12.0;
+/// Small pictures that egui holds at most.
+const MAX_TEXTURES: usize = 1_000;
 /// Deepest level that is set in further: deeper ones would leave no room for names.
 const MAX_LEVELS: usize = 6;
 
 /// Draws the library below its heading.
 pub(super) fn show(ui: &mut Ui, panel: &mut PanelContext<'_>) {
     let Some(library) = panel.library else { return };
+    if panel.state.thumbnails.len() > MAX_TEXTURES {
+        // What is still seen is given to egui again.
+        panel.state.thumbnails.clear();
+    }
     tags(ui, panel, library);
     if library.entries.is_empty() {
         let words = if library.total > 0 {
