@@ -7,7 +7,7 @@ use super::document::{Document, Selection};
 use super::icons;
 use super::library::LibraryWish;
 use super::replace_workflow::{BrokenUses, Reach};
-use crate::engine::{Answer, AnswerReach, ItemId, ReviewAnswer, RunId};
+use crate::engine::{OnStart, RunCommand, RunId};
 use crate::fleet::BackendConfig;
 use crate::project::{
     BackendId, LinkId, Literal, Node, NodeId, NodeKind, NodeKindName, PortRef, WorkflowFile,
@@ -226,49 +226,17 @@ pub enum Action {
     Stop,
     /// Give failed items another chance.
     RetryFailed,
-    /// Call one item off.
-    CancelItem {
-        /// Its run.
-        run_id: RunId,
-        /// The item.
-        item_id: ItemId,
-    },
-    /// Make an item again with some fields changed, and what was made from it.
-    RedoItem {
-        /// Its run.
-        run_id: RunId,
-        /// The item of a Workflow node.
-        item_id: ItemId,
-        /// The changed fields.
-        fields: Vec<(ParameterAddress, Literal)>,
-    },
-    /// Move items that were not submitted yet before or behind the others of their run.
-    PrioritiseItems {
-        /// Their run.
-        run_id: RunId,
-        /// The items.
-        item_ids: Vec<ItemId>,
-        /// Higher goes first; 0 is the usual.
-        priority: i32,
-    },
-    /// Answer what a Review of a run asks.
-    AnswerReview {
+    /// Something of a run, its items or a server that the engine does by itself.
+    Command(Box<RunCommand>),
+    /// Say what becomes of an unfinished run of an earlier session.
+    Settle {
         /// The run.
         run_id: RunId,
-        /// The answers, in order.
-        answers: Vec<ReviewAnswer>,
+        /// What becomes of it.
+        settlement: Settlement,
     },
-    /// Say what is to become of items that have no place left.
-    AnswerQuestion {
-        /// The run.
-        run_id: RunId,
-        /// The items.
-        item_ids: Vec<ItemId>,
-        /// What becomes of them.
-        answer: Answer,
-        /// What else the answer holds for.
-        reach: AnswerReach,
-    },
+    /// Set what happens with unfinished runs at every later start.
+    SetOnStart(OnStart),
     /// Show what waits for a person.
     ShowReview,
     /// Show another run on the canvas.
@@ -280,17 +248,6 @@ pub enum Action {
     EditBackend(BackendId),
     /// Register or change a server.
     PutBackend(Box<BackendConfig>),
-    /// Forget a server.
-    RemoveBackend(BackendId),
-    /// Give a server work, or none.
-    SetBackendEnabled {
-        /// The server.
-        backend_id: BackendId,
-        /// Whether it gets work.
-        enabled: bool,
-    },
-    /// Ask a server for its state now.
-    RefreshBackend(BackendId),
     /// Ask every server for its state now.
     RefreshAllBackends,
     /// Start the built-in server inside this program.
@@ -356,6 +313,19 @@ pub enum Action {
     About,
     /// Everything that was reported.
     Notifications,
+}
+
+/// What becomes of an unfinished run of an earlier session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settlement {
+    /// It goes on.
+    Resume,
+    /// It is taken up paused.
+    Pause,
+    /// It is called off.
+    Cancel,
+    /// It rests as it is until the next start.
+    Leave,
 }
 
 /// What a new node is.

@@ -226,8 +226,11 @@ pub fn drain(bridge: Option<Res<Bridge>>, mut world: BridgeWorld, waker: Option<
                     .insert(run_id, now_ms().saturating_add(remaining_ms));
                 world.live.revision += 1;
             }
-            // Not asked in the window yet.
-            EngineEvent::Unfinished(_) => {}
+            EngineEvent::Unfinished(runs) => {
+                if let Some(history) = &mut world.history {
+                    history.unfinished = runs;
+                }
+            }
             // Fields get their limits and choices from whichever server spoke last: they hardly differ in them, and each
             // item is checked against its own server before it runs.
             EngineEvent::Capabilities(backend_id) => {

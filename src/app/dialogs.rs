@@ -12,6 +12,7 @@ pub mod plan;
 pub mod preferences;
 pub mod prompt;
 pub mod replace_workflow;
+pub mod unfinished;
 
 use super::actions::Action;
 use super::files::Pending;
@@ -190,6 +191,7 @@ pub fn show(ctx: &Context, panel: &mut PanelContext<'_>) {
     replace_workflow::show(ctx, panel);
     plan::show(ctx, panel);
     make_again::show(ctx, panel);
+    unfinished::show(ctx, panel);
     prompt::show(ctx, panel);
 }
 

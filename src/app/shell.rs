@@ -21,6 +21,7 @@ use super::toasts::Toasts;
 use super::viewport::{CanvasView, CanvasViewport};
 use super::wake::now_ms;
 use crate::artifacts::ContentHash;
+use crate::engine::RunCommand;
 use crate::project::NodeId;
 use crate::workflow::ParameterAddress;
 use bevy::ecs::system::SystemParam;
@@ -141,6 +142,11 @@ impl PanelContext<'_> {
     /// Asks for something.
     pub fn act(&mut self, action: Action) {
         self.actions.push(action);
+    }
+
+    /// Asks the engine for something.
+    pub fn command(&mut self, command: RunCommand) {
+        self.actions.push(Action::Command(Box::new(command)));
     }
 
     /// How many items of the shown run wait for a person.

@@ -1,7 +1,7 @@
 //! Wishes about runs and servers become the engine's commands.
 
 use super::{Backends, Bridge, Live, RunHistory, RunViews};
-use crate::app::actions::Action;
+use crate::app::actions::{Action, Settlement};
 use crate::app::dialogs::{Dialogs, plan::PlanDialog};
 use crate::app::document::Document;
 use crate::app::files::run_folders;
@@ -90,67 +90,28 @@ pub fn send_commands(
                     &mut toasts,
                 );
             }
-            Action::CancelItem { run_id, item_id } => {
-                bridge.send(
-                    RunCommand::CancelItem {
-                        run_id: *run_id,
-                        item_id: *item_id,
-                    },
-                    &mut toasts,
-                );
+            Action::Command(command) => {
+                bridge.send((**command).clone(), &mut toasts);
             }
-            Action::RedoItem {
-                run_id,
-                item_id,
-                fields,
-            } => {
-                bridge.send(
-                    RunCommand::RedoItem {
-                        run_id: *run_id,
-                        item_id: *item_id,
-                        fields: fields.clone(),
-                    },
-                    &mut toasts,
-                );
+            Action::Settle { run_id, settlement } => {
+                let run_id = *run_id;
+                if let Some(history) = &mut history {
+                    history
+                        .unfinished
+                        .retain(|unfinished| *unfinished != run_id);
+                }
+                let command = match settlement {
+                    Settlement::Resume => RunCommand::Resume { run_id },
+                    Settlement::Pause => RunCommand::Pause { run_id },
+                    Settlement::Cancel => RunCommand::Cancel { run_id },
+                    Settlement::Leave => continue,
+                };
+                bridge.send(command, &mut toasts);
             }
-            Action::PrioritiseItems {
-                run_id,
-                item_ids,
-                priority,
-            } => {
-                bridge.send(
-                    RunCommand::SetItemPriority {
-                        run_id: *run_id,
-                        item_ids: item_ids.clone(),
-                        priority: *priority,
-                    },
-                    &mut toasts,
-                );
-            }
-            Action::AnswerReview { run_id, answers } => {
-                bridge.send(
-                    RunCommand::Review {
-                        run_id: *run_id,
-                        answers: answers.clone(),
-                    },
-                    &mut toasts,
-                );
-            }
-            Action::AnswerQuestion {
-                run_id,
-                item_ids,
-                answer,
-                reach,
-            } => {
-                bridge.send(
-                    RunCommand::Answer {
-                        run_id: *run_id,
-                        item_ids: item_ids.clone(),
-                        answer: *answer,
-                        reach: *reach,
-                    },
-                    &mut toasts,
-                );
+            Action::SetOnStart(on_start) => {
+                if let Some(history) = &mut history {
+                    history.set_on_start(*on_start);
+                }
             }
             Action::ShowRun(run_id) => {
                 if let Some(history) = &mut history {
@@ -163,34 +124,6 @@ pub fn send_commands(
                     RunCommand::PutBackend {
                         config: (**config).clone(),
                         keeping: BackendKeeping::Registered,
-                    },
-                    &mut toasts,
-                );
-            }
-            Action::SetBackendEnabled {
-                backend_id,
-                enabled,
-            } => {
-                bridge.send(
-                    RunCommand::SetBackendEnabled {
-                        backend_id: *backend_id,
-                        enabled: *enabled,
-                    },
-                    &mut toasts,
-                );
-            }
-            Action::RemoveBackend(backend_id) => {
-                bridge.send(
-                    RunCommand::RemoveBackend {
-                        backend_id: *backend_id,
-                    },
-                    &mut toasts,
-                );
-            }
-            Action::RefreshBackend(backend_id) => {
-                bridge.send(
-                    RunCommand::RefreshBackend {
-                        backend_id: *backend_id,
                     },
                     &mut toasts,
                 );

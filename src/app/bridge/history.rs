@@ -7,7 +7,7 @@ use crate::app::document::Document;
 use crate::app::toasts::{Severity, Toasts};
 use crate::app::wake::Waker;
 use crate::engine::fold::RunView;
-use crate::engine::{EngineHandle, RunId};
+use crate::engine::{EngineHandle, OnStart, RunId};
 use crate::project::ProjectId;
 use crate::store::RunSummary;
 use bevy::prelude::*;
@@ -23,12 +23,15 @@ const QUESTIONS: usize = 64;
 enum Question {
     List,
     Events(RunId),
+    OnStart,
+    SetOnStart(OnStart),
 }
 
 /// What it answers.
 enum Answer {
     List(Vec<RunSummary>),
     Run(Box<ReadRun>),
+    OnStart(OnStart),
     Failed(Option<RunId>, String),
 }
 
@@ -44,6 +47,10 @@ struct ReadRun {
 pub struct RunHistory {
     /// All runs, newest first.
     pub runs: Vec<RunSummary>,
+    /// What happens with unfinished runs at the start, once it was read.
+    pub on_start: Option<OnStart>,
+    /// Runs of earlier sessions that rest until a person says what to do with each.
+    pub unfinished: Vec<RunId>,
     questions: mpsc::SyncSender<Question>,
     answers: Mutex<mpsc::Receiver<Answer>>,
     reading: HashSet<RunId>,
@@ -76,6 +83,8 @@ impl RunHistory {
         }
         let mut history = Self {
             runs: Vec::new(),
+            on_start: None,
+            unfinished: Vec::new(),
             questions,
             answers: Mutex::new(answers),
             reading: HashSet::new(),
@@ -83,7 +92,20 @@ impl RunHistory {
             followed: None,
         };
         history.refresh();
+        // The queue is empty yet.
+        let _ = history.questions.try_send(Question::OnStart);
         history
+    }
+
+    /// Sets what happens with unfinished runs at every later start.
+    pub(super) fn set_on_start(&mut self, on_start: OnStart) {
+        if self
+            .questions
+            .try_send(Question::SetOnStart(on_start))
+            .is_ok()
+        {
+            self.on_start = Some(on_start);
+        }
     }
 
     /// Reads the list again.
@@ -125,6 +147,16 @@ fn answer_to(engine: &EngineHandle, question: &Question) -> Answer {
             Ok(runs) => Answer::List(runs),
             Err(error) => Answer::Failed(None, error.to_string()),
         },
+        Question::OnStart => match bevy::tasks::block_on(engine.on_start()) {
+            Ok(on_start) => Answer::OnStart(on_start),
+            Err(error) => Answer::Failed(None, error.to_string()),
+        },
+        Question::SetOnStart(on_start) => {
+            match bevy::tasks::block_on(engine.set_on_start(*on_start)) {
+                Ok(()) => Answer::OnStart(*on_start),
+                Err(error) => Answer::Failed(None, error.to_string()),
+            }
+        }
         Question::Events(run_id) => match read_run(engine, *run_id) {
             Ok(run) => Answer::Run(Box::new(run)),
             Err(message) => Answer::Failed(Some(*run_id), message),
@@ -169,6 +201,7 @@ pub fn take_answers(
         let Ok(answer) = answer else { return };
         match answer {
             Answer::List(list) => history.runs = list,
+            Answer::OnStart(on_start) => history.on_start = Some(on_start),
             Answer::Run(read) => {
                 history.reading.remove(&read.run_id);
                 let live_seq = runs.views.get(&read.run_id).map_or(0, |view| view.next_seq);

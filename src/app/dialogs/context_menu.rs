@@ -4,7 +4,9 @@ use crate::app::actions::{ACTIONS, Action, CanvasTarget, Select};
 use crate::app::bridge::BackendCard;
 use crate::app::icons;
 use crate::app::shell::PanelContext;
+use crate::app::summary;
 use crate::app::widgets::menu_row;
+use crate::engine::{ItemState, RetryScope, RunCommand};
 use crate::fleet::BackendState;
 use crate::project::{NodeId, NodeKind};
 use bevy_egui::egui::{Area, Context, Frame, Id, Key, OpenUrl, Order, Pos2, Ui};
@@ -196,7 +198,7 @@ fn is_reachable(state: BackendState) -> bool {
 /// Servers that the menu lists.
 const MAX_BACKEND_ROWS: usize = 10;
 
-/// Rows that run a part of the project.
+/// Rows that run a part of the project, and those about the node's items in the shown run.
 fn run_rows(ui: &mut Ui, panel: &PanelContext<'_>, node_id: NodeId) -> Option<Action> {
     let node = panel.document.project().nodes.get(&node_id)?;
     let mut chosen = None;
@@ -210,6 +212,50 @@ fn run_rows(ui: &mut Ui, panel: &PanelContext<'_>, node_id: NodeId) -> Option<Ac
             chosen = Some(Action::ChooseInner(node_id));
         }
     }
+    if let Some(command) = item_rows(ui, panel, node_id) {
+        chosen = Some(Action::Command(Box::new(command)));
+    }
     ui.separator();
+    chosen
+}
+
+/// Rows about the items of a node, as far as they make sense now.
+fn item_rows(ui: &mut Ui, panel: &PanelContext<'_>, node_id: NodeId) -> Option<RunCommand> {
+    let run_id = panel.runs.shown?;
+    let view = panel.runs.shown_view()?;
+    let node = view.nodes.get(&node_id)?;
+    let theme = panel.theme;
+    let mut chosen = None;
+    let is_active = summary::is_active(view);
+    let lost = node.counts.get(ItemState::Failed) + node.counts.get(ItemState::Cancelled);
+    if is_active && node.counts.total() > node.counts.ended() {
+        for (words, priority) in [("Do its items first", 1), ("Do its items last", -1)] {
+            if menu_row(ui, theme, "", words, "", true) {
+                chosen = Some(RunCommand::SetNodePriority {
+                    run_id,
+                    node_id,
+                    priority,
+                });
+            }
+        }
+        if menu_row(ui, theme, icons::STOP, "Call its items off", "", true) {
+            chosen = Some(RunCommand::CancelNode { run_id, node_id });
+        }
+    }
+    if lost > 0
+        && menu_row(
+            ui,
+            theme,
+            icons::ARROWS_CLOCKWISE,
+            "Try its failed items again",
+            "",
+            true,
+        )
+    {
+        chosen = Some(RunCommand::Retry {
+            run_id,
+            scope: RetryScope::Node(node_id),
+        });
+    }
     chosen
 }

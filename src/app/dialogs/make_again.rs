@@ -1,14 +1,13 @@
 //! What to change when an item is made again.
 
 use super::modal;
-use crate::app::actions::Action;
 use crate::app::fields::{self, Editor};
 use crate::app::icons;
 use crate::app::review::{Again, AskedBy, changeable_fields};
 use crate::app::shell::PanelContext;
 use crate::app::theme::{GRID, TEXT_SMALL, TEXT_TITLE};
 use crate::app::widgets::{at_right, field_label, hint, primary_button, row, strong};
-use crate::engine::{ReviewAnswer, ReviewVerdict};
+use crate::engine::{ReviewAnswer, ReviewVerdict, RunCommand};
 use crate::project::NodeKind;
 use crate::workflow::Control;
 use bevy_egui::egui::{Context, Id, Key, RichText};
@@ -118,15 +117,15 @@ fn send(panel: &mut PanelContext<'_>, again: Again) {
         changed,
         ..
     } = again;
-    panel.act(match asked_by {
-        AskedBy::Review => Action::AnswerReview {
+    panel.command(match asked_by {
+        AskedBy::Review => RunCommand::Review {
             run_id,
             answers: vec![ReviewAnswer {
                 item_id,
                 verdict: ReviewVerdict::Redo(changed),
             }],
         },
-        AskedBy::Person => Action::RedoItem {
+        AskedBy::Person => RunCommand::RedoItem {
             run_id,
             item_id,
             fields: changed,

@@ -1,12 +1,13 @@
 //! Theme, size, shortcuts; and the list of shortcuts.
 
 use super::modal;
-use crate::app::actions::{ACTIONS, ActionSpec, Category};
+use crate::app::actions::{ACTIONS, Action, ActionSpec, Category};
 use crate::app::icons;
 use crate::app::keymap::{Keymap, parse_shortcut, shortcut_text};
 use crate::app::shell::PanelContext;
 use crate::app::theme::{GRID, TEXT_SMALL, ThemeMode, UI_SCALE_RANGE};
 use crate::app::widgets::{at_right, caption, hint, icon_button, row, strong};
+use crate::engine::OnStart;
 use bevy_egui::egui::{self, Context, Id, KeyboardShortcut, RichText, ScrollArea, Slider, Ui};
 
 /// Draws preferences and the list of shortcuts, if they are open.
@@ -16,6 +17,7 @@ pub fn show(ctx: &Context, panel: &mut PanelContext<'_>) {
         let closed = modal(ctx, panel.theme, "preferences", 520.0, |ui| {
             title(ui, panel, icons::GEAR_SIX, "Preferences");
             appearance(ui, panel, &mut settings);
+            unfinished_runs(ui, panel);
             caption(ui, panel.theme, "Shortcuts");
             hint(
                 ui,
@@ -85,6 +87,29 @@ fn appearance(
             ui.data_mut(|data| data.insert_temp(key, percent));
         }
     });
+}
+
+/// What happens at the start with runs that were not finished.
+fn unfinished_runs(ui: &mut Ui, panel: &mut PanelContext<'_>) {
+    let Some(now) = panel.history.and_then(|history| history.on_start) else {
+        return;
+    };
+    caption(ui, panel.theme, "Runs that were not finished");
+    let mut chosen = now;
+    row(ui, |ui| {
+        ui.label("At the start");
+        for on_start in OnStart::ALL {
+            let words = match on_start {
+                OnStart::Resume => "they go on",
+                OnStart::Paused => "they are paused",
+                OnStart::Ask => "ask me",
+            };
+            ui.selectable_value(&mut chosen, on_start, words);
+        }
+    });
+    if chosen != now {
+        panel.act(Action::SetOnStart(chosen));
+    }
 }
 
 fn rebind(ui: &mut Ui, panel: &PanelContext<'_>, settings: &mut crate::app::settings::Settings) {

@@ -9,6 +9,7 @@ use crate::app::widgets::{
     at_right, bytes_text, card, dot, duration_text, hint, link, meter, primary_button, row,
     sparkline, strong,
 };
+use crate::engine::RunCommand;
 use crate::fleet::{BackendState, BackendStatus};
 use bevy_egui::egui::{self, Button, RichText, ScrollArea, Ui, Vec2};
 
@@ -153,7 +154,7 @@ fn more_menu(ui: &mut Ui, panel: &mut PanelContext<'_>, status: &BackendStatus) 
             .button(format!("{}  Refresh", icons::ARROWS_CLOCKWISE))
             .clicked()
         {
-            panel.act(Action::RefreshBackend(id));
+            panel.command(RunCommand::RefreshBackend { backend_id: id });
             ui.close();
         }
         let disabled = status.state == BackendState::Disabled;
@@ -163,10 +164,17 @@ fn more_menu(ui: &mut Ui, panel: &mut PanelContext<'_>, status: &BackendStatus) 
             "Give it no work"
         };
         if ui.button(format!("{}  {words}", icons::POWER)).clicked() {
-            panel.act(Action::SetBackendEnabled {
+            panel.command(RunCommand::SetBackendEnabled {
                 backend_id: id,
                 enabled: disabled,
             });
+            ui.close();
+        }
+        let vacate = ui
+            .button(format!("{}  Move its work elsewhere", icons::EXPORT))
+            .on_hover_text("What runs or waits there is called off and placed anew");
+        if vacate.clicked() {
+            panel.command(RunCommand::VacateBackend { backend_id: id });
             ui.close();
         }
         if ui
@@ -178,7 +186,7 @@ fn more_menu(ui: &mut Ui, panel: &mut PanelContext<'_>, status: &BackendStatus) 
         }
         ui.separator();
         if ui.button(format!("{}  Remove", icons::TRASH)).clicked() {
-            panel.act(Action::RemoveBackend(id));
+            panel.command(RunCommand::RemoveBackend { backend_id: id });
             ui.close();
         }
     });
@@ -194,7 +202,9 @@ fn offline(ui: &mut Ui, panel: &mut PanelContext<'_>, status: &BackendStatus) {
     hint(ui, theme, reason);
     row(ui, |ui| {
         if link(ui, theme, "Retry now").clicked() {
-            panel.act(Action::RefreshBackend(status.backend_id));
+            panel.command(RunCommand::RefreshBackend {
+                backend_id: status.backend_id,
+            });
         }
         if link(ui, theme, "Edit").clicked() {
             panel.act(Action::EditBackend(status.backend_id));

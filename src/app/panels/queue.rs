@@ -1,12 +1,11 @@
 //! What is being worked on and what waits, in a table.
 
-use crate::app::actions::Action;
 use crate::app::icons;
 use crate::app::shell::PanelContext;
 use crate::app::summary::{self, ItemRow};
 use crate::app::theme::TEXT_SMALL;
 use crate::app::widgets::{bar, hint, icon_button};
-use crate::engine::ItemState;
+use crate::engine::{ItemState, RunCommand};
 use bevy_egui::egui::{self, RichText, ScrollArea, Ui, Vec2};
 
 /// Height of a row in points.
@@ -123,7 +122,7 @@ fn queue_row(ui: &mut Ui, panel: &mut PanelContext<'_>, item: &ItemRow<'_>) {
             && let Some(run_id) = panel.runs.shown
             && icon_button(ui, theme, icons::X, "Call this item off").clicked()
         {
-            panel.act(Action::CancelItem {
+            panel.command(RunCommand::CancelItem {
                 run_id,
                 item_id: item.item_id,
             });

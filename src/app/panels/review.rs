@@ -3,14 +3,13 @@
 mod close;
 mod questions;
 
-use crate::app::actions::Action;
 use crate::app::icons;
 use crate::app::review::{Again, Asked, AskedBy, AskedItem, Mark, ReviewDesk, asked, maker};
 use crate::app::shell::PanelContext;
 use crate::app::theme::{GRID, RADIUS_CARD, TEXT_SMALL, Theme};
 use crate::app::thumbnails::{Thumbnail, ThumbnailSize};
 use crate::app::widgets::{at_right, caption, hint, icon_button, primary_button, row, strong};
-use crate::engine::{MAX_RATING, ReviewAnswer, ReviewVerdict};
+use crate::engine::{MAX_RATING, ReviewAnswer, ReviewVerdict, RunCommand};
 use crate::project::{NodeId, NodeKind};
 use bevy_egui::egui::{
     self, Align2, Color32, CornerRadius, FontId, Key, Pos2, Rect, RichText, ScrollArea, Sense,
@@ -162,7 +161,7 @@ fn bar(ui: &mut Ui, panel: &mut PanelContext<'_>, desk: &mut ReviewDesk, order: 
 fn answer(panel: &mut PanelContext<'_>, desk: &mut ReviewDesk) {
     let answers = desk.take_answers();
     if let Some(run_id) = panel.runs.shown.filter(|_| !answers.is_empty()) {
-        panel.act(Action::AnswerReview { run_id, answers });
+        panel.command(RunCommand::Review { run_id, answers });
     }
 }
 
@@ -174,7 +173,7 @@ fn rate(panel: &mut PanelContext<'_>, item: &AskedItem<'_>, rating: u8) {
         rating
     };
     if let Some(run_id) = panel.runs.shown {
-        panel.act(Action::AnswerReview {
+        panel.command(RunCommand::Review {
             run_id,
             answers: vec![ReviewAnswer {
                 item_id: item.item_id,

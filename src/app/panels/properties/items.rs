@@ -7,7 +7,7 @@ use crate::app::shell::PanelContext;
 use crate::app::summary::{self, ItemRow};
 use crate::app::theme::{GRID, TEXT_SMALL};
 use crate::app::widgets::{ListRow, caption, duration_text, link, strong};
-use crate::engine::{ItemState, PlacementDecision, PlacementVerdict};
+use crate::engine::{ItemState, PlacementDecision, PlacementVerdict, RetryScope, RunCommand};
 use crate::project::{NodeId, NodeKind};
 use bevy_egui::egui::{Id, RichText, Sense, Ui};
 
@@ -112,13 +112,21 @@ fn commands(ui: &mut Ui, panel: &mut PanelContext<'_>, item: &ItemRow<'_>) {
     } else if matches!(state, ItemState::Waiting | ItemState::Ready) {
         for (words, priority) in [("Do first", 1), ("Do last", -1)] {
             if link(ui, theme, words).clicked() {
-                panel.act(Action::PrioritiseItems {
+                panel.command(RunCommand::SetItemPriority {
                     run_id,
                     item_ids: vec![item_id],
                     priority,
                 });
             }
         }
+    }
+    if matches!(state, ItemState::Failed | ItemState::Cancelled)
+        && link(ui, theme, "Try again").clicked()
+    {
+        panel.command(RunCommand::Retry {
+            run_id,
+            scope: RetryScope::Items(vec![item_id]),
+        });
     }
     let is_workflow = panel
         .document
@@ -135,7 +143,7 @@ fn commands(ui: &mut Ui, panel: &mut PanelContext<'_>, item: &ItemRow<'_>) {
         });
     }
     if !state.is_ended() && link(ui, theme, "Call off").clicked() {
-        panel.act(Action::CancelItem { run_id, item_id });
+        panel.command(RunCommand::CancelItem { run_id, item_id });
     }
 }
 

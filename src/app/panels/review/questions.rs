@@ -1,12 +1,11 @@
 //! What is to become of items that have no place left: what happened, and what can be done about it.
 
-use crate::app::actions::Action;
 use crate::app::icons;
 use crate::app::review::{AskedQuestion, ReviewDesk};
 use crate::app::shell::PanelContext;
 use crate::app::theme::{GRID, TEXT_SMALL};
 use crate::app::widgets::{card, hint, row, strong};
-use crate::engine::{AnswerReach, PlacementVerdict, QuestionCause};
+use crate::engine::{AnswerReach, PlacementVerdict, QuestionCause, RunCommand};
 use bevy_egui::egui::{self, Button, RichText, Stroke, Ui, Vec2};
 
 /// Labels of items named; the rest is counted.
@@ -103,7 +102,7 @@ fn one(
                     if ui.add(button).clicked()
                         && let Some(run_id) = panel.runs.shown
                     {
-                        panel.act(Action::AnswerQuestion {
+                        panel.command(RunCommand::Answer {
                             run_id,
                             item_ids: asked.items.iter().map(|(item_id, _)| *item_id).collect(),
                             answer: alternative.answer,
