@@ -1,11 +1,13 @@
 //! What ComfyUI's own page made of a workflow: kept beside the file, used where it fits, dropped where it does not.
 
+use super::command_line::{BuiltinProcess, refuses, run, stderr, stdout};
 use comfyui_orchestrator::project::{
-    Edit, Project, ProjectId, WorkflowFile, WorkflowName, read_portable_form, write_portable_form,
+    Edit, FreshIds, LinkId, NodeId, PortId, Project, ProjectId, WorkflowFile, WorkflowName,
+    read_portable_form, write_portable_form,
 };
 use comfyui_orchestrator::store::project_folder::{self, Overwrite, ProjectPlace};
 use comfyui_orchestrator::workflow::{
-    ObjectInfo, Prompt, WorkflowDocument, read, read_saved, sketch, to_prompt,
+    ObjectInfo, Prompt, WorkflowDocument, inspect, read, read_saved, sketch, to_prompt,
 };
 use serde_json::json;
 use tempfile::TempDir;
@@ -155,4 +157,64 @@ fn both_forms_survive_saving_and_undo_and_a_changed_file_drops_the_prompt() {
         &*opened.project.workflows[&name].text,
         editor_text("a house")
     );
+}
+
+#[test]
+fn a_run_sends_what_the_page_made_also_of_nodes_that_no_server_knows() {
+    let folder = TempDir::new().unwrap();
+    let server = BuiltinProcess::start(&folder.path().join("server"));
+    let data = folder.path().join("data");
+    // The picture goes through a pair of nodes that only exist in the page, so nobody else can follow it.
+    let text = json!({"version": 0.4, "groups": [],
+        "links": [[1, 1, 0, 3, 0, "IMAGE"], [2, 4, 0, 2, 0, "IMAGE"]], "nodes": [
+        {"id": 1, "type": "EmptyImage", "inputs": [], "widgets_values": [64, 48, 1, 255],
+         "outputs": [{"name": "IMAGE", "type": "IMAGE", "links": [1]}]},
+        {"id": 2, "type": "SaveImage", "widgets_values": ["shot"], "outputs": [],
+         "inputs": [{"name": "images", "type": "IMAGE", "link": 2}]},
+        {"id": 3, "type": "SetImage", "inputs": [{"name": "image", "type": "IMAGE", "link": 1}],
+         "outputs": [], "widgets_values": ["x"]},
+        {"id": 4, "type": "GetImage", "inputs": [], "widgets_values": ["x"],
+         "outputs": [{"name": "IMAGE", "type": "IMAGE", "links": [2]}]}]})
+    .to_string();
+    let made = json!({
+        "1": {"class_type": "EmptyImage", "_meta": {"title": "EmptyImage"},
+              "inputs": {"width": 64, "height": 48, "batch_size": 1, "color": 255}},
+        "2": {"class_type": "SaveImage", "_meta": {"title": "Shot"},
+              "inputs": {"images": ["1", 0], "filename_prefix": "shot"}},
+    })
+    .to_string();
+    let saved = WorkflowFile {
+        text: text.as_str().into(),
+        page_prompt: Some(made.into()),
+    };
+    let mut outcomes = Vec::new();
+    for (name, file) in [
+        ("with", saved.clone()),
+        ("without", WorkflowFile::new(text.as_str())),
+    ] {
+        let document = read_saved(&saved.text, saved.page_prompt.as_deref()).unwrap();
+        let inspection = inspect(&sketch(&document, None).unwrap().prompt, None);
+        let mut fresh = FreshIds {
+            node: &mut NodeId::new_now,
+            port: &mut PortId::new_now,
+            link: &mut LinkId::new_now,
+        };
+        let workflow = WorkflowName::new("Shot").unwrap();
+        let id = ProjectId::new_now();
+        let project = Project::of_workflow(id, &workflow, file, &inspection, &mut fresh).unwrap();
+        let place = folder.path().join(name);
+        let at = ProjectPlace::Folder(place.clone());
+        project_folder::save(&at, &project, &Overwrite::Nothing).unwrap();
+        let place = place.to_string_lossy().into_owned();
+        outcomes.push(run(&data, &["run", &place, "--backend", &server.url]));
+    }
+    let [with, without] = outcomes.as_slice() else {
+        panic!("two runs");
+    };
+    assert!(with.status.success(), "{}{}", stdout(with), stderr(with));
+    let written: Vec<_> = std::fs::read_dir(folder.path().join("with/outputs"))
+        .unwrap()
+        .collect();
+    assert!(!written.is_empty());
+    refuses(without, &["SetImage"]);
 }
