@@ -60,16 +60,18 @@ impl Run {
         }
     }
 
-    /// A Merge item that is made again waits for everything that can still come.
+    /// A Merge item that is made again waits for everything that can still come, and is given what is there then.
     pub(super) fn await_the_rest(&mut self, index: ItemIndex) {
-        let plan = self.plan.clone();
         let item = &self.items[index as usize];
-        let planned = &plan.nodes[item.node];
-        for (input, token) in planned.inputs.iter().zip(item.inputs.clone()) {
-            if input.collector.is_some() && !self.nodes[input.source].is_exhausted {
+        let (node, tokens) = (item.node, item.inputs.clone());
+        for (collector, token) in self.nodes[node].collectors.iter_mut().zip(tokens) {
+            if let Some(collector) = collector {
+                collector.is_closed = false;
                 self.tokens[token as usize].content = Content::Pending;
             }
         }
+        // Where nothing can come any more it is closed again at once.
+        self.candidates.insert(node);
     }
 
     /// The path of the group a token belongs to.

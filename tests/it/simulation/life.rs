@@ -127,7 +127,8 @@ impl Life {
             }
             let missing = self.missing();
             // What trouble made fail gets another chance; what must fail does so again.
-            let wish = if self.world.run_state == RunState::Cancelled {
+            let was_cancelled = self.world.run_state == RunState::Cancelled;
+            let wish = if was_cancelled {
                 Input::ResumeRun { run_id }
             } else if !missing.is_empty() {
                 Input::RetryFailed { run_id }
@@ -142,7 +143,7 @@ impl Life {
                 let state = self.world.seen[item_id].state;
                 matches!(state, ItemState::Cancelled | ItemState::Failed)
             };
-            if self.is_calm && missing.iter().all(is_left) {
+            if self.is_calm && !was_cancelled && missing.iter().all(is_left) {
                 // Nothing needs them any more: a Merge has its first values.
                 self.live_to_an_end();
                 return;
