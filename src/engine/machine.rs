@@ -5,8 +5,8 @@
 //! Orders of one step are performed in their order, and every [`Effect::Record`] is durable before a later order starts.
 //!
 //! How it works: what leaves an output is a token (a value, or the reason why there is none) at an index path. Tokens join
-//! into items ([`flow`]), a Merge gathers them into groups ([`merge`]), Ready items get backends ([`schedule`]), ended
-//! attempts are judged ([`attempts`]). A log is replayed by the same code ([`replay`]): events that follow from others are
+//! into items ([`flow`]), a Merge gathers them into groups ([`merge`]), Ready items get backends ([`placing`]), ended
+//! attempts are judged ([`judgement`]). A log is replayed by the same code ([`replay`]): events that follow from others are
 //! made again and met in the log; those a crash cut off are recorded afterwards.
 
 mod attempts;
@@ -16,9 +16,11 @@ mod expected;
 mod flow;
 mod give;
 mod input;
+mod judgement;
 mod local_orders;
 mod merge;
 mod path;
+mod placing;
 mod questions;
 mod reopen;
 mod replay;

@@ -227,3 +227,33 @@ fn a_clock_that_jumps_back_leaves_no_item_resting_for_ever() {
     assert_eq!(world.run_state, RunState::Completed);
     assert!(has_jumped);
 }
+
+#[test]
+fn a_list_that_grows_by_a_retry_is_merged_again() {
+    let mut graph = Graph::new();
+    let fan_out = graph.fan_out("F", 2);
+    let batch = graph.workflow_with("W1", &["seed"], BatchMode::Each);
+    // One list per picture of a batch, over all batches: what belongs into it is known when no batch can come any more.
+    let merge = graph.merge("M", MergeScope::FanOut(fan_out));
+    let output = graph.output("O");
+    graph.link(fan_out, "F", batch, "seed");
+    graph.link(batch, "image", merge, "values");
+    graph.link(merge, "list", output, "value");
+    let mut world = World::new(&graph);
+    world.batch.insert("W1".to_owned(), 2);
+    world
+        .fails
+        .insert("W1 F:1".to_owned(), (FailureClass::Invalid, 1));
+    world.start();
+    world.run();
+    assert_eq!(world.run_state, RunState::CompletedWithFailures);
+    assert_eq!(world.list("M W1:0"), ["F:0,W1:0"]);
+    let run_id = world.run_id;
+    world.step(Input::RetryFailed { run_id });
+    world.restart();
+    world.run();
+    assert_eq!(world.run_state, RunState::Completed);
+    assert_eq!(world.list("M W1:0"), ["F:0,W1:0", "F:1,W1:0"]);
+    assert_eq!(world.list("M W1:1"), ["F:0,W1:1", "F:1,W1:1"]);
+    world.restart();
+}

@@ -18,6 +18,10 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+/// Seeds of lives in which the machine once did wrong. They mean something as long as the lives draw their luck in the same
+/// order; what they showed is also told in `called_off.rs`.
+const SEEDS_THAT_FOUND_SOMETHING: [u64; 6] = [55_918, 64_049, 88_460, 88_787, 91_059, 119_765];
+
 /// What one seed came to.
 struct Outcome {
     restarts: u32,
@@ -101,9 +105,15 @@ fn every_schedule_gives_what_the_sequential_model_gives() {
             .and_then(|text| text.parse().ok())
             .unwrap_or(default)
     };
+    let wants_other_seeds = std::env::var_os("SIMULATION_SEEDS").is_some();
     let first = number_of("SIMULATION_FIRST", 0);
     let seeds = number_of("SIMULATION_SEEDS", 300);
     let threads = number_of("SIMULATION_THREADS", 1);
+    if !wants_other_seeds {
+        for seed in SEEDS_THAT_FOUND_SOMETHING {
+            simulate(seed);
+        }
+    }
     let begin = Instant::now();
     let next = AtomicU64::new(first);
     let (restarts, items) = (AtomicU64::new(0), AtomicU64::new(0));
