@@ -240,7 +240,7 @@ fn a_long_text_in_many_places_does_not_fill_the_memory() {
         Err(ConvertError::TooLarge)
     );
     // A subgraph, and a group node, that many nodes are instances of.
-    let inside = json!([{"id": 1, "type": "Draw", "widgets_values": [1, "fixed", 1, long, 0.5]}]);
+    let inside = json!([{"id": 1, "type": "Save", "widgets_values": [long]}]);
     let instances = |type_name: &str| -> Vec<Value> {
         (0..targets)
             .map(|id| json!({"id": id, "type": type_name}))
