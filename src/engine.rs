@@ -27,6 +27,7 @@ pub use event::{
     ItemState, LONGEST_RECORDED_LIST, PlacementCandidate, PlacementDecision, PlacementVerdict,
     ResultSource, RunEvent, RunEventBody, RunState,
 };
+pub use executor::learned::{CACHE_LIMIT_BYTES, CACHE_LIMIT_SETTING};
 pub use executor::{
     Engine, EngineError, EngineOptions, RegistryUse, ResumePolicy, database_path, start,
 };

@@ -1,9 +1,9 @@
-//! `cache stats|verify|prune`: results that are kept for later.
+//! `cache stats|verify|limit|prune`: results that are kept for later.
 
 use super::data_dir::data_dir;
 use crate::artifacts::{ArtifactStore, ContentHash};
-use crate::engine::Value;
-use crate::store::Store;
+use crate::engine::{CACHE_LIMIT_BYTES, CACHE_LIMIT_SETTING, Value};
+use crate::store::{Attendance, Store};
 use anyhow::Context as _;
 use clap::Subcommand;
 use std::collections::BTreeMap;
@@ -21,6 +21,12 @@ pub(super) enum CacheCommand {
     /// Read every file of every kept result and compare it with its hash; results with a damaged or missing file are
     /// forgotten.
     Verify,
+    /// Say, or set, how large the files of kept results may be together; beyond it the least recently used are forgotten.
+    Limit {
+        /// For example `200GB`.
+        #[arg(value_parser = parse_size)]
+        size: Option<u64>,
+    },
     /// Forget results, the least recently used first, and remove files that no run and no result names.
     Prune {
         /// What may stay, for example `20GB` or `500MB`; 0 forgets everything.
@@ -48,6 +54,18 @@ pub(super) async fn cache(
                 stats.results,
                 size_text(stats.bytes)
             );
+            Ok(ExitCode::SUCCESS)
+        }
+        CacheCommand::Limit { size } => {
+            if let Some(bytes) = size {
+                let text = bytes.to_string();
+                store.put_setting(CACHE_LIMIT_SETTING, Some(&text)).await?;
+            }
+            let set = store.setting(CACHE_LIMIT_SETTING).await?;
+            let bytes = set
+                .and_then(|text| text.trim().parse().ok())
+                .unwrap_or(CACHE_LIMIT_BYTES);
+            println!("{}", size_text(bytes));
             Ok(ExitCode::SUCCESS)
         }
         CacheCommand::Verify => verify(&store, &artifacts).await,
@@ -120,6 +138,16 @@ async fn prune(
         return Ok(ExitCode::SUCCESS);
     }
     let forgotten = store.trim_cache_to(max_size).await?;
+    let is_at_work = store
+        .runs()
+        .await?
+        .iter()
+        .any(|run| run.attendance == Attendance::Attended);
+    if is_at_work {
+        // A file that was just fetched may belong to an item that is not yet known to be done.
+        println!("{forgotten} results forgotten; files stay while a program works on a run.");
+        return Ok(ExitCode::SUCCESS);
+    }
     let mut removed_bytes = 0;
     let unused = store.unused_artifacts().await?;
     for hash in &unused {

@@ -7,7 +7,7 @@ mod attempt;
 mod backends;
 pub(super) mod cache;
 mod inputs;
-mod learned;
+pub(super) mod learned;
 mod local_work;
 mod obey;
 mod orders;
@@ -31,7 +31,7 @@ use crate::fleet::{BackendConfig, BackendStatus, Fleet, FleetEvent};
 use crate::project::BackendId;
 use crate::store::{Store, StoreError};
 use backends::{ClientIds, SoleEngine};
-use learned::ESTIMATES_PERIOD;
+use learned::{ESTIMATES_PERIOD, TRIM_PERIOD};
 use shared::Shared;
 use starting::{Prepared, RunContext};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -175,6 +175,8 @@ pub async fn start(options: EngineOptions) -> Result<Engine, EngineError> {
         wake_at_ms: None,
         estimates_kept: Instant::now(),
         expected_told: Instant::now(),
+        cache_trimmed: Instant::now(),
+        stop: stop.clone(),
         registry: None,
         unfinished: Vec::new(),
     };
@@ -275,6 +277,10 @@ struct Executor {
     estimates_kept: Instant,
     /// When subscribers were last told how long runs take.
     expected_told: Instant,
+    /// Ends the engine.
+    stop: CancellationToken,
+    /// When the kept results were last measured.
+    cache_trimmed: Instant,
     /// The registry as it was last seen; none where it is not used.
     registry: Option<wishes::SeenRegistry>,
     /// Runs that rest until a person says what to do with them.
@@ -310,6 +316,9 @@ impl Executor {
                     self.take(told).await;
                     if self.estimates_kept.elapsed() > ESTIMATES_PERIOD {
                         self.keep_estimates().await;
+                    }
+                    if self.cache_trimmed.elapsed() > TRIM_PERIOD {
+                        self.trim_cache().await;
                     }
                     self.tell_expected();
                 },

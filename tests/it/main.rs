@@ -4,6 +4,7 @@
     reason = "a test that cannot go on fails where it stands"
 )]
 
+mod broken_disks;
 mod builtin;
 mod called_off;
 mod comfy;
@@ -37,6 +38,7 @@ mod project_files;
 mod project_validation;
 mod questions;
 mod real_comfyui;
+mod result_cache;
 mod reviews;
 mod run_controls;
 mod run_semantics;

@@ -10,10 +10,12 @@ const ESTIMATES_SETTING: &str = "placement.estimates";
 pub(super) const ESTIMATES_PERIOD: Duration = Duration::from_secs(30);
 /// How often subscribers are told how long runs take.
 const EXPECTED_PERIOD: Duration = Duration::from_secs(1);
+/// How often the kept results are measured and the least recently used forgotten.
+pub(super) const TRIM_PERIOD: Duration = Duration::from_mins(5);
 /// Setting that holds how large the files of kept results may be together, bytes.
-const CACHE_LIMIT_SETTING: &str = "cache.max_bytes";
+pub const CACHE_LIMIT_SETTING: &str = "cache.max_bytes";
 /// How large they may be unless the setting says otherwise: 50 GB.
-const CACHE_LIMIT_BYTES: u64 = 50_000_000_000;
+pub const CACHE_LIMIT_BYTES: u64 = 50_000_000_000;
 
 impl Executor {
     /// Says how long each run is expected to take, now and then.
@@ -72,7 +74,8 @@ impl Executor {
     }
 
     /// Forgets the least recently used results when all together are too large.
-    pub(super) async fn trim_cache(&self) {
+    pub(super) async fn trim_cache(&mut self) {
+        self.cache_trimmed = Instant::now();
         let limit = match self.shared.store.setting(CACHE_LIMIT_SETTING).await {
             Ok(Some(text)) => text.trim().parse().unwrap_or(CACHE_LIMIT_BYTES),
             _ => CACHE_LIMIT_BYTES,

@@ -14,6 +14,13 @@ const LOG_PAGE: usize = 4096;
 /// Pause before the store is asked again to write what it could not.
 const STORE_RETRY_DELAY: Duration = Duration::from_secs(2);
 
+/// Whether events are on the disk. What is not has no effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kept {
+    Yes,
+    No,
+}
+
 impl Executor {
     /// Steps the machine with facts, makes what it records durable, tells it, and carries out the rest.
     pub(super) async fn take(&mut self, facts: Vec<Input>) {
@@ -28,17 +35,19 @@ impl Executor {
                 }
             }
         }
-        self.record(events).await;
+        if self.record(events).await == Kept::No {
+            return;
+        }
         for order in orders {
             self.carry_out(order);
         }
     }
 
     /// Writes events and tells them. While the store cannot write (full disk, lost folder) nothing else happens: that is
-    /// the safe stop. It goes on as soon as the store can.
-    pub(super) async fn record(&mut self, events: Vec<RunEvent>) {
+    /// the safe stop. It goes on as soon as the store can, or ends with the engine.
+    async fn record(&mut self, events: Vec<RunEvent>) -> Kept {
         if events.is_empty() {
-            return;
+            return Kept::Yes;
         }
         let mut said = false;
         while let Err(error) = self.shared.store.append_events(events.clone()).await {
@@ -52,13 +61,17 @@ impl Executor {
                 said = true;
             }
             if matches!(error, StoreError::Closed) {
-                return;
+                return Kept::No;
             }
-            tokio::time::sleep(STORE_RETRY_DELAY).await;
+            tokio::select! {
+                () = self.stop.cancelled() => return Kept::No,
+                () = tokio::time::sleep(STORE_RETRY_DELAY) => {}
+            }
         }
         for event in events {
             self.tell(&EngineEvent::Run(event)).await;
         }
+        Kept::Yes
     }
 
     /// Tells everybody, waiting for those that lag.

@@ -1,0 +1,179 @@
+//! Disks that are full, folders that cannot be written, databases that are locked or damaged: the run stops safely, says so,
+//! and goes on when it is mended. Each is provoked for real.
+
+use crate::command_line::{BuiltinProcess, command, refuses, run, stderr};
+use crate::engine_end_to_end::{
+    PATIENCE, assert_posted_once, files_below, folders, next, start_engine, start_server,
+};
+use crate::small_projects::numbered;
+use comfyui_orchestrator::engine::{
+    EngineEvent, ResumePolicy, RunCommand, RunId, RunState, RunView, database_path,
+};
+use comfyui_orchestrator::project::{Project, RetryPolicy, write_portable_form};
+use serde_json::json;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Instant;
+use tempfile::TempDir;
+
+fn pictures(count: u32, seconds: f64) -> Project {
+    let prompt = json!({
+        "1": {"class_type": "EmptyImage", "inputs": {"width": 16, "height": 16, "batch_size": 1, "color": 0}},
+        "2": {"class_type": "OrchestratorSleep", "inputs": {"seconds": seconds, "steps": 4, "seed": 1, "anything": ["1", 0]}},
+        "3": {"class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": "p"}},
+    });
+    numbered(&prompt, ("1", "color"), count, RetryPolicy::default())
+}
+
+fn written(folder: &Path, project: &Project) -> String {
+    let path = folder.join("pictures.orchestrator.json");
+    std::fs::write(&path, write_portable_form(project).unwrap()).unwrap();
+    path.to_string_lossy().into_owned()
+}
+
+/// Another program holds the database's lock for longer than anybody waits for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_locked_database_stops_the_run_until_it_is_let_go() {
+    let folder = TempDir::new().unwrap();
+    let server = start_server(folder.path(), "a", 0, None).await;
+    let engine = start_engine(folder.path(), &[&server], ResumePolicy::Leave).await;
+    let mut events = engine.handle.subscribe().unwrap();
+    let run_id = RunId::new_now();
+    engine
+        .handle
+        .send(RunCommand::Start {
+            run_id,
+            project: Arc::new(pictures(6, 0.2)),
+            folders: folders(folder.path()),
+        })
+        .unwrap();
+    let database = database_path(&folder.path().join("data"));
+    let mut lock: Option<rusqlite::Connection> = None;
+    let (mut view, mut log) = (RunView::default(), Vec::new());
+    let mut trouble = String::new();
+    let begun = Instant::now();
+    while !view.state.is_some_and(RunState::is_ended) {
+        assert!(begun.elapsed() < PATIENCE, "{:?}", view.counts);
+        match next(&mut events).await {
+            EngineEvent::Run(event) => {
+                view.apply(&event);
+                log.push(event);
+                if view.files_written == 1 && trouble.is_empty() && lock.is_none() {
+                    let connection = rusqlite::Connection::open(&database).unwrap();
+                    connection
+                        .busy_timeout(std::time::Duration::from_secs(10))
+                        .unwrap();
+                    connection.execute_batch("BEGIN IMMEDIATE").unwrap();
+                    lock = Some(connection);
+                }
+            }
+            EngineEvent::Trouble(failure) => {
+                trouble = failure.message;
+                // The other program lets go.
+                lock = None;
+            }
+            _ => {}
+        }
+    }
+    assert!(trouble.contains("locked by another program"), "{trouble}");
+    assert_eq!(view.state, Some(RunState::Completed));
+    assert_eq!(files_below(&folder.path().join("out")).len(), 6);
+    assert_posted_once(&log, &[&server.handle]);
+    engine.stop().await;
+}
+
+/// A process that may not write files larger than this sees what one sees on a full disk: writes fail in the middle.
+#[cfg(unix)]
+#[test]
+fn a_full_disk_stops_the_run_safely_and_it_goes_on_when_there_is_room() {
+    let folder = TempDir::new().unwrap();
+    let server = BuiltinProcess::start(&folder.path().join("server"));
+    let data = folder.path().join("data");
+    // The database in its newest format, before the disk is full.
+    assert!(run(&data, &["runs", "list"]).status.success());
+    let project = written(folder.path(), &pictures(40, 0.0));
+    let out = folder.path().join("out");
+    let plain = command(&data);
+    let line = format!(
+        "trap '' XFSZ; ulimit -f 300; exec '{}' --data-dir '{}' run '{project}' --backend {} --out '{}'",
+        plain.get_program().to_string_lossy(),
+        data.display(),
+        server.url,
+        out.display(),
+    );
+    let full = Command::new("bash").args(["-c", &line]).output().unwrap();
+    refuses(&full, &["stopped safely"]);
+    let made = files_below(&out).len();
+    assert!(made < 40, "it never was full");
+    let resumed = run(&data, &["runs", "resume", "last", "--retry-failed"]);
+    assert!(resumed.status.success(), "{}", stderr(&resumed));
+    let files = files_below(&out);
+    assert_eq!(
+        files.len(),
+        40,
+        "nothing is missing, nothing is there twice: {files:?}"
+    );
+}
+
+#[test]
+fn an_output_folder_that_cannot_be_written_fails_its_items_until_it_can() {
+    let folder = TempDir::new().unwrap();
+    let server = BuiltinProcess::start(&folder.path().join("server"));
+    let data = folder.path().join("data");
+    let project = written(folder.path(), &pictures(2, 0.0));
+    // A file where the folder should be: not even an administrator can write into it.
+    let out = folder.path().join("out");
+    std::fs::write(&out, "in the way").unwrap();
+    let out_text = out.to_string_lossy().into_owned();
+    let ran = run(
+        &data,
+        &[
+            "run",
+            &project,
+            "--backend",
+            &server.url,
+            "--out",
+            &out_text,
+        ],
+    );
+    refuses(&ran, &["failed", "out"]);
+    std::fs::remove_file(&out).unwrap();
+    let retried = run(&data, &["runs", "retry", "last"]);
+    assert!(retried.status.success(), "{}", stderr(&retried));
+    assert_eq!(files_below(&out).len(), 2);
+}
+
+#[test]
+fn a_damaged_database_is_refused_and_left_and_the_run_goes_on_with_the_backup() {
+    let folder = TempDir::new().unwrap();
+    let server = BuiltinProcess::start(&folder.path().join("server"));
+    let data = folder.path().join("data");
+    let project = written(folder.path(), &pictures(2, 0.0));
+    let out = folder.path().join("out").to_string_lossy().into_owned();
+    let ran = run(
+        &data,
+        &["run", &project, "--backend", &server.url, "--out", &out],
+    );
+    assert!(ran.status.success(), "{}", stderr(&ran));
+    let database = database_path(&data);
+    let backup = std::fs::read(&database).unwrap();
+    let mut damaged = backup.clone();
+    for byte in damaged.iter_mut().skip(30).take(4000) {
+        *byte ^= 0x5A;
+    }
+    std::fs::write(&database, &damaged).unwrap();
+    refuses(
+        &run(&data, &["runs", "list"]),
+        &["damaged", "left as it is"],
+    );
+    assert_eq!(std::fs::read(&database).unwrap(), damaged, "untouched");
+    std::fs::write(&database, backup).unwrap();
+    let listed = run(&data, &["runs", "list"]);
+    assert!(listed.status.success(), "{}", stderr(&listed));
+    let again = run(
+        &data,
+        &["run", &project, "--backend", &server.url, "--out", &out],
+    );
+    assert!(again.status.success(), "{}", stderr(&again));
+}

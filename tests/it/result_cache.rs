@@ -1,0 +1,201 @@
+//! Results that are kept: hits across runs, servers and restarts, what a plan says, what a node's policy says, how much is
+//! kept, and what becomes of damaged files. By the command line.
+
+use crate::command_line::{run, stderr, stdout};
+use crate::engine_end_to_end::{BuiltinServer, files_below, start_server};
+use crate::small_projects::chain;
+use comfyui_orchestrator::project::{CachePolicy, NodeKind, Project, write_portable_form};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+fn picture(color: u32) -> Value {
+    json!({
+        "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": color}},
+        "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "first"}},
+    })
+}
+
+fn inverted() -> Value {
+    json!({
+        "1": {"class_type": "LoadImage", "inputs": {"image": "none.png"}},
+        "2": {"class_type": "ImageInvert", "inputs": {"image": ["1", 0]}},
+        "3": {"class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": "second"}},
+    })
+}
+
+struct Place {
+    root: PathBuf,
+    data: PathBuf,
+}
+
+impl Place {
+    fn write(&self, name: &str, project: &Project) -> String {
+        let path = self.root.join(format!("{name}.orchestrator.json"));
+        std::fs::write(&path, write_portable_form(project).unwrap()).unwrap();
+        path.to_string_lossy().into_owned()
+    }
+
+    fn tell(&self, arguments: &[&str]) -> String {
+        let told = run(&self.data, arguments);
+        assert!(told.status.success(), "{arguments:?}: {}", stderr(&told));
+        stdout(&told)
+    }
+
+    fn run_on(&self, project: &str, server: &BuiltinServer, out: &str) {
+        let url = format!("http://{}", server.address);
+        let out = self.root.join(out).to_string_lossy().into_owned();
+        self.tell(&["run", project, "--backend", &url, "--out", &out]);
+    }
+}
+
+fn posts(server: &BuiltinServer) -> usize {
+    server.handle.posts_by_prompt_id().len()
+}
+
+fn artifacts(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut open = vec![folder.to_path_buf()];
+    while let Some(next) = open.pop() {
+        for entry in std::fs::read_dir(next).into_iter().flatten().flatten() {
+            if entry.path().is_dir() {
+                open.push(entry.path());
+            } else {
+                files.push(entry.path());
+            }
+        }
+    }
+    files
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_made_is_used_again_wherever_and_whenever_and_only_while_it_is_sound() {
+    let folder = TempDir::new().unwrap();
+    let a = start_server(folder.path(), "a", 0, None).await;
+    let b = start_server(folder.path(), "b", 0, None).await;
+    let place = Place {
+        root: folder.path().to_path_buf(),
+        data: folder.path().join("data"),
+    };
+    tokio::task::spawn_blocking(move || {
+        let project = chain(&picture(255), &inverted(), ("1", "image"));
+        let red = place.write("red", &project);
+        let plan = place.tell(&["run", &red, "--plan"]);
+        assert!(plan.contains("0 cached, 2 will run"), "{plan}");
+        assert!(
+            plan.contains("1 will run because no equal item was made before"),
+            "{plan}"
+        );
+        assert!(
+            plan.contains("1 will run because what it is made from runs"),
+            "{plan}"
+        );
+        place.run_on(&red, &a, "out1");
+        assert_eq!(posts(&a), 2);
+        let plan = place.tell(&["run", &red, "--plan"]);
+        assert!(plan.contains("2 cached, 0 will run"), "{plan}");
+
+        // Another run, another server, another process: nothing is asked.
+        place.run_on(&red, &b, "out2");
+        assert_eq!(posts(&b), 0);
+        let same = |one: &str, other: &str| {
+            let read =
+                |out: &str| std::fs::read(artifacts(&place.root.join(out)).remove(0)).unwrap();
+            image::load_from_memory(&read(one)).unwrap()
+                == image::load_from_memory(&read(other)).unwrap()
+        };
+        assert!(same("out1", "out2"));
+        let why = place.tell(&["runs", "show", "last", "--why", "second"]);
+        assert!(
+            why.contains("from the cache, no backend was asked"),
+            "{why}"
+        );
+
+        // A node that always runs; what is made from its equal result is there all the same.
+        let mut always = project.clone();
+        for node in always.nodes.values_mut() {
+            if node.title == "first"
+                && let NodeKind::Workflow(workflow) = &mut node.kind
+            {
+                workflow.cache = CachePolicy::Never;
+            }
+        }
+        let always = place.write("always", &always);
+        let plan = place.tell(&["run", &always, "--plan"]);
+        assert!(
+            plan.contains("1 will run because its node always runs"),
+            "{plan}"
+        );
+        place.run_on(&always, &b, "out3");
+        assert_eq!(posts(&b), 1);
+
+        // One of the two files is damaged: found, forgotten, made again.
+        assert!(
+            place.tell(&["cache", "stats"]).starts_with("2 results"),
+            "stats"
+        );
+        assert!(
+            place
+                .tell(&["cache", "verify"])
+                .contains("0 results forgotten")
+        );
+        let victim = artifacts(&place.data.join("artifacts")).remove(0);
+        std::fs::write(&victim, b"damaged").unwrap();
+        assert!(
+            place
+                .tell(&["cache", "verify"])
+                .contains("1 results forgotten")
+        );
+        std::fs::remove_file(&victim).unwrap();
+        let (before_a, before_b) = (posts(&a), posts(&b));
+        place.run_on(&red, &a, "out4");
+        assert_eq!(
+            (posts(&a), posts(&b)),
+            (before_a + 1, before_b),
+            "one of two"
+        );
+        assert!(same("out1", "out4"));
+
+        // The least recently used goes first: blue was used last, so red goes.
+        let blue = place.write(
+            "blue",
+            &chain(&picture(0x00_00FF), &inverted(), ("1", "image")),
+        );
+        let green = place.write(
+            "green",
+            &chain(&picture(0x00_FF00), &inverted(), ("1", "image")),
+        );
+        place.run_on(&green, &a, "green");
+        place.run_on(&blue, &a, "blue");
+        let stats = place.tell(&["cache", "stats"]);
+        let results: u64 = stats.split(' ').next().unwrap().parse().unwrap();
+        assert!(results >= 4, "{stats}");
+        let kept = artifacts(&place.data.join("artifacts"));
+        let bytes: u64 = kept.iter().map(|file| file.metadata().unwrap().len()).sum();
+        // Room for two of them, and for the difference in size.
+        let room = bytes * 12 / (kept.len() as u64 * 5);
+        assert!(
+            !place
+                .tell(&["cache", "limit", &room.to_string()])
+                .is_empty()
+        );
+        // Any start of an engine brings it down to that.
+        place.run_on(&blue, &a, "blue2");
+        let plan = place.tell(&["run", &blue, "--plan"]);
+        assert!(plan.contains("2 cached, 0 will run"), "{plan}");
+        let plan = place.tell(&["run", &green, "--plan"]);
+        assert!(!plan.contains("2 cached"), "{plan}");
+        // Files that runs name stay; of a result nothing is left.
+        let before = artifacts(&place.data.join("artifacts")).len();
+        assert!(
+            place
+                .tell(&["cache", "prune", "--max-size", "0"])
+                .contains("0 files removed")
+        );
+        assert!(place.tell(&["cache", "stats"]).starts_with("0 results"));
+        assert_eq!(artifacts(&place.data.join("artifacts")).len(), before);
+        assert_eq!(files_below(&place.root.join("out1")).len(), 1);
+    })
+    .await
+    .unwrap();
+}
