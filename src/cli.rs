@@ -1,5 +1,13 @@
 //! The command line: one file per subcommand.
 
+/// Prints a line; ends the program quietly when whoever reads has gone (`runs list | head`), where the standard library's
+/// macro of this name panics.
+macro_rules! println {
+    ($($words:tt)*) => {
+        crate::cli::output::line(format_args!($($words)*))
+    };
+}
+
 mod backend;
 mod builtin;
 mod cache;
@@ -10,6 +18,7 @@ mod demo;
 mod desktop;
 mod earlier;
 mod editor_host;
+mod output;
 mod project;
 mod questions;
 mod review;

@@ -51,7 +51,12 @@ pub fn counts_text(counts: &ItemCounts) -> String {
     ] {
         let count = counts.get(state);
         if count > 0 {
-            parts.push(format!("{count} {}", icons::item_state_word(state)));
+            let word = match (state, count) {
+                (ItemState::Parked, 2..) => "wait for you",
+                (ItemState::Asking, 2..) => "ask you",
+                _ => icons::item_state_word(state),
+            };
+            parts.push(format!("{count} {word}"));
         }
     }
     parts.join(" · ")

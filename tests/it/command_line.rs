@@ -511,3 +511,29 @@ fn a_project_folder_that_is_damaged_is_never_written_over() {
         &["project.ron"],
     );
 }
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let folder = TempDir::new().expect("a folder");
+    let mut child = command(folder.path())
+        .args(["project", "new", "--help"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("it ends");
+    assert!(output.status.success(), "{}", stderr(&output));
+
+    // The same for lines of our own, as in `runs list | head`.
+    let mut child = command(folder.path())
+        .args(["runs", "list"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("it ends");
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(stderr(&output), "");
+}

@@ -107,6 +107,14 @@ pub fn send_commands(
                     Settlement::Leave => continue,
                 };
                 bridge.send(command, &mut toasts);
+                let is_ours = runs
+                    .views
+                    .get(&run_id)
+                    .is_some_and(|view| view.project_id == Some(document.project().id));
+                if is_ours {
+                    runs.shown = Some(run_id);
+                    runs.revision += 1;
+                }
             }
             Action::SetOnStart(on_start) => {
                 if let Some(history) = &mut history {
