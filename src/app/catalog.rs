@@ -1,7 +1,7 @@
 //! What is known about the workflow files of the project: their fields, outputs and problems. Inspected once per file.
 
 use crate::project::{
-    BackendId, DataType, Literal, Node, NodeId, NodeKind, PortBinding, PortId, Project,
+    BackendId, DataType, EditError, Literal, Node, NodeId, NodeKind, PortBinding, PortId, Project,
     WorkflowFile, WorkflowName, WorkflowNode,
 };
 use crate::workflow::{
@@ -195,6 +195,28 @@ impl Catalog {
     #[must_use]
     pub fn object_info(&self) -> Option<&ObjectInfo> {
         self.object_info.as_deref()
+    }
+
+    /// A Workflow node with what is known about its file; none for other nodes.
+    ///
+    /// # Errors
+    /// [`EditError`] when the node or its file is not in the project.
+    pub fn facts_of<'a>(
+        &mut self,
+        project: &'a Project,
+        node_id: NodeId,
+    ) -> Result<Option<(&'a Node, Arc<WorkflowFacts>)>, EditError> {
+        let node = project
+            .nodes
+            .get(&node_id)
+            .ok_or(EditError::UnknownNode(node_id))?;
+        let NodeKind::Workflow(settings) = &node.kind else {
+            return Ok(None);
+        };
+        let Some(file) = project.workflows.get(&settings.workflow) else {
+            return Err(EditError::UnknownWorkflow(settings.workflow.clone()));
+        };
+        Ok(Some((node, self.facts(&settings.workflow, file))))
     }
 
     /// What is known about a file. Inspects it when it is new or was replaced.

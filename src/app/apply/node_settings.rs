@@ -57,17 +57,9 @@ pub(super) fn toggle_input(
     address: &ParameterAddress,
 ) -> Result<(), EditError> {
     let project = document.project();
-    let node = project
-        .nodes
-        .get(&node_id)
-        .ok_or(EditError::UnknownNode(node_id))?;
-    let NodeKind::Workflow(settings) = &node.kind else {
+    let Some((node, facts)) = catalog.facts_of(project, node_id)? else {
         return Ok(());
     };
-    let Some(file) = project.workflows.get(&settings.workflow) else {
-        return Err(EditError::UnknownWorkflow(settings.workflow.clone()));
-    };
-    let facts = catalog.facts(&settings.workflow, file);
     let mut changed = node.clone();
     crate::app::exposure::toggle_input(&mut changed, address, &facts);
     change_node(document, &changed, Gesture::new())

@@ -5,8 +5,7 @@ use crate::app::catalog::Catalog;
 use crate::app::document::{Document, Selection};
 use crate::app::exposure;
 use crate::project::{
-    Edit, EditError, FanOutSource, Link, LinkId, Literal, Node, NodeId, NodeKind, PortId, PortRef,
-    SeedOrder,
+    Edit, EditError, FanOutSource, Link, LinkId, Literal, Node, NodeId, PortId, PortRef, SeedOrder,
 };
 use crate::workflow::ParameterAddress;
 
@@ -24,17 +23,9 @@ pub(super) fn seeds_from_fan_out(
     address: &ParameterAddress,
 ) -> Result<(), EditError> {
     let project = document.project();
-    let node = project
-        .nodes
-        .get(&node_id)
-        .ok_or(EditError::UnknownNode(node_id))?;
-    let NodeKind::Workflow(settings) = &node.kind else {
+    let Some((node, facts)) = catalog.facts_of(project, node_id)? else {
         return Ok(());
     };
-    let Some(file) = project.workflows.get(&settings.workflow) else {
-        return Err(EditError::UnknownWorkflow(settings.workflow.clone()));
-    };
-    let facts = catalog.facts(&settings.workflow, file);
     let mut edits = Vec::new();
     let mut changed = node.clone();
     if exposure::port_of(&changed, address).is_none() {
