@@ -186,6 +186,18 @@ impl Machine {
                 bytes,
                 took_ms,
             } => self.estimates.learn_transfer(backend_id, bytes, took_ms),
+            Input::MemorySeen {
+                attempt_id,
+                used_bytes,
+            } => {
+                if let Some(attempt) = self.attempts.get(&attempt_id)
+                    && attempt.started_ms.is_some()
+                    && let Some(workflow) = attempt.workflow
+                {
+                    self.estimates
+                        .learn_memory(workflow, attempt.backend_id, used_bytes);
+                }
+            }
             Input::LocalEnded { item_id, outcome } => self.local_ended(item_id, outcome),
             // Whatever was ordered may be over; a clock that jumped back must not make us wait for it.
             Input::Tick => self.wake_at_ms = None,

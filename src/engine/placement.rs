@@ -49,6 +49,13 @@ pub enum Exclusion {
         /// Bytes of memory that were too few.
         too_few_bytes: u64,
     },
+    /// The workflow has never run there, and took more memory elsewhere than there is.
+    NeedsMore {
+        /// Bytes of memory it has.
+        has_bytes: u64,
+        /// Bytes of memory that were in use elsewhere.
+        needs_bytes: u64,
+    },
     /// The same item failed there.
     FailedHere,
     /// It broke off with this item a moment ago.
@@ -89,6 +96,15 @@ impl fmt::Display for Exclusion {
                 "has {} of memory, and {} were too little for this item",
                 gigabytes(*has_bytes),
                 gigabytes(*too_few_bytes)
+            ),
+            Self::NeedsMore {
+                has_bytes,
+                needs_bytes,
+            } => write!(
+                f,
+                "has {} of memory, and this workflow took {} elsewhere",
+                gigabytes(*has_bytes),
+                gigabytes(*needs_bytes)
             ),
             Self::FailedHere => f.write_str("this item failed there"),
             Self::Resting { left_ms } => write!(

@@ -1,13 +1,13 @@
 //! What a person can ask of a run while it goes on, and from another program: on real servers.
 
 use crate::command_line::{BuiltinProcess, command, run, stderr, stdout};
-use crate::engine_driver::{Graph, World};
+use crate::engine_driver::{Graph, World, backend_id, online};
 use crate::engine_end_to_end::{
     BuiltinServer, PATIENCE, assert_posted_once, files_below, folders, next, start_engine,
     start_server,
 };
 use crate::small_projects::numbered;
-use comfyui_orchestrator::engine::machine::Input;
+use comfyui_orchestrator::engine::machine::{Availability, Input};
 use comfyui_orchestrator::engine::{
     Engine, EngineEvent, ItemId, ItemState, OnStart, ResumePolicy, RetryScope, RunCommand,
     RunEvent, RunEventBody, RunId, RunState, RunView,
@@ -432,6 +432,51 @@ fn a_node_goes_first_or_not_at_all_also_after_restarts() {
     world.run();
     assert_eq!(world.run_state, RunState::Completed);
     assert_eq!(world.files("OA"), 3);
+}
+
+#[test]
+fn a_workflow_goes_where_its_measured_memory_fits_while_there_is_such_a_place() {
+    let mut graph = Graph::new();
+    let fan_out = graph.fan_out("F", 4);
+    let workflow = graph.workflow("W", &["seed"]);
+    graph.link(fan_out, "F", workflow, "seed");
+    let mut world = World::with_backends(&graph, 2);
+    let sized = |number: u128, gigabytes: u64| {
+        let mut facts = online(number);
+        facts.vram_bytes = Some(gigabytes * 1_000_000_000);
+        facts
+    };
+    let mut small = sized(1, 8);
+    small.availability = Availability::Disabled;
+    world.step(Input::Backend(sized(0, 24)));
+    world.step(Input::Backend(small));
+    world.start();
+    while world.answer_local() {}
+    let attempt_id = world.submitted[0].attempt_id;
+    world.step(Input::AttemptStarted { attempt_id });
+    world.step(Input::MemorySeen {
+        attempt_id,
+        used_bytes: 17_000_000_000,
+    });
+    world.step(Input::Backend(sized(1, 8)));
+    let there = |world: &World| {
+        world
+            .submitted
+            .iter()
+            .any(|one| one.backend_id == backend_id(1))
+    };
+    world.execute_attempt(attempt_id);
+    assert!(
+        !there(&world),
+        "8 GB are too little as far as anybody knows"
+    );
+    // Nowhere else: it is tried after all.
+    let mut large = sized(0, 24);
+    large.availability = Availability::Disabled;
+    world.step(Input::Backend(large));
+    assert!(there(&world));
+    world.run();
+    assert_eq!(world.run_state, RunState::Completed);
 }
 
 #[test]

@@ -136,8 +136,27 @@ impl Executor {
                 backend_id
             }
         };
-        let facts = self.facts_about(backend_id);
-        self.take(facts.into_iter().collect()).await;
+        let mut facts: Vec<Input> = self.memory_in_use(backend_id).into_iter().collect();
+        facts.extend(self.facts_about(backend_id));
+        self.take(facts).await;
+    }
+
+    /// How much memory of a backend's largest device is in use while one of our attempts executes there. A processor's
+    /// memory is everybody's and says nothing.
+    fn memory_in_use(&self, backend_id: BackendId) -> Option<Input> {
+        let attempt_id = *self.begun_last.get(&backend_id)?;
+        self.attempts.get(&attempt_id)?;
+        let device = self
+            .statuses
+            .get(&backend_id)?
+            .devices
+            .iter()
+            .filter(|device| device.name != "cpu")
+            .max_by_key(|device| device.vram_total)?;
+        Some(Input::MemorySeen {
+            attempt_id,
+            used_bytes: device.vram_total.saturating_sub(device.vram_free),
+        })
     }
 
     /// Keeps what a backend says of its node classes, for when it does not answer.

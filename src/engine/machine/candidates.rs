@@ -108,7 +108,11 @@ impl Machine {
             .into_iter()
             .map(|(facts, exclusion)| {
                 let exclusion = match exclusion {
-                    Some(Exclusion::FailedHere) if !someone_is_free => None,
+                    Some(Exclusion::FailedHere | Exclusion::NeedsMore { .. })
+                        if !someone_is_free =>
+                    {
+                        None
+                    }
                     Some(Exclusion::PairBlocked { .. }) if able == 1 => None,
                     other => other,
                 };
@@ -256,6 +260,19 @@ impl Machine {
                     left_ms: resting - now_ms,
                 });
             }
+        }
+        if let (Some(hash), Some(has_bytes)) = (planned.workflow_hash, facts.vram_bytes)
+            && self
+                .estimates
+                .measured_run_ms(hash, facts.backend_id)
+                .is_none()
+            && let Some(needs_bytes) = self.estimates.memory_bytes(hash)
+            && needs_bytes > has_bytes
+        {
+            return Some(Exclusion::NeedsMore {
+                has_bytes,
+                needs_bytes,
+            });
         }
         let blocked_until_ms = planned
             .workflow_hash

@@ -155,6 +155,13 @@ pub enum Input {
         /// How long it took, milliseconds.
         took_ms: u64,
     },
+    /// Memory of a backend's device was seen in use while an attempt executed there.
+    MemorySeen {
+        /// The attempt.
+        attempt_id: AttemptId,
+        /// Bytes in use on the largest device.
+        used_bytes: u64,
+    },
     /// A [`LocalTask`] ended.
     LocalEnded {
         /// The item it was for.
@@ -191,6 +198,7 @@ impl Input {
             | Self::AttemptStarted { .. }
             | Self::AttemptEnded { .. }
             | Self::Transferred { .. }
+            | Self::MemorySeen { .. }
             | Self::LocalEnded { .. }
             | Self::Tick => None,
         }

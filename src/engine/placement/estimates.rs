@@ -49,6 +49,9 @@ struct PairEstimates {
     /// Share of attempts that ran out of memory, newest first.
     #[serde(default)]
     failures: f64,
+    /// The most memory that was seen in use on its largest device while this ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    peak_bytes: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -95,6 +98,27 @@ impl Estimates {
     pub fn learn_out_of_memory(&mut self, workflow: ContentHash, backend_id: BackendId) {
         let pair = self.pair(workflow, backend_id);
         pair.failures += OUTCOME_WEIGHT * (1.0 - pair.failures);
+    }
+
+    /// Takes in how much memory of a backend's device was in use while a workflow ran there.
+    pub fn learn_memory(&mut self, workflow: ContentHash, backend_id: BackendId, used_bytes: u64) {
+        let pair = self.pair(workflow, backend_id);
+        pair.peak_bytes = Some(
+            pair.peak_bytes
+                .map_or(used_bytes, |peak| peak.max(used_bytes)),
+        );
+    }
+
+    /// The least memory that a workflow is known to have run with: the smallest peak that was seen on any backend. A server
+    /// keeps in memory what fits, so a peak on a large device says little of what is needed. None where none was seen.
+    #[must_use]
+    pub fn memory_bytes(&self, workflow: ContentHash) -> Option<u64> {
+        self.workflows
+            .get(&workflow)?
+            .pairs
+            .values()
+            .filter_map(|pair| pair.peak_bytes)
+            .min()
     }
 
     /// Takes in that a backend lost an attempt.
