@@ -321,7 +321,24 @@ impl Run {
                                     !is_counted(&self.tokens[*member as usize].content)
                                 })
                         });
-                let content = if all_gone { gone() } else { Content::Group };
+                // Where one fan-out opened the group and opened nothing, the list is empty rather than gone.
+                let is_open = match &collector.complete {
+                    Completeness::Extent {
+                        fan_out,
+                        key: extent_key,
+                        key_is_group: true,
+                        ..
+                    } => matches!(
+                        self.extents[*fan_out].get(&path::project(&key, extent_key)),
+                        Some(Extent::Values(_) | Extent::Hole)
+                    ),
+                    _ => false,
+                };
+                let content = if all_gone && !is_open {
+                    gone()
+                } else {
+                    Content::Group
+                };
                 self.fire(node, input, &key, content);
             }
         }
