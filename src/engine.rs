@@ -27,7 +27,7 @@ pub use event::{
     ItemState, LONGEST_RECORDED_LIST, PlacementCandidate, PlacementDecision, PlacementVerdict,
     ResultSource, RunEvent, RunEventBody, RunState,
 };
-pub use executor::learned::{CACHE_LIMIT_BYTES, CACHE_LIMIT_SETTING};
+pub use executor::learned::{CACHE_LIMIT_BYTES, CACHE_LIMIT_SETTING, learned_estimates};
 pub use executor::{
     Engine, EngineError, EngineOptions, RegistryUse, ResumePolicy, database_path, start,
 };
@@ -42,6 +42,6 @@ pub use library_fill::{
 pub use live::{EngineEvent, Preview, Progress};
 pub use machine::{MAX_RATING, ReviewAnswer, ReviewVerdict};
 pub use on_start::OnStart;
-pub use plan::{MAX_ITEMS_PER_RUN, Plan, PlanProblem};
+pub use plan::{MAX_ITEMS_PER_RUN, Plan, PlanProblem, workflow_hash};
 pub use question::{Alternative, Answer, AnswerOrigin, AnswerReach, Question, QuestionCause};
 pub use value::{Labels, ListElement, Value};

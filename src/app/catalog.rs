@@ -1,5 +1,7 @@
 //! What is known about the workflow files of the project: their fields, outputs and problems. Inspected once per file.
 
+use crate::artifacts::ContentHash;
+use crate::engine::workflow_hash;
 use crate::project::{
     BackendId, DataType, EditError, Literal, Node, NodeId, NodeKind, PortBinding, PortId, Project,
     WorkflowFile, WorkflowName, WorkflowNode,
@@ -46,6 +48,7 @@ struct CachedFit {
     text: Arc<str>,
     node: Node,
     fits: Arc<Fits>,
+    workflow_hash: Option<ContentHash>,
 }
 
 struct Entry {
@@ -135,6 +138,7 @@ impl Catalog {
             text: file.text.clone(),
             node: node.clone(),
             fits: fits.clone(),
+            workflow_hash: workflow_hash(project, node),
         };
         self.fits.insert(node.id, cached);
         fits
@@ -195,6 +199,12 @@ impl Catalog {
     #[must_use]
     pub fn object_info(&self) -> Option<&ObjectInfo> {
         self.object_info.as_deref()
+    }
+
+    /// The hash under which the engine knows what a node runs, as of the last look at [`Self::fits`].
+    #[must_use]
+    pub fn workflow_hash(&self, node_id: NodeId) -> Option<ContentHash> {
+        self.fits.get(&node_id)?.workflow_hash
     }
 
     /// A Workflow node with what is known about its file; none for other nodes.

@@ -254,7 +254,7 @@ async fn known_classes(
 }
 
 /// A project that runs a workflow and writes what it makes.
-fn project_of(
+pub(super) fn project_of(
     path: &Path,
     found: &EmbeddedWorkflow,
     object_info: Option<&ObjectInfo>,

@@ -5,6 +5,7 @@ use super::event::RunEvent;
 use super::id::RunId;
 use super::live::EngineEvent;
 use super::on_start::OnStart;
+use super::placement::Estimates;
 use crate::artifacts::{Artifact, ArtifactStore};
 use crate::fleet::{BackendConfig, Door, DoorError, Fleet};
 use crate::project::{BackendId, Project, read_portable_form};
@@ -201,6 +202,14 @@ impl EngineHandle {
     /// [`StoreError`].
     pub async fn remembered_object_info(&self) -> Result<Option<ObjectInfo>, StoreError> {
         super::remembered_object_info(&self.store).await
+    }
+
+    /// What earlier runs taught of times, memory and failures.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn learned_estimates(&self) -> Result<Estimates, StoreError> {
+        super::learned_estimates(&self.store).await
     }
 
     /// A setting of the program, as text.

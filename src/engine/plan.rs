@@ -7,6 +7,8 @@
 mod compile;
 mod fan_values;
 
+pub use compile::workflow_hash;
+
 use crate::artifacts::ContentHash;
 use crate::project::{BatchMode, MergeMode, Node, NodeId, NodeKind, PortBinding, Project};
 use std::sync::Arc;

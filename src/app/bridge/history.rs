@@ -7,6 +7,7 @@ use crate::app::document::Document;
 use crate::app::toasts::{Severity, Toasts};
 use crate::app::wake::Waker;
 use crate::engine::fold::RunView;
+use crate::engine::placement::Estimates;
 use crate::engine::{EngineHandle, OnStart, RunId};
 use crate::project::ProjectId;
 use crate::store::RunSummary;
@@ -25,6 +26,7 @@ enum Question {
     Events(RunId),
     OnStart,
     SetOnStart(OnStart),
+    Estimates,
 }
 
 /// What it answers.
@@ -32,6 +34,7 @@ enum Answer {
     List(Vec<RunSummary>),
     Run(Box<ReadRun>),
     OnStart(OnStart),
+    Estimates(Box<Estimates>),
     Failed(Option<RunId>, String),
 }
 
@@ -49,6 +52,8 @@ pub struct RunHistory {
     pub runs: Vec<RunSummary>,
     /// What happens with unfinished runs at the start, once it was read.
     pub on_start: Option<OnStart>,
+    /// What runs taught of times, memory and failures, as of the last run that ended.
+    pub estimates: Estimates,
     /// Runs of earlier sessions that rest until a person says what to do with each.
     pub unfinished: Vec<RunId>,
     questions: mpsc::SyncSender<Question>,
@@ -84,6 +89,7 @@ impl RunHistory {
         let mut history = Self {
             runs: Vec::new(),
             on_start: None,
+            estimates: Estimates::default(),
             unfinished: Vec::new(),
             questions,
             answers: Mutex::new(answers),
@@ -110,8 +116,9 @@ impl RunHistory {
 
     /// Reads the list again.
     pub(super) fn refresh(&mut self) {
-        // Full: the list is read again after the next run.
+        // Full: it is read again after the next run.
         let _ = self.questions.try_send(Question::List);
+        let _ = self.questions.try_send(Question::Estimates);
     }
 
     /// Reads the events of a run, unless that is going on.
@@ -145,6 +152,10 @@ fn answer_to(engine: &EngineHandle, question: &Question) -> Answer {
     match question {
         Question::List => match bevy::tasks::block_on(engine.runs()) {
             Ok(runs) => Answer::List(runs),
+            Err(error) => Answer::Failed(None, error.to_string()),
+        },
+        Question::Estimates => match bevy::tasks::block_on(engine.learned_estimates()) {
+            Ok(estimates) => Answer::Estimates(Box::new(estimates)),
             Err(error) => Answer::Failed(None, error.to_string()),
         },
         Question::OnStart => match bevy::tasks::block_on(engine.on_start()) {
@@ -201,6 +212,7 @@ pub fn take_answers(
         let Ok(answer) = answer else { return };
         match answer {
             Answer::List(list) => history.runs = list,
+            Answer::Estimates(estimates) => history.estimates = *estimates,
             Answer::OnStart(on_start) => history.on_start = Some(on_start),
             Answer::Run(read) => {
                 history.reading.remove(&read.run_id);

@@ -1,8 +1,9 @@
 //! `workflow preflight FILE`: which servers can run a workflow, and why the others cannot.
 
 use super::sources::{open_store, read_workflow};
+use crate::engine::placement::Estimates;
 use crate::fleet::{self, BackendConfig};
-use crate::workflow::{Fitness, fitness};
+use crate::workflow::{EmbeddedWorkflow, Fitness, MemoryNeed, ObjectInfo, fitness};
 use anyhow::bail;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ struct Row {
 
 struct Found {
     fitness: Fitness,
+    memory: MemoryNeed,
     largest_device_bytes: Option<u64>,
 }
 
@@ -27,13 +29,15 @@ pub(super) async fn preflight(
     as_json: bool,
 ) -> anyhow::Result<ExitCode> {
     let workflow = read_workflow(path)?;
-    let backends = if named.is_empty() {
-        match open_store(asked_dir)? {
-            Some(store) => store.backends().await?,
-            None => Vec::new(),
-        }
-    } else {
-        named
+    let store = open_store(asked_dir)?;
+    let estimates = match &store {
+        Some(store) => crate::engine::learned_estimates(store).await?,
+        None => Estimates::default(),
+    };
+    let backends = match (&store, named.is_empty()) {
+        (Some(store), true) => store.backends().await?,
+        (None, true) => Vec::new(),
+        (_, false) => named,
     };
     if backends.is_empty() {
         bail!("there is no server to check; name one with --backend URL");
@@ -53,7 +57,9 @@ pub(super) async fn preflight(
                     &capabilities.object_info,
                     &capabilities.model_sizes,
                 )?;
+                let peak_bytes = seen_peak(path, &workflow, &capabilities.object_info, &estimates);
                 Ok(Found {
+                    memory: fitness.memory_need(peak_bytes),
                     fitness,
                     largest_device_bytes: capabilities.largest_device_bytes,
                 })
@@ -78,6 +84,21 @@ pub(super) async fn preflight(
     })
 }
 
+/// The least memory that the workflow was seen to run with, as `run FILE` runs it.
+fn seen_peak(
+    path: &Path,
+    workflow: &EmbeddedWorkflow,
+    object_info: &ObjectInfo,
+    estimates: &Estimates,
+) -> Option<u64> {
+    // One that has no prompt with these classes never ran with them.
+    let project = crate::cli::run::project_of(path, workflow, Some(object_info)).ok()?;
+    project.nodes.values().find_map(|node| {
+        let hash = crate::engine::workflow_hash(&project, node)?;
+        estimates.memory_bytes(hash)
+    })
+}
+
 fn row_json(row: &Row) -> Value {
     match &row.found {
         Err(error) => json!({ "backend": row.name, "ready": false, "error": error }),
@@ -95,7 +116,7 @@ fn row_json(row: &Row) -> Value {
                 "respelled": found.fitness.respelled,
                 "models": found.fitness.models,
                 "weights_bytes": found.fitness.weights_bytes(),
-                "memory": found.fitness.memory_need(None),
+                "memory": found.memory,
                 "largest_device_bytes": found.largest_device_bytes,
             })
         }
@@ -122,8 +143,7 @@ fn tell(row: &Row) {
     for respelling in &fitness.respelled {
         println!("  {} will be sent as {}", respelling.address, respelling.to);
     }
-    if !fitness.models.is_empty() {
-        let need = fitness.memory_need(None);
-        println!("  {}", need.beside(found.largest_device_bytes));
+    if !fitness.models.is_empty() || matches!(found.memory, MemoryNeed::Measured { .. }) {
+        println!("  {}", found.memory.beside(found.largest_device_bytes));
     }
 }

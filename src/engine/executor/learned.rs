@@ -3,6 +3,8 @@
 use super::Executor;
 use crate::engine::id::RunId;
 use crate::engine::live::EngineEvent;
+use crate::engine::placement::Estimates;
+use crate::store::{Store, StoreError};
 use std::time::{Duration, Instant};
 /// Setting that holds what was learned of run times.
 const ESTIMATES_SETTING: &str = "placement.estimates";
@@ -16,6 +18,20 @@ pub(super) const TRIM_PERIOD: Duration = Duration::from_mins(5);
 pub const CACHE_LIMIT_SETTING: &str = "cache.max_bytes";
 /// How large they may be unless the setting says otherwise: 50 GB.
 pub const CACHE_LIMIT_BYTES: u64 = 50_000_000_000;
+
+/// What earlier runs taught of times, memory and failures; nothing where it cannot be understood.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn learned_estimates(store: &Store) -> Result<Estimates, StoreError> {
+    let Some(text) = store.setting(ESTIMATES_SETTING).await? else {
+        return Ok(Estimates::default());
+    };
+    Ok(serde_json::from_str(&text).unwrap_or_else(|error| {
+        tracing::warn!(%error, "learned times cannot be understood; they are learned anew");
+        Estimates::default()
+    }))
+}
 
 impl Executor {
     /// Says how long each run is expected to take, now and then.
@@ -43,14 +59,8 @@ impl Executor {
 
     /// What earlier processes learned of run times.
     pub(super) async fn recall_estimates(&mut self) {
-        match self.shared.store.setting(ESTIMATES_SETTING).await {
-            Ok(Some(text)) => match serde_json::from_str(&text) {
-                Ok(estimates) => self.machine.set_estimates(estimates),
-                Err(error) => {
-                    tracing::warn!(%error, "learned times cannot be read; they are learned anew");
-                }
-            },
-            Ok(None) => {}
+        match learned_estimates(&self.shared.store).await {
+            Ok(estimates) => self.machine.set_estimates(estimates),
             Err(error) => tracing::warn!(%error, "learned times cannot be read"),
         }
     }

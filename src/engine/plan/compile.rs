@@ -421,7 +421,7 @@ impl Compiler {
             );
             self.problems.push(problem(node, message));
         }
-        file.map(|file| prompt_hash(file, workflow, node))
+        file.map(|file| hash_of(file, workflow, node))
     }
 
     /// Counts items as far as the plan knows them; a batch counts as one.
@@ -581,9 +581,20 @@ fn models_of(project: &Project, node: &Node) -> Vec<String> {
     found.into_iter().collect()
 }
 
+/// The hash under which what a Workflow node runs is known: how long it takes, and how much memory it was seen to take. None
+/// for other nodes, and while its file is missing.
+#[must_use]
+pub fn workflow_hash(project: &Project, node: &Node) -> Option<ContentHash> {
+    let NodeKind::Workflow(workflow) = &node.kind else {
+        return None;
+    };
+    let file = project.workflows.get(&workflow.workflow)?;
+    Some(hash_of(file, workflow, node))
+}
+
 /// The hash of what a node runs before its links have values: the workflow's forms with the node's own parameters, and
 /// which fields its ports fill.
-fn prompt_hash(file: &WorkflowFile, workflow: &WorkflowNode, node: &Node) -> ContentHash {
+fn hash_of(file: &WorkflowFile, workflow: &WorkflowNode, node: &Node) -> ContentHash {
     let mut parts = vec![file.text.as_ref().to_owned()];
     parts.extend(file.page_prompt.as_deref().map(str::to_owned));
     for parameter in &workflow.parameters {

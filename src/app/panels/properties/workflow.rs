@@ -13,6 +13,7 @@ use crate::app::shell::PanelContext;
 use crate::app::theme::{GRID, TEXT_SMALL};
 use crate::app::widgets::{at_right, caption, field_label, hint, row, strong};
 use crate::project::{Affinity, ExposedParameter, Literal, Node, WorkflowNode};
+use crate::workflow::MemoryNeed;
 use bevy_egui::egui::{self, Id, Margin, RichText, TextEdit, Ui};
 
 /// The way into ComfyUI's own editor, and what its window is doing.
@@ -235,6 +236,15 @@ fn machines(ui: &mut Ui, panel: &mut PanelContext<'_>, node: &Node) {
     let theme = panel.theme;
     let document = panel.document;
     let fits = panel.catalog.fits(document.project(), node);
+    let peak_bytes = panel.history.and_then(|history| {
+        let hash = panel.catalog.workflow_hash(node.id)?;
+        history.estimates.memory_bytes(hash)
+    });
+    if let Some(bytes) = peak_bytes {
+        hint(ui, theme, &MemoryNeed::Measured { bytes }.to_string()).on_hover_text(
+            "The least that was seen in use on a machine's device while this ran. Machines with less come last.",
+        );
+    }
     let mut cards: Vec<_> = panel.backends.cards.values().collect();
     cards.sort_by(|a, b| a.status.name.cmp(&b.status.name));
     for card in cards {
