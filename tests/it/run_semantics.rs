@@ -3,7 +3,8 @@
 use crate::engine_driver::{Graph, World, backend_id, online};
 use comfyui_orchestrator::engine::machine::{Availability, Effect, Input, LocalTask};
 use comfyui_orchestrator::engine::{
-    FailureClass, ItemId, ItemState, ReviewAnswer, ReviewVerdict, RunEventBody, RunState, Value,
+    FailureClass, IndexPath, ItemId, ItemState, ReviewAnswer, ReviewVerdict, RunEventBody,
+    RunState, Value,
 };
 use comfyui_orchestrator::project::{
     Affinity, Axis, BatchMode, DataType, ExposedParameter, FanOutSource, FilePattern, Literal,
@@ -776,6 +777,29 @@ fn grids_share_one_index_and_links_keep_their_order() {
     let second_first = world.item("W2 G:0").outputs.values().next().unwrap();
     assert_eq!(list[0].value, *second_first, "the link that was made first");
     assert_eq!(world.files("O"), 1, "the contact sheet");
+}
+
+/// A fan-out that opened nothing has no index that could move a value behind another link's.
+#[test]
+fn links_keep_their_order_where_a_fan_out_opened_nothing() {
+    let mut graph = Graph::new();
+    let fan_out = graph.fan_out("F", 1);
+    let empty = graph.merge("Empty", MergeScope::AllOpen);
+    let batch = graph.workflow_with("W", &["seed", "image"], BatchMode::Each);
+    let inner = graph.merge("Inner", MergeScope::FanOut(fan_out));
+    let text = graph.input("I", "text");
+    let both = graph.merge("Both", MergeScope::AllOpen);
+    let output = graph.output("O");
+    graph.link(fan_out, "F", batch, "seed");
+    graph.link(empty, "list", batch, "image");
+    graph.link(fan_out, "F", inner, "values");
+    graph.link(batch, "image", inner, "values");
+    graph.link(inner, "list", both, "values");
+    graph.link(text, "value", both, "values");
+    graph.link(both, "list", output, "value");
+    let world = played(&graph);
+    assert_eq!(world.item("W F:0").state, Skipped);
+    assert_eq!(world.written[&(output, IndexPath::default())], "[[0] text]");
 }
 
 #[test]

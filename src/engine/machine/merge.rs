@@ -422,7 +422,8 @@ pub(super) fn gathered(run: &Run, index: ItemIndex) -> Gathered {
         .collect();
     closed.sort_unstable();
     closed.dedup();
-    // Place in the list: index in each closed fan-out (a link that does not have it comes first), then the link.
+    // Place in the list: index in each closed fan-out (what has none comes first: its link is outside that fan-out, or the
+    // fan-out opened nothing there), then the link.
     let mut members: Vec<(Vec<Option<u32>>, usize, TokenIndex)> = Vec::new();
     for (input, planned_input) in planned.inputs.iter().enumerate() {
         let (Some(collector), Some(state), Some(token)) = (
@@ -444,7 +445,11 @@ pub(super) fn gathered(run: &Run, index: ItemIndex) -> Gathered {
             let path = &run.tokens[*member as usize].path;
             let place = places
                 .iter()
-                .map(|place| place.and_then(|at| path.get(at).copied()))
+                .map(|place| {
+                    place
+                        .and_then(|at| path.get(at).copied())
+                        .filter(|at| *at != NO_INDEX)
+                })
                 .collect();
             (place, input, *member)
         }));
