@@ -603,7 +603,7 @@ pub static ACTIONS: &[ActionSpec] = &[
     spec!("run.plan", "What would run…", icons::LIST, Run, [COMMAND_SHIFT, Enter], Nodes, false, Action::PlanRun),
     spec!("run.pause", "Pause or go on", icons::PAUSE, Run, [COMMAND, P], ActiveRun, false, Action::PauseOrResume),
     spec!("run.stop", "Stop", icons::STOP, Run, [COMMAND_ALT, Enter], ActiveRun, false, Action::Stop),
-    spec!("run.retry", "Retry failed items", icons::ARROWS_CLOCKWISE, Run, [], FailedItems, true, Action::RetryFailed),
+    spec!("run.retry", "Go on with failed and stopped items", icons::ARROWS_CLOCKWISE, Run, [], FailedItems, true, Action::RetryFailed),
     spec!("run.review", "Show what waits for you", icons::EYE, Run, [COMMAND_SHIFT, R], Nothing, true, Action::ShowReview),
 
     spec!("fleet.add", "Add a server…", icons::PLUS, Fleet, [], Nothing, false, Action::AddBackend),

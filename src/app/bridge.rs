@@ -31,7 +31,7 @@ use crate::engine::{
     RunEvent, RunEventBody, RunId, RunState,
 };
 use crate::fleet::{BackendConfig, Door};
-use crate::project::{BackendId, NodeId};
+use crate::project::{BackendId, NodeId, ProjectId};
 use bevy::ecs::system::SystemParam;
 use bevy::prelude::*;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -114,6 +114,22 @@ pub struct RunViews {
 }
 
 impl RunViews {
+    /// Other runs of a project that wait for a person, each with how many of its items do.
+    pub fn waiting_elsewhere(&self, project_id: ProjectId) -> impl Iterator<Item = (RunId, u32)> {
+        self.views
+            .iter()
+            .filter(move |(run_id, view)| {
+                self.shown != Some(**run_id)
+                    && view.project_id == Some(project_id)
+                    && view.state.is_some_and(|state| !state.is_ended())
+            })
+            .map(|(run_id, view)| {
+                let count = |state| view.counts.get(state);
+                (*run_id, count(ItemState::Parked) + count(ItemState::Asking))
+            })
+            .filter(|(_, waiting)| *waiting > 0)
+    }
+
     /// The run that is shown.
     #[must_use]
     pub fn shown_view(&self) -> Option<&RunView> {

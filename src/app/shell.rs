@@ -149,13 +149,16 @@ impl PanelContext<'_> {
         self.actions.push(Action::Command(Box::new(command)));
     }
 
-    /// How many items of the shown run wait for a person.
+    /// How many items of this project's runs wait for a person.
     #[must_use]
     pub fn waiting_for_person(&self) -> u32 {
         use crate::engine::ItemState;
-        self.runs.shown_view().map_or(0, |view| {
+        let shown = self.runs.shown_view().map_or(0, |view| {
             view.counts.get(ItemState::Parked) + view.counts.get(ItemState::Asking)
-        })
+        });
+        let project_id = self.document.project().id;
+        let elsewhere = self.runs.waiting_elsewhere(project_id);
+        shown + elsewhere.map(|(_, waiting)| waiting).sum::<u32>()
     }
 
     /// What the needs of actions are checked against.
@@ -167,8 +170,10 @@ impl PanelContext<'_> {
             selection: self.selection,
             run_active: view.is_some_and(super::summary::is_active),
             run_has_failures: view.is_some_and(|view| {
+                use crate::engine::ItemState;
                 !super::summary::is_active(view)
-                    && view.counts.get(crate::engine::ItemState::Failed) > 0
+                    && view.counts.get(ItemState::Failed) + view.counts.get(ItemState::Cancelled)
+                        > 0
             }),
             backend_count: self.backends.cards.len(),
         }
@@ -313,12 +318,28 @@ fn prepare(ctx: &egui::Context, theme: &Theme, ui_scale: f32, state: &mut ShellS
     }
 }
 
+/// Closes the topmost of what floats beside the canvas; whether there was something.
+fn close_one(panel: &mut PanelContext<'_>) -> bool {
+    if panel.dialogs.expose.take().is_some() {
+        true
+    } else if panel.state.notifications_open {
+        panel.state.notifications_open = false;
+        true
+    } else {
+        std::mem::take(&mut panel.state.review.is_close)
+    }
+}
+
 fn take_shortcuts(ctx: &egui::Context, panel: &mut PanelContext<'_>) {
-    if panel.state.review.is_close
-        && !panel.dialogs.any_open()
-        && ctx.input_mut(|input| input.consume_key(egui::Modifiers::NONE, egui::Key::Escape))
-    {
-        panel.state.review.is_close = false;
+    if ctx.input(|input| input.key_pressed(egui::Key::Escape)) && !panel.dialogs.any_open() {
+        if egui::Popup::is_any_open(ctx) || panel.dialogs.context_menu.is_some() {
+            // What pops up closes by itself, and nothing below it hears of that.
+            return;
+        }
+        if close_one(panel) {
+            ctx.input_mut(|input| input.consume_key(egui::Modifiers::NONE, egui::Key::Escape));
+            return;
+        }
     }
     let keyboard = if panel.dialogs.any_open() {
         KeyboardFocus::Dialog

@@ -122,7 +122,7 @@ pub fn sentence(view: &RunView, now_ms: u64) -> String {
             duration_text(ended.saturating_sub(view.started_ms))
         ),
         None => format!(
-            "{} done · {} to go · {}{problems}",
+            "{} done · {} to go · {} so far{problems}",
             counts.ended(),
             counts.total().saturating_sub(counts.ended()),
             duration_text(now_ms.saturating_sub(view.started_ms))

@@ -33,7 +33,7 @@ impl Severity {
         match self {
             Self::Info | Self::Success => Some(Duration::from_secs(5)),
             Self::Warning => Some(Duration::from_secs(12)),
-            Self::Error => None,
+            Self::Error => Some(Duration::from_mins(1)),
         }
     }
 }

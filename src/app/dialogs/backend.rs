@@ -8,6 +8,7 @@ use crate::app::theme::{GRID, TEXT_SMALL};
 use crate::app::widgets::{at_right, field_label, hint, primary_button, strong};
 use crate::fleet::{Auth, BackendConfig, Secret, TlsPolicy};
 use crate::project::BackendId;
+use bevy_egui::egui::text::{CCursor, CCursorRange};
 use bevy_egui::egui::{Button, ComboBox, Context, Key, Margin, RichText, TextEdit, Ui, Vec2};
 use url::Url;
 
@@ -148,7 +149,11 @@ impl BackendForm {
             },
         };
         let name = if self.name.trim().is_empty() {
-            url.host_str().unwrap_or("server").to_owned()
+            // With the port: several servers of one machine are told apart by it.
+            match (url.host_str(), url.port()) {
+                (Some(host), Some(port)) => format!("{host}:{port}"),
+                (host, _) => host.unwrap_or("server").to_owned(),
+            }
         } else {
             self.name.trim().to_owned()
         };
@@ -198,15 +203,19 @@ pub fn show(ctx: &Context, panel: &mut PanelContext<'_>) {
         ui.label(strong(format!("{}  {title}", icons::HARD_DRIVES), 16.0));
         ui.add_space(2.0 * GRID);
         field_label(ui, theme, "Address");
-        let response = ui.add(
-            TextEdit::singleline(&mut form.url)
-                .hint_text("http://192.168.1.20:8188")
-                .desired_width(f32::INFINITY)
-                .char_limit(2_000)
-                .margin(Margin::symmetric(8, 7)),
-        );
+        let output = TextEdit::singleline(&mut form.url)
+            .hint_text("http://192.168.1.20:8188")
+            .desired_width(f32::INFINITY)
+            .char_limit(2_000)
+            .margin(Margin::symmetric(8, 7))
+            .show(ui);
         if form.focus {
-            response.request_focus();
+            // Typing replaces the example.
+            output.response.request_focus();
+            let mut state = output.state;
+            let whole = CCursorRange::two(CCursor::new(0), CCursor::new(form.url.chars().count()));
+            state.cursor.set_char_range(Some(whole));
+            state.store(ui.ctx(), output.response.id);
             form.focus = false;
         }
         line(ui, panel, "Name", "as the address says", &mut form.name);

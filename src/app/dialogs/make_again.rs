@@ -8,7 +8,7 @@ use crate::app::shell::PanelContext;
 use crate::app::theme::{GRID, TEXT_SMALL, TEXT_TITLE};
 use crate::app::widgets::{at_right, field_label, hint, primary_button, row, strong};
 use crate::engine::{ReviewAnswer, ReviewVerdict, RunCommand};
-use crate::project::NodeKind;
+use crate::project::{Integer, Literal, NodeKind};
 use crate::workflow::Control;
 use bevy_egui::egui::{Context, Id, Key, RichText};
 
@@ -30,12 +30,25 @@ pub fn show(ctx: &Context, panel: &mut PanelContext<'_>) {
         return;
     };
     let facts = panel.catalog.facts(&settings.workflow, file);
-    let fields = changeable_fields(node, settings, &facts);
+    let mut fields = changeable_fields(node, settings, &facts);
+    let runs = panel.runs;
+    let label = runs
+        .shown_view()
+        .and_then(|view| view.items.get(&again.item_id))
+        .map_or("", |item| &*item.label);
+    for field in fields.iter_mut().filter(|field| field.is_linked) {
+        if let Some(value) = labelled(label, field.label, &field.value) {
+            field.value = value;
+        }
+    }
     let theme = panel.theme;
     let mut made = false;
     let mut left = false;
     let should_close = modal(ctx, theme, "review again", 380.0, |ui| {
         ui.label(strong(format!("Make \"{}\" again", node.title), TEXT_TITLE));
+        if !label.is_empty() {
+            ui.label(RichText::new(label).size(TEXT_SMALL).color(theme.dim));
+        }
         hint(
             ui,
             theme,
@@ -104,6 +117,25 @@ pub fn show(ctx: &Context, panel: &mut PanelContext<'_>) {
         send(panel, again);
     } else if !left && !should_close && !ctx.input(|input| input.key_pressed(Key::Escape)) {
         panel.dialogs.make_again = Some(again);
+    }
+}
+
+/// The value that an item's labels name for a field, where it is of the field's kind.
+fn labelled(labels: &str, name: &str, like: &Literal) -> Option<Literal> {
+    let text = labels
+        .split(", ")
+        .filter_map(|label| label.split_once('='))
+        .find(|(axis, _)| *axis == name)?
+        .1;
+    match like {
+        Literal::Integer(_) => text
+            .parse()
+            .ok()
+            .and_then(Integer::new)
+            .map(Literal::Integer),
+        Literal::Number(_) => text.parse().ok().map(Literal::Number),
+        Literal::Text(_) => Some(Literal::Text(text.to_owned())),
+        Literal::Boolean(_) | Literal::Json(_) => None,
     }
 }
 

@@ -73,7 +73,7 @@ pub fn show(ctx: &Context, panel: &mut PanelContext<'_>) {
     }
 }
 
-fn found_rows(ui: &mut Ui, panel: &PanelContext<'_>, found: &DryRun) {
+fn found_rows(ui: &mut Ui, panel: &mut PanelContext<'_>, found: &DryRun) {
     let theme = panel.theme;
     let all = found.cached + found.to_run;
     let is_open = found.nodes.iter().any(is_open);
@@ -104,7 +104,7 @@ fn is_open(node: &DryNode) -> bool {
     node.cached == 0 && node.to_run.is_empty()
 }
 
-fn node_row(ui: &mut Ui, panel: &PanelContext<'_>, node: &DryNode) {
+fn node_row(ui: &mut Ui, panel: &mut PanelContext<'_>, node: &DryNode) {
     let theme = panel.theme;
     let to_run: u32 = node.to_run.values().sum();
     row(ui, |ui| {
@@ -127,6 +127,18 @@ fn node_row(ui: &mut Ui, panel: &PanelContext<'_>, node: &DryNode) {
             ui.label(RichText::new(words).size(TEXT_SMALL).color(theme.dim));
         });
     });
+    let project = panel.document.project();
+    let has_place = project.nodes.get(&node.node_id).is_none_or(|one| {
+        let fits = panel.catalog.fits(project, one);
+        fits.is_empty() || fits.values().any(Vec::is_empty)
+    });
+    if to_run > 0 && !has_place {
+        ui.horizontal(|ui| {
+            ui.add_space(22.0);
+            let words = format!("{} no machine can run it", icons::WARNING);
+            ui.label(RichText::new(words).size(TEXT_SMALL).color(theme.warn));
+        });
+    }
     for (reason, count) in &node.to_run {
         ui.horizontal(|ui| {
             ui.add_space(22.0);

@@ -343,7 +343,10 @@ fn in_the_run(ui: &mut Ui, panel: &mut PanelContext<'_>, node_id: NodeId) {
     if failed > 0
         && !summary::is_active(view)
         && ui
-            .button(format!("{}  Retry failed items", icons::ARROWS_CLOCKWISE))
+            .button(format!(
+                "{}  Go on with failed items",
+                icons::ARROWS_CLOCKWISE
+            ))
             .clicked()
     {
         panel.act(Action::RetryFailed);

@@ -6,10 +6,14 @@ use crate::app::summary::{self, ItemRow};
 use crate::app::theme::TEXT_SMALL;
 use crate::app::widgets::{bar, hint, icon_button};
 use crate::engine::{ItemState, RunCommand};
-use bevy_egui::egui::{self, RichText, ScrollArea, Ui, Vec2};
+use bevy_egui::egui::{
+    self, Align, Layout, Pos2, Rect, RichText, ScrollArea, Sense, Ui, UiBuilder, Vec2,
+};
 
 /// Height of a row in points.
 const ROW_HEIGHT: f32 = 26.0;
+/// Space between two columns in points.
+const GAP: f32 = 8.0;
 
 /// Draws the panel.
 pub fn show(ui: &mut Ui, panel: &mut PanelContext<'_>) {
@@ -54,78 +58,69 @@ fn queue_row(ui: &mut Ui, panel: &mut PanelContext<'_>, item: &ItemRow<'_>) {
         .nodes
         .get(&item.view.node_id)
         .map_or("removed node", |node| node.title.as_str());
-    ui.horizontal(|ui| {
-        ui.set_height(ROW_HEIGHT);
-        let cell = |ui: &mut Ui, width: f32, text: RichText| {
-            ui.add_sized(
-                Vec2::new(width, 18.0),
-                egui::Label::new(text).truncate().halign(egui::Align::LEFT),
-            );
-        };
-        cell(
-            ui,
-            92.0,
-            RichText::new(format!(
-                "{} {}",
-                icons::of_item_state(item.view.state),
-                icons::item_state_word(item.view.state)
-            ))
-            .size(12.0)
-            .color(color),
+    let (rect, _) = ui.allocate_exact_size(Vec2::new(width, ROW_HEIGHT), Sense::hover());
+    let mut left = rect.left();
+    let mut cell = |ui: &mut Ui, width: f32, text: RichText| {
+        let at = Rect::from_min_size(Pos2::new(left, rect.top()), Vec2::new(width, ROW_HEIGHT));
+        left += width + GAP;
+        let mut cell = ui.new_child(
+            UiBuilder::new()
+                .max_rect(at)
+                .layout(Layout::left_to_right(Align::Center)),
         );
-        cell(
-            ui,
-            (width * 0.18).max(90.0),
-            RichText::new(title).size(12.5),
-        );
-        cell(
-            ui,
-            (width * 0.22).max(90.0),
-            RichText::new(item.title())
-                .size(TEXT_SMALL)
-                .color(theme.dim),
-        );
-        let place = item
-            .backend_id()
-            .map_or_else(String::new, |id| panel.backends.name_of(id));
-        cell(
-            ui,
-            (width * 0.14).max(80.0),
-            RichText::new(place).size(TEXT_SMALL).color(theme.dim),
-        );
-        let activity = item.reason.map(str::to_owned).or_else(|| {
-            panel
-                .live
-                .progress
-                .get(&item.item_id)
-                .map(|progress| progress.activity.clone())
-        });
-        let fraction = panel
-            .live
-            .progress
-            .get(&item.item_id)
-            .map(|progress| progress.fraction);
-        if let (Some(fraction), false) = (fraction, item.view.state.is_ended()) {
-            ui.allocate_ui(Vec2::new(80.0, 6.0), |ui| {
-                bar(ui, theme, fraction, theme.accent, 4.0)
-            });
-        }
-        let left = (ui.available_width() - 36.0).max(20.0);
-        cell(
-            ui,
-            left,
-            RichText::new(activity.unwrap_or_default())
-                .size(TEXT_SMALL)
-                .color(theme.dim),
-        );
-        if !item.view.state.is_ended()
-            && let Some(run_id) = panel.runs.shown
-            && icon_button(ui, theme, icons::X, "Call this item off").clicked()
-        {
+        cell.add(egui::Label::new(text).truncate());
+    };
+    let words = format!(
+        "{} {}",
+        icons::of_item_state(item.view.state),
+        icons::item_state_word(item.view.state)
+    );
+    cell(ui, 104.0, RichText::new(words).size(12.0).color(color));
+    cell(
+        ui,
+        (width * 0.18).max(90.0),
+        RichText::new(title).size(12.5),
+    );
+    let small = |words: &str| RichText::new(words).size(TEXT_SMALL).color(theme.dim);
+    cell(ui, (width * 0.22).max(90.0), small(item.title()));
+    let place = item
+        .backend_id()
+        .map_or_else(String::new, |id| panel.backends.name_of(id));
+    cell(ui, (width * 0.14).max(80.0), small(&place));
+    let progress = panel.live.progress.get(&item.item_id);
+    if let (Some(progress), false) = (progress, item.view.state.is_ended()) {
+        let at = Rect::from_min_size(Pos2::new(left, rect.center().y - 2.0), Vec2::new(80.0, 4.0));
+        let mut place = ui.new_child(UiBuilder::new().max_rect(at));
+        bar(&mut place, theme, progress.fraction, theme.accent, 4.0);
+    }
+    let activity_left = left + 80.0 + GAP;
+    let button = Rect::from_min_size(
+        Pos2::new(rect.right() - ROW_HEIGHT - 4.0, rect.top()),
+        Vec2::splat(ROW_HEIGHT),
+    );
+    let activity = item
+        .reason
+        .or_else(|| progress.map(|progress| progress.activity.as_str()))
+        .unwrap_or_default();
+    let at = Rect::from_min_max(
+        Pos2::new(activity_left, rect.top()),
+        Pos2::new((button.left() - GAP).max(activity_left), rect.bottom()),
+    );
+    let mut words = ui.new_child(
+        UiBuilder::new()
+            .max_rect(at)
+            .layout(Layout::left_to_right(Align::Center)),
+    );
+    words.add(egui::Label::new(small(activity)).truncate());
+    if !item.view.state.is_ended()
+        && let Some(run_id) = panel.runs.shown
+    {
+        let mut place = ui.new_child(UiBuilder::new().max_rect(button));
+        if icon_button(&mut place, theme, icons::X, "Call this item off").clicked() {
             panel.command(RunCommand::CancelItem {
                 run_id,
                 item_id: item.item_id,
             });
         }
-    });
+    }
 }

@@ -3,12 +3,15 @@
 mod close;
 mod questions;
 
+use crate::app::actions::Action;
 use crate::app::icons;
 use crate::app::review::{Again, Asked, AskedBy, AskedItem, Mark, ReviewDesk, asked, maker};
 use crate::app::shell::PanelContext;
 use crate::app::theme::{GRID, RADIUS_CARD, TEXT_SMALL, Theme};
 use crate::app::thumbnails::{Thumbnail, ThumbnailSize};
-use crate::app::widgets::{at_right, caption, hint, icon_button, primary_button, row, strong};
+use crate::app::widgets::{
+    at_right, caption, duration_text, hint, icon_button, primary_button, row, strong,
+};
 use crate::engine::{MAX_RATING, ReviewAnswer, ReviewVerdict, RunCommand};
 use crate::project::{NodeId, NodeKind};
 use bevy_egui::egui::{
@@ -18,6 +21,8 @@ use bevy_egui::egui::{
 
 /// Sides of a picture in points: smallest, largest, first.
 const SIDES: (f32, f32, f32) = (120.0, 480.0, 216.0);
+/// Other runs that are offered.
+const OTHER_RUNS: usize = 4;
 /// Height below a picture for its label and buttons.
 const FOOT: f32 = 58.0;
 
@@ -37,6 +42,7 @@ pub fn show(ui: &mut Ui, panel: &mut PanelContext<'_>) {
         .shown_view()
         .map(|view| crate::app::review::questions(view, document.project()))
         .unwrap_or_default();
+    elsewhere(ui, panel);
     if !questions.is_empty() {
         let height = if groups.is_empty() {
             f32::INFINITY
@@ -57,6 +63,35 @@ pub fn show(ui: &mut Ui, panel: &mut PanelContext<'_>) {
     panel.state.review = desk;
 }
 
+/// Other runs of the project that wait, too.
+fn elsewhere(ui: &mut Ui, panel: &mut PanelContext<'_>) {
+    let theme = panel.theme;
+    let runs = panel.runs;
+    let project_id = panel.document.project().id;
+    for (run_id, waiting) in runs.waiting_elsewhere(project_id).take(OTHER_RUNS) {
+        row(ui, |ui| {
+            let ago = runs
+                .views
+                .get(&run_id)
+                .map_or(0, |view| panel.now_ms.saturating_sub(view.started_ms));
+            let items = if waiting == 1 {
+                "item waits"
+            } else {
+                "items wait"
+            };
+            let words = format!(
+                "{} {waiting} {items} in a run begun {} ago",
+                icons::EYE,
+                duration_text(ago)
+            );
+            ui.label(RichText::new(words).color(theme.warn));
+            if ui.button("Show").clicked() {
+                panel.act(Action::ShowRun(run_id));
+            }
+        });
+    }
+}
+
 /// What Review nodes hold.
 fn reviews(ui: &mut Ui, panel: &mut PanelContext<'_>, desk: &mut ReviewDesk, groups: &[Asked<'_>]) {
     let order: Vec<AskedItem<'_>> = groups
@@ -64,6 +99,9 @@ fn reviews(ui: &mut Ui, panel: &mut PanelContext<'_>, desk: &mut ReviewDesk, gro
         .flat_map(|group| group.items.iter().copied())
         .collect();
     let columns = columns(ui.available_width(), desk.side);
+    if desk.current.is_none() {
+        desk.current = order.first().map(|item| item.item_id);
+    }
     keys(ui, panel, desk, &order, columns);
     bar(ui, panel, desk, &order);
     ui.add_space(GRID);
@@ -141,6 +179,8 @@ fn bar(ui: &mut Ui, panel: &mut PanelContext<'_>, desk: &mut ReviewDesk, order: 
                 .on_hover_text("What is not marked goes on waiting  Enter")
                 .on_disabled_hover_text("Mark something first: P picks, X rejects");
             if send.clicked() {
+                // Keys are for the pictures again.
+                send.surrender_focus();
                 answer(panel, desk);
             }
             if ui.available_width() > 160.0 {
