@@ -174,6 +174,17 @@ impl Store {
             .await
     }
 
+    /// Whether there is an unfinished run whose program is gone. Costs next to nothing.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn any_run_left(&self) -> Result<bool, StoreError> {
+        let instance = self.instance.clone();
+        self.reader
+            .call(move |connection| runs::any_left(connection, |owner| instance.knows_alive(owner)))
+            .await
+    }
+
     /// Makes a run this instance's, ended or not, before it is resumed or retried. False when another program that lives
     /// owns it.
     ///

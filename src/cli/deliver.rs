@@ -41,10 +41,12 @@ pub(super) async fn deliver(
     after: After,
     backends: Vec<BackendConfig>,
 ) -> anyhow::Result<ExitCode> {
-    if run.attendance == Attendance::Attended {
+    // A run that has ended may still be in the hands of a program that lives.
+    if run.attendance == Attendance::Attended || !store.claim_run(run.run_id).await? {
         return tell_other(&store, run, commands).await;
     }
     drop(store);
+    let database = crate::engine::database_path(&data_dir);
     let engine = crate::engine::start(EngineOptions {
         data_dir,
         extra_backends: backends,
@@ -52,6 +54,11 @@ pub(super) async fn deliver(
         resume: ResumePolicy::Leave,
     })
     .await?;
+    if !engine.handle.claim_run(run.run_id).await? {
+        // An open window took it up in between.
+        engine.stop().await;
+        return tell_other(&Store::open(&database)?, run, commands).await;
+    }
     let mut events = engine.handle.subscribe()?;
     for command in commands {
         engine.handle.send(command)?;

@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal as _;
 use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 /// How long nothing more is told before a run counts as waiting for a person.
 const QUIET: Duration = Duration::from_millis(500);
@@ -54,6 +55,10 @@ pub(super) async fn follow(
     let mut files = Vec::new();
     let mut teller = Teller::new(project, telling);
     let mut asker = Asker::new(telling == Telling::Person && std::io::stdin().is_terminal());
+    // What was asked of the run before this may change it; until then it cannot be judged.
+    let mut settled = engine.settled()?;
+    let mut is_settled = false;
+    let mut told_at = Instant::now();
     loop {
         if let Some(item_id) = asker.next(&view)
             && let Some(question) = view.questions.get(&item_id)
@@ -61,14 +66,22 @@ pub(super) async fn follow(
             teller.say(&in_words(&name_of(&view, project, &item_id), question));
             teller.say("Which? (the number; `1a` for the rest of the run, too; nothing: later)");
         }
-        let waits_for_person =
-            view.state == Some(RunState::Running) && only_person_left(&view) && !asker.asks();
+        // An ended run that is as it was: there was nothing to do.
+        let rests = view.state.filter(|state| {
+            state.is_ended()
+                || (*state == RunState::Running && only_person_left(&view) && !asker.asks())
+        });
         let event = tokio::select! {
             event = events.recv() => event,
-            // What is told together comes one by one: more may be on its way.
-            () = tokio::time::sleep(QUIET), if waits_for_person => {
+            _ = &mut settled, if !is_settled => {
+                is_settled = true;
+                told_at = Instant::now();
+                continue;
+            }
+            // What is told together comes one by one: more may be on its way. What servers say meanwhile does not count.
+            () = tokio::time::sleep_until(told_at + QUIET), if is_settled && rests.is_some() => {
                 teller.finish();
-                return Ok(RunEnd { state: RunState::Running, files, view });
+                return Ok(RunEnd { state: rests.unwrap_or(RunState::Running), files, view });
             }
             Some(line) = asker.line() => {
                 match asker.take(&line, &view) {
@@ -86,6 +99,9 @@ pub(super) async fn follow(
                 continue;
             }
         };
+        if matches!(&event, Some(EngineEvent::Run(event)) if event.run_id == run_id) {
+            told_at = Instant::now();
+        }
         match event {
             None => bail!("the engine ended before the run did; start again to go on with it"),
             Some(EngineEvent::Run(event)) if event.run_id == run_id && event.seq < from_seq => {
@@ -140,10 +156,11 @@ pub(super) async fn follow(
     }
 }
 
-/// Whether a person is asked and nothing goes on until the answer.
+/// Whether a person is asked and nothing goes on until the answer. Items that wait for what is being made again wait for the
+/// answer, too, when nothing is being made.
 pub(super) fn only_person_left(view: &RunView) -> bool {
     let asked = view.counts.get(ItemState::Parked) + view.counts.get(ItemState::Asking);
-    asked > 0 && view.counts.ended() + asked == view.counts.total()
+    asked > 0 && view.counts.get(ItemState::Ready) == 0 && view.counts.active() == 0
 }
 
 /// Bars or lines, one per node.

@@ -25,7 +25,6 @@ use super::handle::{EngineHandle, Request};
 use super::id::{AttemptId, RunId};
 use super::live::EngineEvent;
 use super::machine::{CacheUse, Input, Machine};
-use super::on_start::OnStart;
 use crate::artifacts::{ArtifactError, ArtifactStore};
 use crate::fleet::{BackendConfig, BackendStatus, Fleet, FleetEvent};
 use crate::project::BackendId;
@@ -179,6 +178,8 @@ pub async fn start(options: EngineOptions) -> Result<Engine, EngineError> {
         stop: stop.clone(),
         registry: None,
         unfinished: Vec::new(),
+        resume: options.resume,
+        left_looked: Instant::now(),
     };
     let mut backends = options.extra_backends;
     if options.registry == RegistryUse::Registered {
@@ -199,17 +200,7 @@ pub async fn start(options: EngineOptions) -> Result<Engine, EngineError> {
     }
     executor.recall_estimates().await;
     executor.trim_cache().await;
-    let resume = match options.resume {
-        ResumePolicy::BySetting => match OnStart::read(&executor.shared.store).await? {
-            OnStart::Resume => ResumePolicy::Resume,
-            OnStart::Paused => ResumePolicy::Paused,
-            OnStart::Ask => ResumePolicy::Ask,
-        },
-        given => given,
-    };
-    if resume != ResumePolicy::Leave {
-        executor.load_unfinished(resume).await?;
-    }
+    executor.load_unfinished().await?;
     let inbox = Inbox {
         requests,
         facts,
@@ -285,6 +276,10 @@ struct Executor {
     registry: Option<wishes::SeenRegistry>,
     /// Runs that rest until a person says what to do with them.
     unfinished: Vec<RunId>,
+    /// What happens with runs whose program is gone.
+    resume: ResumePolicy,
+    /// When it was last looked for them.
+    left_looked: Instant,
 }
 
 impl Executor {
@@ -299,6 +294,8 @@ impl Executor {
                 Some(request) = inbox.requests.recv() => match request {
                     Request::Subscribe(subscriber) => self.welcome(subscriber).await,
                     Request::Command(command) => self.obey(*command).await,
+                    // Who does not wait any more does not need to know.
+                    Request::Settle(waiting) => { waiting.send(()).ok(); }
                 },
                 Some(fact) = inbox.facts.recv() => {
                     let mut facts = vec![fact];

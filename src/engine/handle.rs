@@ -14,7 +14,7 @@ use crate::workflow::{self, Fitness, ModelSizes, ObjectInfo, WorkflowDocument};
 use std::path::PathBuf;
 use std::sync::Arc;
 use thiserror::Error;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// Events a subscriber may lag behind before the engine waits for it.
 const SUBSCRIBER_CAPACITY: usize = 4096;
@@ -36,6 +36,8 @@ pub(super) enum Request {
     Command(Box<RunCommand>),
     /// Somebody wants to hear everything from now on.
     Subscribe(mpsc::Sender<EngineEvent>),
+    /// Somebody wants to know when everything sent before was done.
+    Settle(oneshot::Sender<()>),
 }
 
 /// Why a command was not taken.
@@ -102,6 +104,24 @@ impl EngineHandle {
         let (sender, receiver) = mpsc::channel(SUBSCRIBER_CAPACITY);
         self.request(Request::Subscribe(sender))?;
         Ok(receiver)
+    }
+
+    /// Hears when the engine has taken every command that was sent before, and has told subscribers what followed at once.
+    ///
+    /// # Errors
+    /// [`CommandError`] when the queue is full or the engine has ended.
+    pub(crate) fn settled(&self) -> Result<oneshot::Receiver<()>, CommandError> {
+        let (sender, receiver) = oneshot::channel();
+        self.request(Request::Settle(sender))?;
+        Ok(receiver)
+    }
+
+    /// Makes a run this engine's. False when another program that lives has it.
+    ///
+    /// # Errors
+    /// [`StoreError`]; also when there is no such run.
+    pub(crate) async fn claim_run(&self, run_id: RunId) -> Result<bool, StoreError> {
+        self.store.claim_run(run_id).await
     }
 
     fn request(&self, request: Request) -> Result<(), CommandError> {

@@ -228,6 +228,27 @@ pub(super) fn claim_unfinished(
     Ok(claimed)
 }
 
+/// Whether there is an unfinished run whose owner is gone.
+pub(super) fn any_left(
+    connection: &Connection,
+    is_alive: impl Fn(&str) -> bool,
+) -> Result<bool, CallError> {
+    let mut owners = connection
+        .prepare_cached("SELECT DISTINCT owner FROM runs WHERE state IN (?1, ?2, ?3, ?4)")?;
+    let mut rows = owners.query([
+        state_text(RunState::Running)?,
+        state_text(RunState::Paused)?,
+        state_text(RunState::Cancelling)?,
+        state_text(RunState::Stopping)?,
+    ])?;
+    while let Some(row) = rows.next()? {
+        if !is_alive(&row.get::<_, String>(0)?) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 pub(super) fn claim(
     connection: &mut Connection,
     run_id: RunId,

@@ -48,6 +48,7 @@ mod servers_on_the_command_line;
 mod simulation;
 mod small_projects;
 mod store;
+mod take_over;
 #[cfg(feature = "desktop")]
 mod window;
 mod workflow;

@@ -1,6 +1,6 @@
 //! Reviews, tables and files on the command line: the real binary with a built-in server.
 
-use crate::command_line::{BuiltinProcess, run, stderr, stdout};
+use crate::command_line::{BuiltinProcess, command, run, stderr, stdout};
 use comfyui_orchestrator::project::{
     Affinity, BatchMode, CachePolicy, DataType, ExposedParameter, Fallback, FanOutSource,
     FilePattern, Link, LinkId, MergeMode, MergeNode, Node, NodeId, OutputNode, Port, PortBinding,
@@ -9,6 +9,8 @@ use comfyui_orchestrator::project::{
 };
 use comfyui_orchestrator::workflow::{NodeAddress, ParameterAddress};
 use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 const PLAIN: &str = r#"{
@@ -269,6 +271,59 @@ fn a_run_waits_for_a_person_and_goes_on_with_the_answer() {
         .expect("a picture")
         .0;
     assert_eq!(width, 80, "made again with the other width");
+}
+
+/// What comes after the Review waits for it, too, once the run was cancelled and taken up again.
+#[test]
+fn a_run_that_was_cancelled_waits_for_the_person_again() {
+    let folder = TempDir::new().expect("a folder");
+    let server = BuiltinProcess::start(&folder.path().join("server"));
+    let (data, out) = (folder.path().join("data"), folder.path().join("out"));
+    let scene = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/scenes/pick-then-finish.orchestrator.json"
+    );
+    let waits = |arguments: &[&str]| {
+        let mut child = command(&data)
+            .args(arguments)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        let begun = Instant::now();
+        let status = loop {
+            match child.try_wait().expect("a child") {
+                Some(status) => break status,
+                None if begun.elapsed() > Duration::from_mins(2) => {
+                    child.kill().expect("killed");
+                    panic!("{arguments:?} does not end");
+                }
+                None => std::thread::sleep(Duration::from_millis(50)),
+            }
+        };
+        let output = child.wait_with_output().expect("its words");
+        assert_eq!(status.code(), Some(3), "{arguments:?}: {}", stderr(&output));
+        assert!(
+            stderr(&output).contains("8 items wait for you"),
+            "{arguments:?}: {}",
+            stderr(&output)
+        );
+        let listed = stdout(&run(&data, &["runs", "list"]));
+        assert!(listed.contains("waits for you"), "{arguments:?}: {listed}");
+    };
+    let out_text = out.to_string_lossy().into_owned();
+    waits(&["run", scene, "--backend", &server.url, "--out", &out_text]);
+    for again in ["retry", "resume"] {
+        let cancelled = run(&data, &["runs", "cancel", "last"]);
+        assert!(cancelled.status.success(), "{}", stderr(&cancelled));
+        waits(&["runs", again, "last"]);
+        waits(&["runs", again, "last"]);
+    }
+    let answered = run(&data, &["runs", "review", "last", "--pick", "1,2"]);
+    assert!(answered.status.success(), "{}", stderr(&answered));
+    // Nothing is left to do again: it ends all the same.
+    let retried = run(&data, &["runs", "retry", "last"]);
+    assert!(retried.status.success(), "{}", stderr(&retried));
 }
 
 /// Files found by a pattern, the sharpest of them kept.

@@ -6,6 +6,7 @@ use crate::engine::event::RunState;
 use crate::engine::id::RunId;
 use crate::engine::live::EngineEvent;
 use crate::engine::machine::Input;
+use crate::engine::on_start::OnStart;
 use crate::fleet::BackendConfig;
 use crate::store::StoreError;
 use thiserror::Error;
@@ -104,14 +105,24 @@ impl Executor {
         Ok(())
     }
 
-    /// Goes on with what earlier processes left.
-    pub(super) async fn load_unfinished(&mut self, policy: ResumePolicy) -> Result<(), StoreError> {
+    /// Goes on with what programs left that are gone.
+    pub(super) async fn load_unfinished(&mut self) -> Result<(), StoreError> {
+        let policy = match self.resume {
+            ResumePolicy::Leave => return Ok(()),
+            ResumePolicy::BySetting => match OnStart::read(&self.shared.store).await? {
+                OnStart::Resume => ResumePolicy::Resume,
+                OnStart::Paused => ResumePolicy::Paused,
+                OnStart::Ask => ResumePolicy::Ask,
+            },
+            given => given,
+        };
+        let asked_before = self.unfinished.len();
         for summary in self.shared.store.claim_unfinished_runs().await? {
-            if !self.load(summary.run_id).await {
+            let run_id = summary.run_id;
+            if self.runs.contains_key(&run_id) || !self.load(run_id).await {
                 continue;
             }
             // A run that a person paused stays paused until that person says otherwise.
-            let run_id = summary.run_id;
             match policy {
                 _ if summary.state == RunState::Paused => {}
                 ResumePolicy::Resume | ResumePolicy::BySetting => {
@@ -121,6 +132,10 @@ impl Executor {
                 ResumePolicy::Ask => self.unfinished.push(run_id),
                 ResumePolicy::Leave => {}
             }
+        }
+        if self.unfinished.len() > asked_before {
+            self.tell(&EngineEvent::Unfinished(self.unfinished.clone()))
+                .await;
         }
         Ok(())
     }

@@ -1,15 +1,20 @@
-//! What other programs ask of runs that this one works on, and what they changed in the registry: looked for now and then.
+//! What other programs ask of runs that this one works on, and what they changed in the registry: looked for now and then; and runs that they
+//! left.
 
-use super::Executor;
+use super::{Executor, ResumePolicy};
 use crate::engine::command::RunCommand;
 use crate::fleet::BackendConfig;
 use crate::project::BackendId;
+use crate::store::StoreError;
 use std::time::{Duration, Instant};
 
 /// How often it is looked for commands.
 pub(super) const WISH_PERIOD: Duration = Duration::from_millis(500);
 /// How often it is looked whether the registry has changed.
 const REGISTRY_PERIOD: Duration = Duration::from_secs(2);
+
+/// How often it is looked for runs whose program is gone.
+const LEFT_PERIOD: Duration = Duration::from_secs(2);
 
 /// What was last seen of the registry.
 #[derive(Debug)]
@@ -38,6 +43,25 @@ impl Executor {
             Err(error) => tracing::debug!(%error, "it cannot be looked for commands"),
         }
         self.look_at_registry().await;
+        self.look_for_left_runs().await;
+    }
+
+    /// Takes up runs whose program is gone by now: one that was killed may hold its lock for a while after the next start.
+    async fn look_for_left_runs(&mut self) {
+        if self.resume == ResumePolicy::Leave || self.left_looked.elapsed() < LEFT_PERIOD {
+            return;
+        }
+        self.left_looked = Instant::now();
+        let taken_up = async {
+            if self.shared.store.any_run_left().await? {
+                self.load_unfinished().await?;
+            }
+            Ok::<_, StoreError>(())
+        };
+        // What the disk refuses is complained about where it matters; the next look comes soon.
+        if let Err(error) = taken_up.await {
+            tracing::debug!(%error, "it cannot be looked for runs that were left");
+        }
     }
 
     async fn look_at_registry(&mut self) {
