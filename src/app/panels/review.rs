@@ -121,7 +121,12 @@ fn nothing(ui: &mut Ui, panel: &PanelContext<'_>) {
     ui.add_space(6.0 * GRID);
     ui.vertical_centered(|ui| {
         ui.label(RichText::new(icons::EYE).size(30.0).color(theme.accent));
-        ui.label(strong("Nothing waits for you", 15.0));
+        let title = if panel.waiting_for_person() > 0 {
+            "Nothing waits in this run"
+        } else {
+            "Nothing waits for you"
+        };
+        ui.label(strong(title, 15.0));
         hint(
             ui,
             theme,
