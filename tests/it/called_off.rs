@@ -257,3 +257,46 @@ fn a_list_that_grows_by_a_retry_is_merged_again() {
     assert_eq!(world.list("M W1:1"), ["F:0,W1:1", "F:1,W1:1"]);
     world.restart();
 }
+
+#[test]
+fn a_batch_of_nothing_gives_an_empty_list_also_behind_a_fan_out_closed_before() {
+    let mut graph = Graph::new();
+    let fan_out = graph.fan_out("F", 1);
+    let first = graph.workflow_with("W1", &["seed"], BatchMode::Each);
+    let second = graph.workflow_with("W2", &["image"], BatchMode::Each);
+    let outer = graph.merge("Outer", MergeScope::FanOut(fan_out));
+    let inner = graph.merge("Inner", MergeScope::Innermost);
+    graph.link(fan_out, "F", first, "seed");
+    graph.link(first, "image", second, "image");
+    graph.link(second, "image", outer, "values");
+    graph.link(outer, "list", inner, "values");
+    let mut world = World::new(&graph);
+    let redo = |world: &mut World, name: &str| {
+        let (run_id, item_id) = (world.run_id, item_id(world, name));
+        world.step(Input::RedoItem {
+            run_id,
+            item_id,
+            fields: vec![],
+        });
+        world.run();
+    };
+    world.batch.insert("W1".to_owned(), 2);
+    world.batch.insert("W2".to_owned(), 0);
+    world.start();
+    world.run();
+    assert_eq!(world.run_state, RunState::Completed);
+    assert_eq!(world.count("Inner", Done), 2);
+    assert!(world.list("Inner W1:1").is_empty());
+    // Made again with fewer values, and with more.
+    world.batch.insert("W1".to_owned(), 1);
+    redo(&mut world, "W1 F:0");
+    assert_eq!(world.item("Inner W1:0").state, Done);
+    assert_eq!(world.item("Inner W1:1").state, Skipped);
+    world.batch.insert("W1".to_owned(), 3);
+    redo(&mut world, "W1 F:0");
+    world.restart();
+    world.run();
+    assert_eq!(world.count("Inner", Done), 3);
+    assert!(world.list("Inner W1:2").is_empty());
+    assert_eq!(world.run_state, RunState::Completed);
+}

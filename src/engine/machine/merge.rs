@@ -5,10 +5,10 @@ use super::flow::{End, Weight, done, is_counted, local_failure, weight};
 use super::path::{self, NO_INDEX, Path};
 use super::run::{Content, Extent, Group, Hole, HoleKind, ItemIndex, Run, Token, TokenIndex};
 use crate::engine::event::{ItemState, LONGEST_RECORDED_LIST};
-use crate::engine::plan::{Completeness, FanIndex, NodeIndex};
+use crate::engine::plan::{Completeness, FanIndex, MAX_ITEMS_PER_RUN, NodeIndex};
 use crate::engine::value::{ListElement, Value};
 use crate::project::{MergeFailurePolicy, MergeMode, NodeKind, PortBinding, PortId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 impl Run {
@@ -297,8 +297,18 @@ impl Run {
                 continue;
             }
             let empty = self.empty_groups(&planned.open, &collector.complete);
-            for key in empty {
-                self.group_mut(node, input, &key);
+            if !matches!(
+                collector.complete,
+                Completeness::OneValue
+                    | Completeness::Extent {
+                        key_is_group: true,
+                        ..
+                    }
+            ) {
+                self.note_stale_empty(node, input, &empty);
+            }
+            for key in &empty {
+                self.group_mut(node, input, key);
             }
             let Some(state) = self.nodes[node].collectors[input].as_ref() else {
                 continue;
@@ -316,7 +326,7 @@ impl Run {
                         .group_mut(node, input, &key)
                         .map(|group| group.members.clone())
                         .is_some_and(|members| {
-                            !members.is_empty()
+                            !empty.contains(&key)
                                 && members.iter().all(|member| {
                                     !is_counted(&self.tokens[*member as usize].content)
                                 })
@@ -344,11 +354,36 @@ impl Run {
         }
     }
 
-    /// Groups that exist although nothing came: where every fan-out closed is closed, the one group; where the closed
-    /// fan-out is empty beside others, one for each path of those others.
-    fn empty_groups(&self, open: &[FanIndex], complete: &Completeness) -> Vec<Path> {
+    /// Groups without members that were handed on, and are there no longer or again: their Merge has to look again.
+    fn note_stale_empty(&mut self, node: NodeIndex, input: usize, empty: &BTreeSet<Path>) {
+        let Some(collector) = self.nodes[node].collectors[input].as_ref() else {
+            return;
+        };
+        let mut stale: Vec<Path> = collector
+            .groups
+            .iter()
+            .filter(|(key, group)| {
+                !key.is_empty()
+                    && group.members.is_empty()
+                    && group.token.is_some_and(|token| {
+                        let is_there =
+                            matches!(self.tokens[token as usize].content, Content::Group);
+                        is_there != empty.contains(*key)
+                    })
+            })
+            .map(|(key, _)| key.clone())
+            .collect();
+        stale.sort_unstable();
+        for key in stale {
+            self.note_stale(node, input, &key);
+        }
+    }
+
+    /// Groups that exist although nothing may have come: where every fan-out is closed, the one group; where some stay
+    /// open, one for each path of those.
+    fn empty_groups(&self, open: &[FanIndex], complete: &Completeness) -> BTreeSet<Path> {
         match complete {
-            Completeness::WholeSource if open.is_empty() => vec![Path::default()],
+            Completeness::WholeSource => self.structural_paths(open),
             Completeness::Extent {
                 fan_out,
                 key_is_group: false,
@@ -359,25 +394,25 @@ impl Run {
             {
                 self.structural_paths(open)
             }
-            _ => Vec::new(),
+            _ => BTreeSet::new(),
         }
     }
 
-    /// Every path over these fan-outs, from what each of them opened. None when one is enclosed by a fan-out that is not
-    /// among them.
-    fn structural_paths(&self, open: &[FanIndex]) -> Vec<Path> {
-        let mut paths = vec![Path::default()];
-        for (position, fan_out) in open.iter().enumerate() {
-            let enclosing = &self.plan.fan_outs[*fan_out].enclosing;
-            let key: Vec<usize> = open[..position]
-                .iter()
-                .enumerate()
-                .filter(|(_, one)| enclosing.contains(one))
-                .map(|(at, _)| at)
-                .collect();
-            if key.len() != enclosing.len() {
-                return Vec::new();
+    /// Every path over these fan-outs, from what each of them opened. Fan-outs that enclose them and were closed before
+    /// give the places where they opened anything. None where there would be more than a run may have items.
+    fn structural_paths(&self, open: &[FanIndex]) -> BTreeSet<Path> {
+        let mut all: BTreeSet<FanIndex> = BTreeSet::new();
+        let mut pending = open.to_vec();
+        while let Some(fan_out) = pending.pop() {
+            if all.insert(fan_out) {
+                pending.extend(&self.plan.fan_outs[fan_out].enclosing);
             }
+        }
+        // A fan-out is younger than all that enclose it.
+        let all: Vec<FanIndex> = all.into_iter().collect();
+        let mut paths = vec![Path::default()];
+        for fan_out in &all {
+            let key = positions(&all, &self.plan.fan_outs[*fan_out].enclosing);
             let mut longer = Vec::new();
             for path in paths {
                 match self.extents[*fan_out].get(&path::project(&path, &key)) {
@@ -387,11 +422,27 @@ impl Run {
                     Some(Extent::Hole) => longer.push(path::extended(&path, NO_INDEX)),
                     Some(Extent::Gone) | None => {}
                 }
+                if longer.len() as u64 > MAX_ITEMS_PER_RUN {
+                    return BTreeSet::new();
+                }
             }
             paths = longer;
         }
+        let kept = positions(&all, open);
         paths
+            .iter()
+            .map(|path| path::project(path, &kept))
+            .collect()
     }
+}
+
+/// Where these fan-outs stand among all.
+fn positions(all: &[FanIndex], some: &[FanIndex]) -> Vec<usize> {
+    all.iter()
+        .enumerate()
+        .filter(|(_, fan_out)| some.contains(fan_out))
+        .map(|(position, _)| position)
+        .collect()
 }
 
 fn gone() -> Content {
