@@ -147,6 +147,8 @@ pub struct Live {
     pub previews: HashMap<NodeId, Preview>,
     /// When each run is expected to end, Unix time in milliseconds, from the times that machines took before.
     pub expected_end_ms: HashMap<RunId, u64>,
+    /// When items are expected to be done, Unix time in milliseconds.
+    pub item_end_ms: HashMap<ItemId, u64>,
     /// Grows with every change.
     pub revision: u64,
 }
@@ -235,11 +237,19 @@ pub fn drain(bridge: Option<Res<Bridge>>, mut world: BridgeWorld, waker: Option<
             EngineEvent::Expected {
                 run_id,
                 remaining_ms,
+                items,
             } => {
+                let at_ms = now_ms();
+                if world.runs.shown == Some(run_id) {
+                    world.live.item_end_ms = items
+                        .into_iter()
+                        .map(|(item_id, left_ms)| (item_id, at_ms.saturating_add(left_ms)))
+                        .collect();
+                }
                 world
                     .live
                     .expected_end_ms
-                    .insert(run_id, now_ms().saturating_add(remaining_ms));
+                    .insert(run_id, at_ms.saturating_add(remaining_ms));
                 world.live.revision += 1;
             }
             EngineEvent::Unfinished(runs) => {

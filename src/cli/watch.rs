@@ -144,6 +144,7 @@ pub(super) async fn follow(
             Some(EngineEvent::Expected {
                 run_id: expected,
                 remaining_ms,
+                ..
             }) if expected == run_id => teller.expected(remaining_ms),
             Some(EngineEvent::Trouble(failure)) => {
                 bail!(

@@ -23,12 +23,14 @@ pub enum EngineEvent {
     Capabilities(BackendId),
     /// A backend was removed.
     BackendRemoved(BackendId),
-    /// How long a run is expected to take from now on. May be coalesced.
+    /// How long a run and its next items are expected to take from now on. May be coalesced.
     Expected {
         /// The run.
         run_id: RunId,
         /// Milliseconds.
         remaining_ms: u64,
+        /// Milliseconds until items are Done: those at backends, and the first of those that are Ready.
+        items: Vec<(ItemId, u64)>,
     },
     /// Runs of earlier processes that rest until a person says what to do with each: resume, pause or cancel it. Their logs
     /// came before.

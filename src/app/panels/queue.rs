@@ -4,7 +4,7 @@ use crate::app::icons;
 use crate::app::shell::PanelContext;
 use crate::app::summary::{self, ItemRow};
 use crate::app::theme::TEXT_SMALL;
-use crate::app::widgets::{bar, hint, icon_button};
+use crate::app::widgets::{bar, duration_text, hint, icon_button};
 use crate::engine::{ItemState, RunCommand};
 use bevy_egui::egui::{
     self, Align, Layout, Pos2, Rect, RichText, ScrollArea, Sense, Ui, UiBuilder, Vec2,
@@ -98,10 +98,19 @@ fn queue_row(ui: &mut Ui, panel: &mut PanelContext<'_>, item: &ItemRow<'_>) {
         Pos2::new(rect.right() - ROW_HEIGHT - 4.0, rect.top()),
         Vec2::splat(ROW_HEIGHT),
     );
-    let activity = item
+    let mut activity = item
         .reason
         .or_else(|| progress.map(|progress| progress.activity.as_str()))
-        .unwrap_or_default();
+        .unwrap_or_default()
+        .to_owned();
+    if let Some(end_ms) = panel.live.item_end_ms.get(&item.item_id)
+        && !item.view.state.is_ended()
+        && *end_ms > panel.now_ms
+    {
+        let separator = if activity.is_empty() { "" } else { " · " };
+        let left = duration_text(end_ms - panel.now_ms);
+        activity = format!("{activity}{separator}done in about {left}");
+    }
     let at = Rect::from_min_max(
         Pos2::new(activity_left, rect.top()),
         Pos2::new((button.left() - GAP).max(activity_left), rect.bottom()),
@@ -111,7 +120,7 @@ fn queue_row(ui: &mut Ui, panel: &mut PanelContext<'_>, item: &ItemRow<'_>) {
             .max_rect(at)
             .layout(Layout::left_to_right(Align::Center)),
     );
-    words.add(egui::Label::new(small(activity)).truncate());
+    words.add(egui::Label::new(small(&activity)).truncate());
     if !item.view.state.is_ended()
         && let Some(run_id) = panel.runs.shown
     {

@@ -1,7 +1,6 @@
 //! What is learned while runs go on, kept across restarts; and what is kept of results.
 
 use super::Executor;
-use crate::engine::id::RunId;
 use crate::engine::live::EngineEvent;
 use crate::engine::placement::Estimates;
 use crate::store::{Store, StoreError};
@@ -12,6 +11,8 @@ const ESTIMATES_SETTING: &str = "placement.estimates";
 pub(super) const ESTIMATES_PERIOD: Duration = Duration::from_secs(30);
 /// How often subscribers are told how long runs take.
 const EXPECTED_PERIOD: Duration = Duration::from_secs(1);
+/// Items of a run whose end is told.
+const EXPECTED_ITEMS: usize = 64;
 /// How often the kept results are measured and the least recently used forgotten.
 pub(super) const TRIM_PERIOD: Duration = Duration::from_mins(5);
 /// Setting that holds how large the files of kept results may be together, bytes.
@@ -41,18 +42,22 @@ impl Executor {
         }
         self.expected_told = Instant::now();
         let now_ms = super::now_ms();
-        let expected: Vec<(RunId, u64)> = self
+        let expected: Vec<_> = self
             .runs
             .keys()
             .filter_map(|run_id| {
                 let remaining_ms = self.machine.remaining_of_run_ms(now_ms, *run_id)?;
-                Some((*run_id, remaining_ms))
+                let items = self
+                    .machine
+                    .remaining_of_items_ms(now_ms, *run_id, EXPECTED_ITEMS);
+                Some((*run_id, remaining_ms, items))
             })
             .collect();
-        for (run_id, remaining_ms) in expected {
+        for (run_id, remaining_ms, items) in expected {
             self.tell_live(EngineEvent::Expected {
                 run_id,
                 remaining_ms,
+                items,
             });
         }
     }

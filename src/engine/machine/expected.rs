@@ -46,6 +46,37 @@ impl Machine {
         (expected > 0).then_some(expected)
     }
 
+    /// Expected milliseconds until items of a run are Done: of everything that is at a backend, then of what is Ready, at most
+    /// `limit` in all.
+    #[must_use]
+    pub fn remaining_of_items_ms(
+        &self,
+        now_ms: u64,
+        run_id: RunId,
+        limit: usize,
+    ) -> Vec<(ItemId, u64)> {
+        let Some(run) = self.runs.get(&run_id) else {
+            return Vec::new();
+        };
+        let at_backends = self
+            .attempts
+            .values()
+            .filter(|attempt| attempt.run_id == run_id)
+            .map(|attempt| attempt.item);
+        let ready = run
+            .nodes
+            .iter()
+            .flat_map(|node| node.ready.iter().map(|(.., index)| *index));
+        at_backends
+            .chain(ready)
+            .take(limit)
+            .filter_map(|index| {
+                let item_id = run.items.get(index as usize)?.item_id;
+                Some((item_id, self.remaining_of_item_ms(now_ms, run_id, item_id)?))
+            })
+            .collect()
+    }
+
     /// Expected milliseconds until an item is Done; none when it has ended or nothing can be said.
     #[must_use]
     pub fn remaining_of_item_ms(&self, now_ms: u64, run_id: RunId, item_id: ItemId) -> Option<u64> {
