@@ -8,12 +8,12 @@ DEMO_OUT ?= out/demo
 .PHONY: help deps demo run test fmt lint check-headless unit bench sim kills bench-placement fuzz
 
 help:
-	@echo "make demo    start three built-in servers and run the sample project (headless without a display)"
+	@echo "make demo    start three built-in backends and run the sample project (headless without a display)"
 	@echo "make run     open the desktop app"
 	@echo "make test    everything CI checks: rustfmt, clippy, the headless build, all tests"
 	@echo "make bench   measure the budgets and print them"
 	@echo "make sim SEEDS=10000   simulate runs with everything going wrong; SEED=17 replays one"
-	@echo "make kills KILLS=300   kill -9 the program and its servers at random instants of runs"
+	@echo "make kills KILLS=300   kill -9 the program and its backends at random instants of runs"
 	@echo "make bench-placement   makespans of simulated fleets under our placement and others"
 	@echo "make fuzz TARGET=embedded SECONDS=300   feed a reader of files with damaged ones (nightly, cargo-fuzz)"
 	@echo "make deps    install the system packages that are missing (Debian, Ubuntu)"

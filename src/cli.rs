@@ -65,11 +65,11 @@ impl Arguments {
 enum Command {
     /// Run a project and wait for its outputs.
     Run(run::RunArguments),
-    /// Run the sample project on three built-in servers.
+    /// Run the sample project on three built-in backends.
     Demo(demo::DemoArguments),
-    /// Start a built-in ComfyUI-protocol server with real image nodes on the CPU.
+    /// Start a built-in backend: it speaks ComfyUI's protocol and has real image nodes on the CPU.
     Builtin(builtin::BuiltinArguments),
-    /// Look at ComfyUI servers and register them.
+    /// Look at ComfyUI servers and register them as backends.
     #[command(subcommand)]
     Backend(backend::BackendCommand),
     /// Make, check, pack and unpack projects.
@@ -130,7 +130,7 @@ pub fn told(error: &anyhow::Error) -> String {
     text
 }
 
-/// A server's address as people type it: `127.0.0.1:8188` means `http://127.0.0.1:8188`.
+/// A backend's address as people type it: `127.0.0.1:8188` means `http://127.0.0.1:8188`.
 fn parse_address(text: &str) -> Result<url::Url, url::ParseError> {
     if text.contains("://") {
         text.parse()

@@ -1,4 +1,4 @@
-//! 200 short prompts on three built-in servers: ours, and what a programmer would write in an afternoon for the same job: one
+//! 200 short prompts on three built-in backends: ours, and what a programmer would write in an afternoon for the same job: one
 //! list of prompts, two at each server, the socket to hear of the end, then the history and the file. It keeps no log, weighs
 //! nothing and survives nothing. Both take turns on servers that are started for each.
 
@@ -37,7 +37,7 @@ pub fn against_a_client_written_by_hand() {
     }
     let (ours, theirs) = (median(ours), median(theirs));
     println!(
-        "{PROMPTS} short prompts on three built-in servers: ours {:.2} s, by hand {:.2} s, {:.3} × (budget 1.02 ×)",
+        "{PROMPTS} short prompts on three built-in backends: ours {:.2} s, by hand {:.2} s, {:.3} × (budget 1.02 ×)",
         ours.as_secs_f64(),
         theirs.as_secs_f64(),
         ours.as_secs_f64() / theirs.as_secs_f64(),

@@ -130,7 +130,7 @@ pub enum Action {
     EditWorkflow {
         /// The Workflow node; the selected one when none.
         node_id: Option<NodeId>,
-        /// On which server; where it ran last, or the first that answers, when none.
+        /// On which backend; where it ran last, or the first that answers, when none.
         backend_id: Option<BackendId>,
     },
     /// Write a node's workflow into a file that the person's own browser can open, and say where it lies.
@@ -226,7 +226,7 @@ pub enum Action {
     Stop,
     /// Give failed items another chance.
     RetryFailed,
-    /// Something of a run, its items or a server that the engine does by itself.
+    /// Something of a run, its items or a backend that the engine does by itself.
     Command(Box<RunCommand>),
     /// Say what becomes of an unfinished run of an earlier session.
     Settle {
@@ -242,15 +242,15 @@ pub enum Action {
     /// Show another run on the canvas.
     ShowRun(RunId),
 
-    /// Ask for a server's address.
+    /// Ask for a backend's address.
     AddBackend,
-    /// Change a server's settings.
+    /// Change a backend's settings.
     EditBackend(BackendId),
-    /// Register or change a server.
+    /// Register or change a backend.
     PutBackend(Box<BackendConfig>),
-    /// Ask every server for its state now.
+    /// Ask every backend for its state now.
     RefreshAllBackends,
-    /// Start the built-in server inside this program.
+    /// Start the built-in backend inside this program.
     StartBuiltin,
 
     /// Search for a node to add.
@@ -414,8 +414,8 @@ pub enum Category {
     View,
     /// Runs.
     Run,
-    /// Servers.
-    Fleet,
+    /// Backends.
+    Machines,
     /// Finding one's way.
     Help,
 }
@@ -427,7 +427,7 @@ impl Category {
         Self::Edit,
         Self::View,
         Self::Run,
-        Self::Fleet,
+        Self::Machines,
         Self::Help,
     ];
 
@@ -439,7 +439,7 @@ impl Category {
             Self::Edit => "Edit",
             Self::View => "View",
             Self::Run => "Run",
-            Self::Fleet => "Fleet",
+            Self::Machines => "Machines",
             Self::Help => "Help",
         }
     }
@@ -464,7 +464,7 @@ pub enum Needs {
     ActiveRun,
     /// An ended run with failed items.
     FailedItems,
-    /// At least one server.
+    /// At least one backend.
     Backends,
 }
 
@@ -479,7 +479,7 @@ pub struct ActionContext<'a> {
     pub run_active: bool,
     /// Whether the shown run has failed items and ended.
     pub run_has_failures: bool,
-    /// How many servers are registered.
+    /// How many backends are registered.
     pub backend_count: usize,
 }
 
@@ -606,9 +606,9 @@ pub static ACTIONS: &[ActionSpec] = &[
     spec!("run.retry", "Go on with failed and stopped items", icons::ARROWS_CLOCKWISE, Run, [], FailedItems, true, Action::RetryFailed),
     spec!("run.review", "Show what waits for you", icons::EYE, Run, [COMMAND_SHIFT, R], Nothing, true, Action::ShowReview),
 
-    spec!("fleet.add", "Add a server…", icons::PLUS, Fleet, [], Nothing, false, Action::AddBackend),
-    spec!("fleet.builtin", "Start the built-in server", icons::HARD_DRIVES, Fleet, [], Nothing, false, Action::StartBuiltin),
-    spec!("fleet.refresh", "Refresh all", icons::ARROWS_CLOCKWISE, Fleet, [], Backends, true, Action::RefreshAllBackends),
+    spec!("fleet.add", "Add a backend…", icons::PLUS, Machines, [], Nothing, false, Action::AddBackend),
+    spec!("fleet.builtin", "Start the built-in backend", icons::HARD_DRIVES, Machines, [], Nothing, false, Action::StartBuiltin),
+    spec!("fleet.refresh", "Refresh all", icons::ARROWS_CLOCKWISE, Machines, [], Backends, true, Action::RefreshAllBackends),
 
     spec!("help.palette", "Command palette…", icons::COMMAND, Help, [COMMAND, K; COMMAND_SHIFT, P], Nothing, false, Action::CommandPalette),
     spec!("help.shortcuts", "Keyboard shortcuts", icons::KEYBOARD, Help, [Modifiers::NONE, Questionmark; COMMAND_SHIFT, K], Nothing, false, Action::Shortcuts),

@@ -145,7 +145,7 @@ pub struct Live {
     pub latest_item: HashMap<NodeId, ItemId>,
     /// Latest preview picture of each node.
     pub previews: HashMap<NodeId, Preview>,
-    /// When each run is expected to end, Unix time in milliseconds, from the times that machines took before.
+    /// When each run is expected to end, Unix time in milliseconds, from the times that backends took before.
     pub expected_end_ms: HashMap<RunId, u64>,
     /// When items are expected to be done, Unix time in milliseconds.
     pub item_end_ms: HashMap<ItemId, u64>,
@@ -257,8 +257,8 @@ pub fn drain(bridge: Option<Res<Bridge>>, mut world: BridgeWorld, waker: Option<
                     history.unfinished = runs;
                 }
             }
-            // Fields get their limits and choices from whichever server spoke last: they hardly differ in them, and each
-            // item is checked against its own server before it runs.
+            // Fields get their limits and choices from whichever backend spoke last: they hardly differ in them, and each
+            // item is checked against its own backend before it runs.
             EngineEvent::Capabilities(backend_id) => {
                 if let Some(object_info) = bridge.engine.object_info(backend_id) {
                     world.catalog.set_object_info(backend_id, object_info);
@@ -266,7 +266,7 @@ pub fn drain(bridge: Option<Res<Bridge>>, mut world: BridgeWorld, waker: Option<
             }
             EngineEvent::BackendRemoved(backend_id) => {
                 world.backends.cards.remove(&backend_id);
-                world.catalog.forget_server(backend_id);
+                world.catalog.forget_backend(backend_id);
             }
             EngineEvent::RunRefused { run_id, problems } => {
                 world.runs.views.remove(&run_id);

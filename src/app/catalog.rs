@@ -19,16 +19,16 @@ use std::sync::Arc;
 pub struct Catalog {
     entries: HashMap<WorkflowName, Entry>,
     object_info: Option<Arc<ObjectInfo>>,
-    /// The node definitions of each server.
-    servers: BTreeMap<BackendId, Arc<ObjectInfo>>,
-    /// What servers of earlier sessions said: it serves until theirs is heard again.
+    /// The node definitions of each backend.
+    backends: BTreeMap<BackendId, Arc<ObjectInfo>>,
+    /// What backends of earlier sessions said: it serves until theirs is heard again.
     remembered: Option<Arc<ObjectInfo>>,
     fits: HashMap<NodeId, CachedFit>,
     /// Grows when node definitions come or go.
     revision: u64,
 }
 
-/// What keeps a node from running on each server that is known: nothing where it can.
+/// What keeps a node from running on each backend that is known: nothing where it can.
 pub type Fits = BTreeMap<BackendId, Vec<String>>;
 
 /// Inner nodes of a workflow that are offered to be looked at.
@@ -66,22 +66,22 @@ pub enum WorkflowFacts {
 }
 
 impl Catalog {
-    /// Gives the catalog the node definitions of a server: fields get limits and choices.
+    /// Gives the catalog the node definitions of a backend: fields get limits and choices.
     pub fn set_object_info(&mut self, backend_id: BackendId, object_info: Arc<ObjectInfo>) {
-        self.servers.insert(backend_id, object_info);
+        self.backends.insert(backend_id, object_info);
         self.join_definitions();
     }
 
-    /// Gives the catalog the node definitions that servers told in earlier sessions, so that names and choices are there
+    /// Gives the catalog the node definitions that backends told in earlier sessions, so that names and choices are there
     /// while none answers.
     pub fn set_remembered(&mut self, remembered: Arc<ObjectInfo>) {
         self.remembered = Some(remembered);
         self.join_definitions();
     }
 
-    /// Every server's classes together: those that answer come before what is only remembered.
+    /// Every backend's classes together: those that answer come before what is only remembered.
     fn join_definitions(&mut self) {
-        let mut known: Vec<&ObjectInfo> = self.servers.values().map(AsRef::as_ref).collect();
+        let mut known: Vec<&ObjectInfo> = self.backends.values().map(AsRef::as_ref).collect();
         known.extend(self.remembered.as_deref());
         self.object_info = match known.as_slice() {
             [] => None,
@@ -91,9 +91,9 @@ impl Catalog {
         self.revision += 1;
     }
 
-    /// Forgets what a server can do.
-    pub fn forget_server(&mut self, backend_id: BackendId) {
-        if self.servers.remove(&backend_id).is_some() {
+    /// Forgets what a backend can do.
+    pub fn forget_backend(&mut self, backend_id: BackendId) {
+        if self.backends.remove(&backend_id).is_some() {
             self.revision += 1;
         }
     }
@@ -104,8 +104,8 @@ impl Catalog {
         self.revision
     }
 
-    /// What keeps a Workflow node, with its own parameters, from running on each server. Judged anew when the node, its
-    /// workflow or a server has changed; empty for other nodes.
+    /// What keeps a Workflow node, with its own parameters, from running on each backend. Judged anew when the node, its
+    /// workflow or a backend has changed; empty for other nodes.
     pub fn fits(&mut self, project: &Project, node: &Node) -> Arc<Fits> {
         let NodeKind::Workflow(settings) = &node.kind else {
             return Arc::default();
@@ -124,7 +124,7 @@ impl Catalog {
         let fits: Arc<Fits> =
             match crate::workflow::read_saved(&file.text, file.page_prompt.as_deref()) {
                 Ok(document) => Arc::new(
-                    self.servers
+                    self.backends
                         .iter()
                         .map(|(backend_id, info)| {
                             (*backend_id, lacks(&document, settings, node, info))
@@ -144,7 +144,7 @@ impl Catalog {
         fits
     }
 
-    /// The nodes inside the workflow of a Workflow node, with what each gives to look at. Empty while no server has said
+    /// The nodes inside the workflow of a Workflow node, with what each gives to look at. Empty while no backend has said
     /// which classes it has.
     #[must_use]
     pub fn inner_nodes(&self, project: &Project, node_id: NodeId) -> Vec<InnerNode> {
@@ -189,13 +189,13 @@ impl Catalog {
         look_through(file, self.object_info.as_deref())
     }
 
-    /// The node definitions of all servers together, for threads.
+    /// The node definitions of all backends together, for threads.
     #[must_use]
     pub fn shared_object_info(&self) -> Option<Arc<ObjectInfo>> {
         self.object_info.clone()
     }
 
-    /// The node definitions of all servers together, if any was given.
+    /// The node definitions of all backends together, if any was given.
     #[must_use]
     pub fn object_info(&self) -> Option<&ObjectInfo> {
         self.object_info.as_deref()

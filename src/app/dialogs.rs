@@ -35,11 +35,11 @@ pub struct Dialogs {
     pub finder: Option<palette::Finder>,
     /// The menu of what is under the pointer.
     pub context_menu: Option<context_menu::ContextMenu>,
-    /// A server's settings.
+    /// A backend's settings.
     pub backend: Option<backend::BackendForm>,
     /// What saving another workflow into a node changes.
     pub replacement: Option<replace_workflow::ReplaceDialog>,
-    /// A workflow of the library, or what is saved on servers.
+    /// A workflow of the library, or what is saved on backends.
     pub library: Option<library::LibraryDialog>,
     /// The fields that a node shows. Leaves keyboard and pointer to the canvas beside it.
     pub expose: Option<expose::ExposeForm>,

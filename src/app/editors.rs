@@ -59,7 +59,7 @@ pub enum EditorState {
 }
 
 impl Editors {
-    /// What the window of a node is doing, with the server's name; none without a window.
+    /// What the window of a node is doing, with the backend's name; none without a window.
     #[must_use]
     pub fn of(&self, node_id: NodeId) -> Option<(EditorState, &str)> {
         let window = self.windows.get(&node_id)?;
@@ -272,7 +272,7 @@ impl EditorWorld<'_> {
         Ok(())
     }
 
-    /// The server whose page is opened: the wished one, else where the node ran last, else the first that answers.
+    /// The backend whose page is opened: the wished one, else where the node ran last, else the first that answers.
     fn choose_backend(
         &self,
         node: &Node,
@@ -297,11 +297,11 @@ impl EditorWorld<'_> {
         let backend_id = wished
             .or_else(ran_last)
             .or_else(|| self.backends.cards.keys().copied().find(|id| answers(id)))
-            .ok_or("No ComfyUI server answers. Start one, or add one under Fleet.")?;
+            .ok_or("No backend answers. Start ComfyUI on one, or add one under Machines.")?;
         self.bridge
             .as_ref()
             .and_then(|bridge| bridge.backend_config(backend_id))
-            .ok_or_else(|| "This server is not registered any more.".to_owned())
+            .ok_or_else(|| "This backend is not registered any more.".to_owned())
     }
 
     fn order(

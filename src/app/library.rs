@@ -54,22 +54,22 @@ pub enum LibraryWish {
     },
     /// Take it out, with all its versions.
     Remove(LibraryWorkflowId),
-    /// Show what is saved on servers.
-    ShowServers,
-    /// Ask a server what is saved there.
+    /// Show what is saved on backends.
+    ShowBackends,
+    /// Ask a backend what is saved there.
     ListSaved(BackendId),
-    /// Put workflows that are saved on a server in.
+    /// Put workflows that are saved on a backend in.
     Pull {
-        /// The server.
+        /// The backend.
         backend_id: BackendId,
         /// Their paths there.
         paths: Vec<String>,
     },
-    /// Save the present version on a server.
+    /// Save the present version on a backend.
     Push {
         /// The workflow.
         workflow_id: LibraryWorkflowId,
-        /// The server.
+        /// The backend.
         backend_id: BackendId,
         /// Whether it may replace one of the same name there.
         mode: SaveMode,

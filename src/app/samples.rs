@@ -18,13 +18,13 @@ pub const SAMPLES: &[Sample] = &[
     Sample {
         id: "harbour-at-dusk",
         title: "Harbour at dusk",
-        about: "Seeds and weather, a condition, two finishes, a contact sheet. Runs on the built-in server.",
+        about: "Seeds and weather, a condition, two finishes, a contact sheet. Runs on the built-in backend.",
         portable: include_str!("../../scenes/harbour-at-dusk.orchestrator.json"),
     },
     Sample {
         id: "pick-then-finish",
         title: "Pick, then finish",
-        about: "Eight pictures wait for you; only those you pick are upscaled. Runs on the built-in server.",
+        about: "Eight pictures wait for you; only those you pick are upscaled. Runs on the built-in backend.",
         portable: include_str!("../../scenes/pick-then-finish.orchestrator.json"),
     },
     Sample {

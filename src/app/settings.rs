@@ -1,4 +1,4 @@
-//! What the program remembers of a person: looks, panels, servers, recent projects. One JSON file in the platform's
+//! What the program remembers of a person: looks, panels, backends, recent projects. One JSON file in the platform's
 //! configuration folder, written atomically; a file that cannot be read is put aside, never overwritten silently.
 
 use super::keymap::KeyOverrides;

@@ -106,7 +106,7 @@ pub struct PanelContext<'a> {
     pub library: Option<&'a Library>,
     /// Progress of now.
     pub live: &'a Live,
-    /// Servers.
+    /// Backends.
     pub backends: &'a Backends,
     /// Windows of ComfyUI's editor.
     pub editors: &'a Editors,

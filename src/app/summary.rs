@@ -91,7 +91,7 @@ pub fn fraction(view: &RunView, live: &Live) -> f32 {
     ((view.counts.ended() as f32 + running) / total as f32).clamp(0.0, 1.0)
 }
 
-/// The time that a run is expected to take from now on, as the engine reckons it from what machines took before; none
+/// The time that a run is expected to take from now on, as the engine reckons it from what backends took before; none
 /// while it does not know.
 #[must_use]
 pub fn time_left_ms(view: &RunView, live: &Live, now_ms: u64) -> Option<u64> {
@@ -366,7 +366,7 @@ pub fn log_line(
         }
         RunEventBody::AttemptAccepted { attempt_id } => (
             Tone::Quiet,
-            format!("{}: taken by the server", attempt(*attempt_id)),
+            format!("{}: taken by the backend", attempt(*attempt_id)),
         ),
         RunEventBody::AttemptStarted { attempt_id } => {
             (Tone::Quiet, format!("{}: running", attempt(*attempt_id)))

@@ -1,7 +1,7 @@
 //! What the program tells the person in passing, and the history of it.
 //!
 //! Errors stay until they are closed; everything else goes by itself. Equal messages within the visible stack are counted
-//! instead of stacked, so that a failing server cannot fill the window.
+//! instead of stacked, so that a failing backend cannot fill the window.
 
 use super::wake::Waker;
 use bevy::prelude::*;

@@ -51,7 +51,7 @@ pub struct AppOptions {
     pub document: Option<Project>,
     /// Whether the run begins by itself.
     pub run_at_start: bool,
-    /// How the built-in server is started; none when it cannot be.
+    /// How the built-in backend is started; none when it cannot be.
     pub start_builtin: Option<Box<StartBuiltin>>,
     /// Threads of Bevy's own pools; the engine has its own.
     pub threads: usize,

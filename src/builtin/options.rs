@@ -1,8 +1,8 @@
-//! What a built-in server is told when it starts.
+//! What a built-in backend is told when it starts.
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-/// The settings of one built-in server.
+/// The settings of one built-in backend.
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
     /// Where it listens; port 0 takes a free port, see [`Server::local_addr`](super::Server::local_addr).

@@ -1,4 +1,4 @@
-//! Starting, serving and ending one built-in server.
+//! Starting, serving and ending one built-in backend.
 
 use std::{
     collections::HashMap,
@@ -23,7 +23,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::{execute, folders::Folders, host::Host, http, options::ServerOptions};
 
-/// Why a built-in server could not start or go on.
+/// Why a built-in backend could not start or go on.
 #[derive(Debug, Error)]
 pub enum ServerError {
     /// The address is taken or not ours.
@@ -69,7 +69,7 @@ pub enum ServerError {
     },
 }
 
-/// A built-in server that listens; [`Server::serve`] makes it answer.
+/// A built-in backend that listens; [`Server::serve`] makes it answer.
 pub struct Server {
     host: Arc<Host>,
     listener: TcpListener,
@@ -176,7 +176,7 @@ impl Server {
         host.stop();
         let joined = tokio::task::spawn_blocking(move || worker.join()).await;
         if !matches!(joined, Ok(Ok(()))) {
-            tracing::error!(%address, "the worker thread of the built-in server failed");
+            tracing::error!(%address, "the worker thread of the built-in backend failed");
         }
         served.map_err(|source| ServerError::Serve { address, source })?;
         if host.crashed.load(Ordering::SeqCst) {

@@ -589,7 +589,7 @@ fn reason(kind: &str, message: &str, details: &str, extra_info: Value) -> Value 
 }
 
 fn traceback(node_id: &str) -> Value {
-    json!([format!("  built-in server, validating node {node_id}\n")])
+    json!([format!("  built-in backend, validating node {node_id}\n")])
 }
 
 fn int_value(value: i128) -> Value {

@@ -13,7 +13,7 @@ use url::Url;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum BackendCommand {
-    /// Ask a server what it is, what it can do and what it is doing.
+    /// Ask a backend what it is, what it can do and what it is doing.
     Check {
         /// Its address, for example `http://127.0.0.1:8188`.
         #[arg(value_parser = super::parse_address)]
@@ -24,7 +24,7 @@ pub(super) enum BackendCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Register a server, so that `run` and the app use it. One of the same address is replaced. An app that is open sees it at
+    /// Register a backend, so that `run` and the app use it. One of the same address is replaced. An app that is open sees it at
     /// its next start.
     Add {
         /// Its address, for example `https://example.org/comfy`.
@@ -39,58 +39,58 @@ pub(super) enum BackendCommand {
         #[command(flatten)]
         access: Access,
     },
-    /// List the registered servers.
+    /// List the registered backends.
     List {
         /// Print one JSON document per line.
         #[arg(long)]
         json: bool,
     },
-    /// Give a registered server work again.
+    /// Give a registered backend work again.
     Enable {
         /// Its name or address.
-        server: String,
+        backend: String,
     },
-    /// Give a registered server nothing new; what it has ends there.
+    /// Give a registered backend nothing new; what it has ends there.
     Disable {
         /// Its name or address.
-        server: String,
+        backend: String,
         /// Call off what it has: that goes elsewhere.
         #[arg(long)]
         now: bool,
     },
-    /// Forget a registered server.
+    /// Forget a registered backend.
     Remove {
         /// Its name or address.
-        server: String,
+        backend: String,
     },
 }
 
-/// How a server lets us in.
+/// How a backend lets us in.
 #[derive(Debug, Args)]
 pub(super) struct Access {
     /// How we say who we are: bearer:env:NAME, basic:USER:env:NAME or header:HEADER:env:NAME. The secret is read from the
     /// environment variable NAME when we connect; it is stored nowhere.
     #[arg(long, value_name = "AUTH")]
     auth: Option<String>,
-    /// Take any certificate: for a server with a self-signed one that you vouch for.
+    /// Take any certificate: for a backend with a self-signed one that you vouch for.
     #[arg(long)]
     accept_any_certificate: bool,
 }
 
-/// Servers to use beside the registered ones.
+/// Backends to use beside the registered ones.
 #[derive(Debug, Args)]
 pub(super) struct BackendArguments {
-    /// A ComfyUI server to use, beside the registered ones; the run remembers it. May be given several times.
+    /// The address of a backend to use, beside the registered ones; the run remembers it. May be given several times.
     #[arg(long = "backend", value_name = "URL", value_parser = super::parse_address)]
     urls: Vec<Url>,
-    /// How we say who we are to a server named with --backend: URL=bearer:env:NAME, URL=basic:USER:env:NAME or
+    /// How we say who we are to a backend named with --backend: URL=bearer:env:NAME, URL=basic:USER:env:NAME or
     /// URL=header:HEADER:env:NAME, where NAME is the environment variable that holds the secret. May be given several times.
     #[arg(long = "backend-auth", value_name = "URL=AUTH")]
     auths: Vec<String>,
 }
 
 impl BackendArguments {
-    /// The servers that were named, each with its authentication.
+    /// The backends that were named, each with its authentication.
     pub(super) fn configs(self) -> anyhow::Result<Vec<BackendConfig>> {
         let mut configs: Vec<BackendConfig> = self.urls.into_iter().map(unregistered).collect();
         for (number, text) in self.auths.iter().enumerate() {
@@ -112,7 +112,7 @@ impl BackendArguments {
     }
 }
 
-/// A server named by its address.
+/// A backend named by its address.
 pub(super) fn unregistered(url: Url) -> BackendConfig {
     let name = match (url.host_str(), url.port()) {
         (Some(host), Some(port)) => format!("{host}:{port}"),
@@ -165,17 +165,17 @@ pub(super) async fn backend(
             add(&open(asked_dir)?, config).await?;
         }
         BackendCommand::List { json } => list(&open(asked_dir)?, json).await?,
-        BackendCommand::Enable { server } => {
-            set_enabled(&open(asked_dir)?, &server, true).await?;
+        BackendCommand::Enable { backend } => {
+            set_enabled(&open(asked_dir)?, &backend, true).await?;
         }
-        BackendCommand::Disable { server, now } => {
+        BackendCommand::Disable { backend, now } => {
             let store = open(asked_dir)?;
-            let backend_id = set_enabled(&store, &server, false).await?;
+            let backend_id = set_enabled(&store, &backend, false).await?;
             if now {
                 vacate(&store, backend_id).await?;
             }
         }
-        BackendCommand::Remove { server } => remove(&open(asked_dir)?, &server).await?,
+        BackendCommand::Remove { backend } => remove(&open(asked_dir)?, &backend).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -197,7 +197,7 @@ async fn add(store: &Store, mut config: BackendConfig) -> anyhow::Result<()> {
         .any(|known| known.name == config.name && known.id != config.id)
     {
         bail!(
-            "another server is called \"{}\"; choose a name with --name",
+            "another backend is called \"{}\"; choose a name with --name",
             config.name
         );
     }
@@ -214,7 +214,7 @@ async fn list(store: &Store, json: bool) -> anyhow::Result<()> {
     let registered = store.backends().await?;
     if registered.is_empty() && !json {
         println!(
-            "No servers are registered. `comfyui-orchestrator backend add URL` registers one."
+            "No backends are registered. `comfyui-orchestrator backend add URL` registers one."
         );
     }
     for config in registered {
@@ -238,9 +238,9 @@ async fn list(store: &Store, json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Gives a server work or none. Programs that are running see it within seconds.
-async fn set_enabled(store: &Store, server: &str, enabled: bool) -> anyhow::Result<BackendId> {
-    let mut config = called(store, server).await?;
+/// Gives a backend work or none. Programs that are running see it within seconds.
+async fn set_enabled(store: &Store, backend: &str, enabled: bool) -> anyhow::Result<BackendId> {
+    let mut config = called(store, backend).await?;
     config.enabled = enabled;
     store.put_backend(config.clone()).await?;
     let words = if enabled {
@@ -252,7 +252,7 @@ async fn set_enabled(store: &Store, server: &str, enabled: bool) -> anyhow::Resu
     Ok(config.id)
 }
 
-/// Tells every program that works on a run to call off what is at a server.
+/// Tells every program that works on a run to call off what is at a backend.
 async fn vacate(store: &Store, backend_id: BackendId) -> anyhow::Result<()> {
     for run in store.runs().await? {
         if run.attendance == Attendance::Attended {
@@ -263,20 +263,20 @@ async fn vacate(store: &Store, backend_id: BackendId) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn remove(store: &Store, server: &str) -> anyhow::Result<()> {
-    let config = called(store, server).await?;
+async fn remove(store: &Store, backend: &str) -> anyhow::Result<()> {
+    let config = called(store, backend).await?;
     store.remove_backend(config.id).await?;
     println!("{} is forgotten.", config.name);
     Ok(())
 }
 
-/// The registered server of a name or address.
-async fn called(store: &Store, server: &str) -> anyhow::Result<BackendConfig> {
-    let url = super::parse_address(server).ok();
+/// The registered backend of a name or address.
+async fn called(store: &Store, backend: &str) -> anyhow::Result<BackendConfig> {
+    let url = super::parse_address(backend).ok();
     let registered = store.backends().await?;
     let found = registered
         .iter()
-        .find(|known| known.name == server)
+        .find(|known| known.name == backend)
         .or_else(|| {
             registered
                 .iter()
@@ -285,7 +285,7 @@ async fn called(store: &Store, server: &str) -> anyhow::Result<BackendConfig> {
     let Some(config) = found else {
         let names: Vec<&str> = registered.iter().map(|known| known.name.as_str()).collect();
         bail!(
-            "no registered server is called {server} or has that address; there are: {}",
+            "no registered backend is called {backend} or has that address; there are: {}",
             if names.is_empty() {
                 "none".to_owned()
             } else {

@@ -1,4 +1,4 @@
-//! `builtin`: a ComfyUI-protocol server with real image nodes on the CPU.
+//! `builtin`: the built-in backend, a server that speaks the ComfyUI protocol, with real image nodes on the CPU.
 
 use crate::builtin::{Server, ServerOptions};
 use anyhow::Context as _;
@@ -22,7 +22,7 @@ pub(super) struct BuiltinArguments {
     /// The name it shows.
     #[arg(long, default_value = "builtin")]
     name: String,
-    /// Extra time of every progress step in milliseconds, to make a slow server.
+    /// Extra time of every progress step in milliseconds, to make a slow backend.
     #[arg(long, default_value_t = 0, value_name = "MS")]
     step_delay_ms: u64,
     /// Append the id of every prompt that is POSTed to this file, one per line.
@@ -53,12 +53,12 @@ pub(super) async fn serve(
         frontend_dir: arguments.frontend_dir,
     })
     .await?;
-    println!("Built-in server at http://{}", server.local_addr());
+    println!("Built-in backend at http://{}", server.local_addr());
     server
         .serve(async {
             tokio::signal::ctrl_c().await.ok();
         })
         .await
-        .context("the built-in server ended")?;
+        .context("the built-in backend ended")?;
     Ok(ExitCode::SUCCESS)
 }

@@ -39,7 +39,7 @@ pub(super) enum ControlCommand {
         #[command(flatten)]
         backends: BackendArguments,
     },
-    /// Send nothing new of a run until `runs resume`; what servers already have ends there.
+    /// Send nothing new of a run until `runs resume`; what backends already have ends there.
     Pause {
         /// The run's id, or the beginning or end of it; `last` is the newest one.
         run: String,

@@ -17,7 +17,7 @@ use std::time::Duration;
 const HEARING: Duration = Duration::from_secs(15);
 /// How often it is looked whether it has.
 const HEARING_POLL: Duration = Duration::from_millis(100);
-/// How long a wish may take that changes nothing on any server.
+/// How long a wish may take that changes nothing on any backend.
 const SETTLING: Duration = Duration::from_secs(30);
 
 /// What is waited for where no program works on the run.

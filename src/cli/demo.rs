@@ -1,4 +1,4 @@
-//! `demo`: three built-in servers of different speed and a sample project that runs on them.
+//! `demo`: three built-in backends of different speed and a sample project that runs on them.
 
 use super::data_dir::data_dir;
 use super::watch::{self, Telling};
@@ -20,7 +20,7 @@ use tokio::runtime::Runtime;
 const SAMPLE: &str = include_str!("../../scenes/harbour-at-dusk.orchestrator.json");
 
 /// Name and extra milliseconds of every step: about 1 : 2 : 4 in speed.
-const SERVERS: [(&str, u64); 3] = [("studio-a", 20), ("studio-b", 60), ("laptop", 140)];
+const BACKENDS: [(&str, u64); 3] = [("studio-a", 20), ("studio-b", 60), ("laptop", 140)];
 
 #[derive(Debug, Args)]
 pub(super) struct DemoArguments {
@@ -32,7 +32,7 @@ pub(super) struct DemoArguments {
     out: Option<PathBuf>,
 }
 
-/// Starts the servers and runs the sample: in the window, or headless.
+/// Starts the backends and runs the sample: in the window, or headless.
 pub(super) fn demo(
     runtime: &Arc<Runtime>,
     asked_dir: Option<PathBuf>,
@@ -60,11 +60,11 @@ pub(super) fn demo(
     outcome
 }
 
-/// Three servers on free loopback ports, and an engine that knows only them. The history stays in the demo's own folder.
+/// Three backends on free loopback ports, and an engine that knows only them. The history stays in the demo's own folder.
 async fn start_engine(out: &Path) -> anyhow::Result<Engine> {
     let mut backends = Vec::new();
-    for (name, step_delay_ms) in SERVERS {
-        let mut options = ServerOptions::new(out.join("servers").join(name));
+    for (name, step_delay_ms) in BACKENDS {
+        let mut options = ServerOptions::new(out.join("backends").join(name));
         options.name = name.to_owned();
         options.step_delay = Duration::from_millis(step_delay_ms);
         let server = Server::bind(options).await?;
@@ -73,7 +73,7 @@ async fn start_engine(out: &Path) -> anyhow::Result<Engine> {
         backends.push(BackendConfig::new(name, url));
         tokio::spawn(async move {
             if let Err(error) = server.serve(std::future::pending()).await {
-                tracing::error!(%error, "a built-in server ended");
+                tracing::error!(%error, "a built-in backend ended");
             }
         });
     }
@@ -153,7 +153,7 @@ fn in_window(
     options.folders = super::desktop::folders(asked_dir)?;
     options.start_builtin = Some(super::desktop::builtin_starter(
         runtime,
-        out.join("servers/builtin"),
+        out.join("backends/builtin"),
     ));
     app::run(options)?;
     Ok(ExitCode::SUCCESS)

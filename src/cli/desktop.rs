@@ -47,7 +47,7 @@ pub(super) fn folders(
     })
 }
 
-/// Starts a built-in server on a free loopback port; it ends with the program.
+/// Starts a built-in backend on a free loopback port; it ends with the program.
 #[cfg(feature = "desktop")]
 pub(super) fn builtin_starter(
     runtime: &Arc<Runtime>,
@@ -66,7 +66,7 @@ pub(super) fn builtin_starter(
             .map_err(|error| format!("its address cannot be used: {error}"))?;
         runtime.spawn(async move {
             if let Err(error) = server.serve(std::future::pending()).await {
-                tracing::error!(%error, "the built-in server ended");
+                tracing::error!(%error, "the built-in backend ended");
             }
         });
         Ok(url)

@@ -50,8 +50,8 @@ struct ChoiceArguments {
     /// Try again where the node allows it.
     #[arg(long)]
     retry: bool,
-    /// Run it on this server, by name, whatever the node says of where it may run.
-    #[arg(long, value_name = "SERVER")]
+    /// Run it on this backend, by name, whatever the node says of where it may run.
+    #[arg(long, value_name = "BACKEND")]
     on: Option<String>,
     /// Leave it out: what needs it is skipped.
     #[arg(long)]
@@ -192,13 +192,13 @@ fn server_called(name: &str, known: &[(BackendId, String)]) -> anyhow::Result<Ba
         .with_context(|| {
             let names: Vec<&str> = known.iter().map(|(_, name)| name.as_str()).collect();
             format!(
-                "no server is called \"{name}\"; there are: {}",
+                "no backend is called \"{name}\"; there are: {}",
                 names.join(", ")
             )
         })
 }
 
-/// The name of the first server that a question offers.
+/// The name of the first backend that a question offers.
 fn first_server(question: &Question) -> Option<&str> {
     question.alternatives.iter().find_map(|alternative| {
         matches!(alternative.answer, Answer::RunOn(_))

@@ -141,7 +141,7 @@ pub(super) async fn run(
     Ok(super::review::exit_code(&end, &run_id.to_string()))
 }
 
-/// What an inner node of a node's workflow gives, as far as the servers' classes are known.
+/// What an inner node of a node's workflow gives, as far as the backends' classes are known.
 async fn inner_output(
     data_dir: &Path,
     backends: &[BackendConfig],
@@ -158,7 +158,7 @@ async fn inner_output(
         })
         .context("only a Workflow node has nodes of its own")?;
     let object_info = known_classes(data_dir, backends).await?.context(
-        "no server has said which node classes it has; name one with --backend URL, or register one",
+        "no backend has said which node classes it has; name one with --backend URL, or register one",
     )?;
     let document = workflow::read(workflow.text.as_bytes())?;
     let sketch = workflow::sketch(&document, Some(&object_info))?;
@@ -235,14 +235,14 @@ fn workflow_in(path: &Path) -> anyhow::Result<Option<EmbeddedWorkflow>> {
     }
 }
 
-/// What is known of node classes: of the servers named, else of every one that was ever seen.
+/// What is known of node classes: of the backends named, else of every one that was ever seen.
 async fn known_classes(
     data_dir: &Path,
     backends: &[BackendConfig],
 ) -> anyhow::Result<Option<ObjectInfo>> {
     let mut known = Vec::new();
     for config in backends {
-        // A server that does not answer now is complained of by the run itself.
+        // A backend that does not answer now is complained of by the run itself.
         if let Ok(capabilities) = fleet::capabilities(config).await {
             known.push(capabilities.object_info);
         }
@@ -396,7 +396,7 @@ fn set(project: &mut Project, setting: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The value a person typed, of the wanted type where one is known. What does not fit stays text, and the server's own
+/// The value a person typed, of the wanted type where one is known. What does not fit stays text, and the backend's own
 /// check names the field.
 pub(super) fn literal(text: &str, wanted: Option<DataType>) -> Literal {
     match wanted {

@@ -23,7 +23,7 @@ pub(super) enum RunsCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Go on with a run that was cancelled, paused or cut off; finished items stay, attempts at servers are found again.
+    /// Go on with a run that was cancelled, paused or cut off; finished items stay, attempts at backends are found again.
     Resume {
         /// The run's id, or the beginning or end of it; `last` is the newest one.
         run: String,
@@ -136,7 +136,7 @@ async fn resume(
         && store.backends().await?.is_empty()
         && store.run(run_id).await?.backends.is_empty()
     {
-        bail!("there is no backend to go on with; name the run's servers with --backend URL");
+        bail!("there is no backend to go on with; name the run's backends with --backend URL");
     }
     let command = if retry_failed {
         RunCommand::RetryFailed { run_id }

@@ -78,7 +78,7 @@ pub(super) async fn follow(
                 told_at = Instant::now();
                 continue;
             }
-            // What is told together comes one by one: more may be on its way. What servers say meanwhile does not count.
+            // What is told together comes one by one: more may be on its way. What backends say meanwhile does not count.
             () = tokio::time::sleep_until(told_at + QUIET), if is_settled && rests.is_some() => {
                 teller.finish();
                 return Ok(RunEnd { state: rests.unwrap_or(RunState::Running), files, view });
@@ -208,7 +208,7 @@ impl Teller {
         }
     }
 
-    /// Says when a server goes and comes back: without a word a waiting run would look stuck.
+    /// Says when a backend goes and comes back: without a word a waiting run would look stuck.
     fn backend(&mut self, status: &BackendStatus) {
         if status.state == BackendState::Offline {
             if self.unreachable.insert(status.backend_id) {

@@ -39,7 +39,7 @@ pub(super) enum WorkflowCommand {
         #[arg(short, long, value_name = "OUT")]
         out: Option<PathBuf>,
     },
-    /// Say for each server named, or else for every registered one, whether it can run a workflow, and why not. Exit code 0 when one can.
+    /// Say for each backend named, or else for every registered one, whether it can run a workflow, and why not. Exit code 0 when one can.
     Preflight {
         /// A workflow file, or a file that holds one; `-` reads standard input.
         file: PathBuf,
@@ -80,10 +80,10 @@ pub(super) enum WorkflowCommand {
 /// Where knowledge of node classes comes from.
 #[derive(Debug, clap::Args)]
 pub(super) struct ClassArguments {
-    /// Node classes: a saved answer of a server to `GET /object_info`.
+    /// Node classes: a saved answer of a backend to `GET /object_info`.
     #[arg(long, value_name = "FILE", conflicts_with = "backend")]
     object_info: Option<PathBuf>,
-    /// A server to ask for its node classes (default: what any server was ever seen to have).
+    /// A backend to ask for its node classes (default: what any backend was ever seen to have).
     #[arg(long, value_name = "URL", value_parser = super::parse_address)]
     backend: Option<Url>,
 }
@@ -91,7 +91,7 @@ pub(super) struct ClassArguments {
 /// A format of `ComfyUI`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Format {
-    /// What is sent to a server.
+    /// What is sent to a backend.
     Api,
     /// What the editor opens.
     Ui,

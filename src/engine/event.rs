@@ -266,9 +266,9 @@ pub enum ItemState {
     Submitted,
     /// Its attempt executes, or its local work goes on.
     Running,
-    /// A person is asked by a Review; it holds no machine.
+    /// A person is asked by a Review; it holds no backend.
     Parked,
-    /// It has no place left, and a person is asked what is to become of it; it holds no machine.
+    /// It has no place left, and a person is asked what is to become of it; it holds no backend.
     Asking,
     /// Its outputs are stored.
     Done,

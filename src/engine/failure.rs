@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 )]
 #[serde(rename_all = "snake_case")]
 pub enum FailureClass {
-    /// The server refused the prompt (400 or `node_errors`): never retried.
+    /// The backend refused the prompt (400 or `node_errors`): never retried.
     Invalid,
     /// The backend lacks a node class: it is out for this workflow.
     MissingNode,
@@ -23,13 +23,13 @@ pub enum FailureClass {
     Offline,
     /// No progress for longer than allowed.
     Timeout,
-    /// The server restarted and knows nothing of the attempt.
+    /// The backend restarted and knows nothing of the attempt.
     Lost,
-    /// The server reports a finished prompt whose files are gone.
+    /// The backend reports a finished prompt whose files are gone.
     OutputGone,
     /// An upload or download broke.
     Transfer,
-    /// Somebody interrupted the attempt on its server.
+    /// Somebody interrupted the attempt on its backend.
     Interrupted,
     /// Work of our own failed: an expression, a file, a full disk.
     Local,
@@ -45,7 +45,7 @@ pub struct Failure {
     /// The ComfyUI node that failed, when one is named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comfy_node: Option<String>,
-    /// The server's own words in full (traceback, `node_errors`), when there are any. At most 16 KiB are kept.
+    /// The backend's own words in full (traceback, `node_errors`), when there are any. At most 16 KiB are kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! Filling the library: from files and folders of this machine, and from what people saved on a server.
+//! Filling the library: from files and folders of this machine, and from what people saved on a backend.
 
 use super::handle::EngineHandle;
 use super::library::library_workflow;
@@ -16,10 +16,10 @@ const MAX_DEPTH: usize = 32;
 /// Most files that one import looks at.
 const MAX_FILES: usize = 200_000;
 
-/// How a server says that a file is there already (`POST /userdata`, `overwrite=false`).
+/// How a backend says that a file is there already (`POST /userdata`, `overwrite=false`).
 const HTTP_CONFLICT: u16 = 409;
 
-/// Why the library could not be filled, or a workflow of it not be saved on a server.
+/// Why the library could not be filled, or a workflow of it not be saved on a backend.
 #[derive(Debug, Error)]
 pub enum LibraryFillError {
     /// A folder cannot be looked into.
@@ -39,15 +39,15 @@ pub enum LibraryFillError {
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The server.
+    /// The backend.
     #[error(transparent)]
     Server(#[from] FleetError),
-    /// The server has a workflow of that name.
+    /// The backend has a workflow of that name.
     #[error(
-        "the server has a workflow \"{path}\" already; replace it, or give this one another name or folder"
+        "the backend has a workflow \"{path}\" already; replace it, or give this one another name or folder"
     )]
     NameTaken {
-        /// Its path on the server.
+        /// Its path on the backend.
         path: String,
     },
 }
@@ -136,10 +136,10 @@ pub async fn import_into_library(
     Ok(tally)
 }
 
-/// Puts workflows that people saved on a server into the folder `into` of the library: those of `paths`, or all.
+/// Puts workflows that people saved on a backend into the folder `into` of the library: those of `paths`, or all.
 ///
 /// # Errors
-/// [`LibraryFillError`] when the server or the database fails; files that hold no workflow are listed in the tally.
+/// [`LibraryFillError`] when the backend or the database fails; files that hold no workflow are listed in the tally.
 pub async fn pull_into_library(
     store: &Store,
     config: &BackendConfig,
@@ -178,11 +178,11 @@ pub async fn pull_into_library(
     Ok(tally)
 }
 
-/// Saves the present version of a workflow of the library on a server, where its editor lists it under the same folders.
+/// Saves the present version of a workflow of the library on a backend, where its editor lists it under the same folders.
 /// Gives its path there.
 ///
 /// # Errors
-/// [`LibraryFillError`]; with [`SaveMode::KeepExisting`] also when the server has one of that name.
+/// [`LibraryFillError`]; with [`SaveMode::KeepExisting`] also when the backend has one of that name.
 pub async fn push_from_library(
     store: &Store,
     workflow_id: LibraryWorkflowId,

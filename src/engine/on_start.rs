@@ -16,7 +16,7 @@ pub enum OnStart {
     /// They go on.
     #[default]
     Resume,
-    /// They are taken up paused: what servers still do for them is followed to its end, and nothing new is sent.
+    /// They are taken up paused: what backends still do for them is followed to its end, and nothing new is sent.
     Paused,
     /// They are shown and rest until a person says what to do with each ([`super::EngineEvent::Unfinished`]).
     Ask,

@@ -6,7 +6,7 @@ use crate::project::BackendId;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What a person is asked of one item. The item waits for the answer and holds no machine; other items go on.
+/// What a person is asked of one item. The item waits for the answer and holds no backend; other items go on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Question {
     /// Why it is asked.
@@ -39,7 +39,7 @@ pub struct Alternative {
     pub answer: Answer,
     /// What it means, for example "Run it on workstation-2".
     pub label: String,
-    /// What speaks for or against it, for example "done in about 12 s, although the node is tied to another machine".
+    /// What speaks for or against it, for example "done in about 12 s, although the node is tied to another backend".
     pub reason: String,
 }
 

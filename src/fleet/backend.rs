@@ -30,7 +30,7 @@ pub struct BackendConfig {
 }
 
 impl BackendConfig {
-    /// A server at an address, enabled, without tags or authentication. Its id follows from the address, so that one that is
+    /// A backend at an address, enabled, without tags or authentication. Its id follows from the address, so that one that is
     /// only named on a command line is the same one next time.
     #[must_use]
     pub fn new(name: &str, url: Url) -> Self {
@@ -159,13 +159,13 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// What we accept as a server's certificate.
+/// What we accept as a backend's certificate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TlsPolicy {
     /// Certificates the platform trusts.
     #[default]
     Verify,
-    /// Any certificate: for a self-signed server that the user vouches for.
+    /// Any certificate: for a self-signed backend that the user vouches for.
     AcceptAny,
 }

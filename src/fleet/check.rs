@@ -1,4 +1,4 @@
-//! One look at a server, without registering it.
+//! One look at a backend, without registering it.
 
 use super::DeviceStatus;
 use super::backend::BackendConfig;
@@ -10,7 +10,7 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-/// What a server says of itself.
+/// What a backend says of itself.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct BackendReport {
     /// Its address without credentials.
@@ -35,7 +35,7 @@ pub struct BackendReport {
     pub devices: Vec<DeviceStatus>,
 }
 
-/// Asks a server what it is, what it can do and what it is doing.
+/// Asks a backend what it is, what it can do and what it is doing.
 ///
 /// # Errors
 /// [`FleetError`] says what is wrong with the configuration, or what answered instead, and what to do.
@@ -69,7 +69,7 @@ pub async fn check(config: &BackendConfig) -> Result<BackendReport, FleetError> 
     })
 }
 
-/// What a server can run, asked for once.
+/// What a backend can run, asked for once.
 #[derive(Clone, Debug)]
 pub struct Capabilities {
     /// Its node classes.
@@ -93,7 +93,7 @@ const MODEL_FOLDERS: [&str; 9] = [
     "upscale_models",
 ];
 
-/// Asks a server for its node classes and for the sizes of its models.
+/// Asks a backend for its node classes and for the sizes of its models.
 ///
 /// # Errors
 /// [`FleetError`] says what answered instead, or why it cannot be asked.

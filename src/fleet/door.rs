@@ -1,8 +1,8 @@
-//! A door on this machine to a server that asks who we are, or whose certificate a person vouches for.
+//! A door on this machine to a backend that asks who we are, or whose certificate a person vouches for.
 //!
 //! A web view can send our authentication with its first request only, and trusts what its system trusts. So the page of
-//! such a server is opened through an address of this machine: every request and socket of it is passed on with the headers
-//! of the server's configuration, under its own rules for certificates. The page never sees them. The door opens with a
+//! such a backend is opened through an address of this machine: every request and socket of it is passed on with the headers
+//! of the backend's configuration, under its own rules for certificates. The page never sees them. The door opens with a
 //! secret that only the window is given, as a cookie that no script reads, so that neither other people of this machine nor
 //! other pages come through.
 
@@ -26,7 +26,7 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame as ServerCloseFrame;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-/// Largest message of a page's socket: as much as a server may send us.
+/// Largest message of a page's socket: as much as a backend may send us.
 const MAX_MESSAGE_BYTES: usize = crate::comfy::limits::SOCKET_MESSAGE_BYTES;
 
 /// Name of the part of the first address that holds the secret.
@@ -35,11 +35,11 @@ const SECRET_KEY: &str = "door";
 /// Why no door could be opened.
 #[derive(Debug, Error)]
 pub enum DoorError {
-    /// The server's configuration cannot be used.
+    /// The backend's configuration cannot be used.
     #[error(transparent)]
     Server(#[from] FleetError),
     /// No address of this machine is free.
-    #[error("no address of this machine could be opened for the server's page: {0}")]
+    #[error("no address of this machine could be opened for the backend's page: {0}")]
     Bind(#[source] std::io::Error),
 }
 
@@ -56,20 +56,20 @@ struct Inside {
     cookie: String,
     /// The secret alone.
     secret: String,
-    /// The server's own address without a slash at its end.
+    /// The backend's own address without a slash at its end.
     server: String,
     stop: CancellationToken,
 }
 
 impl Door {
-    /// Whether the pages of a server need a door.
+    /// Whether the pages of a backend need a door.
     #[must_use]
     pub fn is_needed(config: &BackendConfig) -> bool {
         config.auth != super::Auth::None
             || (config.url.scheme() == "https" && config.tls == super::TlsPolicy::AcceptAny)
     }
 
-    /// Opens a door to a server on the current runtime. `secret` must not be guessed: letters and digits.
+    /// Opens a door to a backend on the current runtime. `secret` must not be guessed: letters and digits.
     ///
     /// # Errors
     /// [`DoorError`].
@@ -100,7 +100,7 @@ impl Door {
                 () = until.cancelled() => {}
                 served = axum::serve(listener, router) => {
                     if let Err(error) = served {
-                        tracing::warn!(%error, "the door to a server's page closed");
+                        tracing::warn!(%error, "the door to a backend's page closed");
                     }
                 }
             }
@@ -215,7 +215,7 @@ fn unreachable_server(error: &crate::comfy::ComfyError) -> Response {
     (StatusCode::BAD_GATEWAY, error.to_string()).into_response()
 }
 
-/// The server's answer as the page gets it: its own address becomes the door's, and its cookies hold here.
+/// The backend's answer as the page gets it: its own address becomes the door's, and its cookies hold here.
 fn pass_back(inside: &Inside, answered: reqwest::Response) -> Response {
     let status = answered.status();
     let mut headers = HeaderMap::new();
@@ -238,7 +238,7 @@ fn pass_back(inside: &Inside, answered: reqwest::Response) -> Response {
     response
 }
 
-/// A place on the server, as it is called here; other servers keep their address, to which the window does not go.
+/// A place on the backend, as it is called here; other backends keep their address, to which the window does not go.
 fn own_place<'a>(inside: &Inside, place: &'a str) -> &'a str {
     match place.strip_prefix(&inside.server) {
         Some("") => "/",
@@ -247,7 +247,7 @@ fn own_place<'a>(inside: &Inside, place: &'a str) -> &'a str {
     }
 }
 
-/// A cookie without what ties it to the server's own name and to a secure connection.
+/// A cookie without what ties it to the backend's own name and to a secure connection.
 fn own_cookie(cookie: &str) -> String {
     let parts: Vec<&str> = cookie
         .split(';')

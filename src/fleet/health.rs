@@ -93,7 +93,7 @@ impl Health {
     }
 
     /// A health request found so many prompts. True when the socket must have gone deaf: it is up, but does not tell of a
-    /// queue that changed (trap: the server forgets a socket when an older one with the same client id closes).
+    /// queue that changed (trap: the backend forgets a socket when an older one with the same client id closes).
     #[must_use]
     pub fn found(&mut self, queue_remaining: u64) -> bool {
         self.http = HttpHealth::Answers;

@@ -345,7 +345,7 @@ impl Monitor {
         match event {
             LinkEvent::Connected => {
                 self.health.link_up();
-                // The server may be another one than before the break.
+                // The backend may be another one than before the break.
                 self.begin_beat();
                 self.begin_capabilities();
                 self.publish(|_| {}).await;

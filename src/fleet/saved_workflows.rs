@@ -1,14 +1,14 @@
-//! The workflows that people saved on a server: what the workflow sidebar of its editor shows.
+//! The workflows that people saved on a backend: what the workflow sidebar of its editor shows.
 
 use super::backend::BackendConfig;
 use super::roster::{FleetError, endpoint_of};
 use crate::comfy::{Client, UserFileWrite};
 use bytes::Bytes;
 
-/// Where ComfyUI's editor keeps them in the server's user folder.
+/// Where ComfyUI's editor keeps them in the backend's user folder.
 const FOLDER: &str = "workflows";
 
-/// Most files that are listed; a server may list what it likes.
+/// Most files that are listed; a backend may list what it likes.
 const MAX_FILES: usize = 20_000;
 
 /// Whether writing may replace a workflow of the same name.
@@ -20,13 +20,13 @@ pub enum SaveMode {
     Replace,
 }
 
-/// Reads and writes the saved workflows of one server.
+/// Reads and writes the saved workflows of one backend.
 pub struct SavedWorkflows {
     client: Client,
 }
 
 impl SavedWorkflows {
-    /// Those of the server that a configuration names; nothing is asked yet.
+    /// Those of the backend that a configuration names; nothing is asked yet.
     ///
     /// # Errors
     /// [`FleetError`] when the configuration cannot be used.
@@ -69,7 +69,7 @@ impl SavedWorkflows {
     /// Writes one. `path` is below the folder of workflows and ends with `.json`.
     ///
     /// # Errors
-    /// [`FleetError`] when the server refuses; with [`SaveMode::KeepExisting`] also when there is one of that name.
+    /// [`FleetError`] when the backend refuses; with [`SaveMode::KeepExisting`] also when there is one of that name.
     pub async fn write(&self, path: &str, text: &str, mode: SaveMode) -> Result<(), FleetError> {
         let write = match mode {
             SaveMode::KeepExisting => UserFileWrite::Create,

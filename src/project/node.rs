@@ -145,7 +145,7 @@ impl NodeKindName {
     #[must_use]
     pub fn about(self) -> &'static str {
         match self {
-            Self::Workflow => "Runs a ComfyUI workflow on a machine",
+            Self::Workflow => "Runs a ComfyUI workflow on a backend",
             Self::Input => "Brings a text, number or file into the graph",
             Self::Output => "Writes what arrives to the output folder",
             Self::Condition => "Sends each item to one of two sides by an expression",

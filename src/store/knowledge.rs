@@ -13,10 +13,10 @@ use std::io::{Read as _, Write as _};
 /// Backends whose node classes are remembered; those seen longest ago are forgotten first.
 pub const MAX_REMEMBERED_BACKENDS: u32 = 64;
 
-/// Compressed bytes of all remembered descriptions together. A stock server has 0.1 MB, large installations a megabyte.
+/// Compressed bytes of all remembered descriptions together. A stock backend has 0.1 MB, large installations a megabyte.
 pub const MAX_REMEMBERED_BYTES: u64 = 64 * 1024 * 1024;
 
-/// Largest description that is unpacked: what the client takes from a server.
+/// Largest description that is unpacked: what the client takes from a backend.
 const MAX_UNPACKED_BYTES: u64 = 64 * 1024 * 1024;
 
 /// What a backend last said of its node classes.

@@ -206,7 +206,7 @@ fn convert(
     })
 }
 
-/// Refuses nodes whose classes, by what a server says of them, have more inputs than fit into memory.
+/// Refuses nodes whose classes, by what a backend says of them, have more inputs than fit into memory.
 pub(super) fn refuse_too_many_inputs<'a>(
     classes: impl Iterator<Item = &'a NodeSpec>,
 ) -> Result<(), ConvertError> {
@@ -223,7 +223,7 @@ pub(super) fn refuse_too_many_inputs<'a>(
     Ok(())
 }
 
-/// Adds a node to the prompt if it runs and the server has a class for it.
+/// Adds a node to the prompt if it runs and the backend has a class for it.
 fn add_node(
     nodes: &mut IndexMap<String, PromptNode>,
     unknown: &mut BTreeMap<String, Vec<String>>,
@@ -311,7 +311,7 @@ fn weight(value: &Value) -> usize {
         }
 }
 
-/// A bare list means a link to the server; this is how the editor sends lists.
+/// A bare list means a link to the backend; this is how the editor sends lists.
 fn wrap_list(value: Value) -> Value {
     match value {
         Value::Array(_) => json!({ "__value__": value }),

@@ -17,7 +17,7 @@ const ADDED: &str = "orchestrator-look";
 pub struct InnerOutput {
     /// The node.
     pub address: NodeAddress,
-    /// Which of its outputs, from 0; 0 for a node that the server runs for its own sake.
+    /// Which of its outputs, from 0; 0 for a node that the backend runs for its own sake.
     pub slot: u32,
     /// A name for a port.
     pub name: String,
@@ -55,7 +55,7 @@ pub enum InnerError {
         class_type: String,
     },
     /// It gives nothing that can be shown.
-    #[error("{node} gives nothing that the server can show")]
+    #[error("{node} gives nothing that the backend can show")]
     NothingToShow {
         /// The node.
         node: String,

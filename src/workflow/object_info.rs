@@ -11,12 +11,12 @@ use indexmap::IndexMap;
 use serde::Serialize;
 use serde_json::Value;
 
-/// Most bytes of one `/object_info` answer. A server with hundreds of custom packs sends some tens of megabytes.
+/// Most bytes of one `/object_info` answer. A backend with hundreds of custom packs sends some tens of megabytes.
 pub const MAX_OBJECT_INFO_BYTES: usize = 256 * 1024 * 1024;
 
 const MAX_OBJECT_INFO_DEPTH: usize = 120;
 
-/// Most values of one answer. A server with hundreds of custom packs has some hundred thousand.
+/// Most values of one answer. A backend with hundreds of custom packs has some hundred thousand.
 const MAX_OBJECT_INFO_VALUES: usize = 8_000_000;
 
 /// Most rows that a growing input has before anything is linked.
@@ -67,7 +67,7 @@ pub struct NodeSpec {
     pub(super) grown_inputs: usize,
     /// What it gives, in order.
     pub outputs: Vec<OutputSpec>,
-    /// Whether the server runs it for its own sake.
+    /// Whether the backend runs it for its own sake.
     pub output_node: bool,
 }
 
@@ -118,7 +118,7 @@ pub struct InputSpec {
     pub upload: Option<Upload>,
     /// Whether several files can be chosen at once.
     pub(super) allows_batch: bool,
-    /// The server's folder that its files lie in; none is the input folder.
+    /// The backend's folder that its files lie in; none is the input folder.
     pub(super) folder: Option<String>,
     /// `forceInput`: it only takes links, although its type has a widget.
     pub force_input: bool,
@@ -132,11 +132,11 @@ pub struct InputSpec {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum InputNeed {
-    /// The server refuses a prompt without it.
+    /// The backend refuses a prompt without it.
     Required,
     /// May be left out.
     Optional,
-    /// Filled in by the server.
+    /// Filled in by the backend.
     Hidden,
 }
 

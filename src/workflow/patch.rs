@@ -195,7 +195,7 @@ pub fn resolve(prompt: &Prompt, address: &ParameterAddress) -> Result<ParameterA
 pub(super) fn link_source(value: &Value) -> Option<(&str, usize)> {
     match value.as_array()?.as_slice() {
         [Value::String(node_id), slot] => {
-            // The server takes 0.0 for a slot as well.
+            // The backend takes 0.0 for a slot as well.
             let slot = usize::try_from(whole(slot)?).ok()?;
             Some((node_id, slot))
         }
@@ -225,7 +225,7 @@ pub fn patch(
         None => fit_like(&found, current, value)?,
     };
     let fitted = match fitted {
-        // The server takes a bare list for a link; this is how the editor sends lists.
+        // The backend takes a bare list for a link; this is how the editor sends lists.
         Value::Array(items) => {
             let mut wrapped = Map::new();
             wrapped.insert("__value__".to_owned(), Value::Array(items));
@@ -237,7 +237,7 @@ pub fn patch(
     Ok(())
 }
 
-/// Checks a value against a spec; returns it in the form the server wants.
+/// Checks a value against a spec; returns it in the form the backend wants.
 pub(super) fn fit(
     address: &ParameterAddress,
     spec: &InputSpec,

@@ -172,7 +172,7 @@ fn check_node(
                         },
                     },
                 },
-                // The server converts what it can: a number written as text is no obstacle.
+                // The backend converts what it can: a number written as text is no obstacle.
                 PatchError::WrongType { .. } if converts(input, value) => continue,
                 other => Reason::BadValue(other),
             });
@@ -180,7 +180,7 @@ fn check_node(
     }
 }
 
-/// Whether the server turns this value into the input's type by itself: Python's `int("8")`, `float("1.5")`.
+/// Whether the backend turns this value into the input's type by itself: Python's `int("8")`, `float("1.5")`.
 fn converts(input: &InputSpec, value: &Value) -> bool {
     match (&input.kind, value) {
         (InputKind::Integer { .. }, Value::Bool(_) | Value::Number(_))

@@ -20,7 +20,7 @@ pub struct PromptNode {
     /// Input name → value, or `[node id, output slot]` for a link.
     #[serde(default)]
     pub inputs: Map<String, Value>,
-    /// What the editor adds and the server ignores; `title` is the one member in use.
+    /// What the editor adds and the backend ignores; `title` is the one member in use.
     #[serde(rename = "_meta", default, skip_serializing_if = "Option::is_none")]
     pub meta: Option<Value>,
 }

@@ -55,7 +55,7 @@ pub fn refuses(output: &Output, fragments: &[&str]) {
     assert!(!said.contains("panicked"), "{said}");
 }
 
-/// A built-in server in a process of its own, ended with the test.
+/// A built-in backend in a process of its own, ended with the test.
 pub struct BuiltinProcess {
     child: Child,
     pub url: String,

@@ -1,5 +1,5 @@
 //! Every kind of value on its way from one workflow into another: on one server, where files are read in place, and from
-//! one server to another. On the built-in servers always, on real ones as well when `COMFYUI_URLS` names them.
+//! one server to another. On the built-in backends always, on real ones as well when `COMFYUI_URLS` names them.
 
 use crate::engine_end_to_end::{files_below, finish, folders, start_server};
 use crate::small_projects::{join, workflow_node};
@@ -49,7 +49,7 @@ fn side_lengths(bytes: &[u8]) -> (u32, u32) {
     (picture.width(), picture.height())
 }
 
-/// What both the built-in server and ComfyUI can do.
+/// What both the built-in backend and ComfyUI can do.
 fn passages() -> Vec<Passage> {
     vec![
         Passage {

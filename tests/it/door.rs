@@ -1,6 +1,6 @@
 //! The door through which the pages of a server with authentication or a certificate of its own are opened.
 
-use super::servers_on_the_command_line::behind_tls;
+use super::backends_on_the_command_line::behind_tls;
 use axum::Router;
 use axum::extract::ws::{Message, WebSocketUpgrade};
 use axum::http::{HeaderMap, StatusCode};

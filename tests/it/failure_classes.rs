@@ -1,4 +1,4 @@
-//! Each class of failure, provoked for real on built-in servers, and what the engine makes of it.
+//! Each class of failure, provoked for real on built-in backends, and what the engine makes of it.
 
 use crate::engine_end_to_end::{
     BuiltinServer, assert_posted_once, files_below, finish, folders, start_engine, start_server,

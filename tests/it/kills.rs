@@ -1,4 +1,4 @@
-//! Kill -9 at random instants of runs: the real binary and real built-in servers, each in a process of its own. Whoever was
+//! Kill -9 at random instants of runs: the real binary and real built-in backends, each in a process of its own. Whoever was
 //! killed is started again, until the run is done. Then nothing may be missing or doubled, and the servers must have seen
 //! every prompt once.
 //!
@@ -90,7 +90,7 @@ impl Server {
         BufReader::new(child.stdout.take().unwrap())
             .read_line(&mut line)
             .unwrap();
-        assert!(line.contains("Built-in server at"), "{line:?}");
+        assert!(line.contains("Built-in backend at"), "{line:?}");
         self.process = Some(Process(child));
     }
 

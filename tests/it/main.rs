@@ -4,6 +4,7 @@
     reason = "a test that cannot go on fails where it stands"
 )]
 
+mod backends_on_the_command_line;
 mod broken_disks;
 mod builtin;
 mod called_off;
@@ -44,7 +45,6 @@ mod run_controls;
 mod run_semantics;
 mod scripted_server;
 mod seeds;
-mod servers_on_the_command_line;
 mod simulation;
 mod small_projects;
 mod store;

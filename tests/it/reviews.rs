@@ -1,4 +1,4 @@
-//! Reviews, tables and files on the command line: the real binary with a built-in server.
+//! Reviews, tables and files on the command line: the real binary with a built-in backend.
 
 use crate::command_line::{BuiltinProcess, command, run, stderr, stdout};
 use comfyui_orchestrator::project::{

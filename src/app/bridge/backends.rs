@@ -1,4 +1,4 @@
-//! The servers as the window knows them.
+//! The backends as the window knows them.
 
 use super::BridgeWorld;
 use crate::app::toasts::Severity;

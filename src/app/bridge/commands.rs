@@ -1,4 +1,4 @@
-//! Wishes about runs and servers become the engine's commands.
+//! Wishes about runs and backends become the engine's commands.
 
 use super::{Backends, Bridge, Live, RunHistory, RunViews};
 use crate::app::actions::{Action, Settlement};
@@ -12,7 +12,7 @@ use crate::fleet::BackendConfig;
 use crate::project::PortId;
 use bevy::prelude::*;
 
-/// Turns wishes about runs and servers into commands.
+/// Turns wishes about runs and backends into commands.
 pub fn send_commands(
     mut actions: MessageReader<Action>,
     bridge: Option<Res<Bridge>>,
@@ -152,10 +152,10 @@ pub fn send_commands(
     }
 }
 
-/// Starts the built-in server; handed in by `main`, which knows the runtime. Gives the address, or a sentence on why not.
+/// Starts the built-in backend; handed in by `main`, which knows the runtime. Gives the address, or a sentence on why not.
 pub type StartBuiltin = dyn Fn() -> Result<url::Url, String> + Send + Sync;
 
-/// The way to start the built-in server.
+/// The way to start the built-in backend.
 #[derive(Resource)]
 pub struct BuiltinStarter(pub Box<StartBuiltin>);
 
@@ -163,7 +163,7 @@ fn start_builtin(bridge: &Bridge, starter: Option<&BuiltinStarter>, toasts: &mut
     let Some(starter) = starter else {
         toasts.push(
             Severity::Warning,
-            "The built-in server cannot be started here",
+            "The built-in backend cannot be started here",
             "Start one in a terminal: comfyui-orchestrator builtin --port 8188, and add it by its address.",
         );
         return;
@@ -180,7 +180,7 @@ fn start_builtin(bridge: &Bridge, starter: Option<&BuiltinStarter>, toasts: &mut
         }
         Err(message) => toasts.push(
             Severity::Error,
-            "The built-in server did not start",
+            "The built-in backend did not start",
             &message,
         ),
     }

@@ -1,7 +1,7 @@
 //! The library of workflows as the window sees it, read and changed by a thread of its own.
 //!
-//! The thread also asks servers for what people saved there, decodes the small pictures of the list, and reads at the start
-//! what servers of earlier sessions said of their node classes.
+//! The thread also asks backends for what people saved there, decodes the small pictures of the list, and reads at the start
+//! what backends of earlier sessions said of their node classes.
 
 mod librarian;
 
@@ -131,7 +131,7 @@ pub struct Differences {
     pub first: Vec<String>,
 }
 
-/// What is saved on a server.
+/// What is saved on a backend.
 #[derive(Clone, Debug)]
 pub enum SavedThere {
     /// It is being asked.
@@ -155,7 +155,7 @@ pub struct Library {
     pub thumbnails: HashMap<ContentHash, Option<Thumbnail>>,
     /// The versions that were asked for last.
     pub versions: Option<(LibraryWorkflowId, Vec<VersionRow>)>,
-    /// What is saved on servers.
+    /// What is saved on backends.
     pub saved: BTreeMap<BackendId, SavedThere>,
     /// Questions whose answers are awaited.
     pub pending: usize,
@@ -365,14 +365,14 @@ impl LibraryWorld<'_> {
                 tags: tags.clone(),
             },
             LibraryWish::Remove(workflow_id) => Question::Remove(*workflow_id),
-            LibraryWish::ShowServers => {
-                // With one server there is nothing to choose.
-                let mut servers = self.backends.cards.keys();
-                let only = match (servers.next(), servers.next()) {
+            LibraryWish::ShowBackends => {
+                // With one backend there is nothing to choose.
+                let mut backends = self.backends.cards.keys();
+                let only = match (backends.next(), backends.next()) {
                     (Some(backend_id), None) => Some(*backend_id),
                     _ => None,
                 };
-                self.dialogs.library = Some(LibraryDialog::servers(only));
+                self.dialogs.library = Some(LibraryDialog::backends(only));
                 let backend_id = only?;
                 library.saved.insert(backend_id, SavedThere::Asked);
                 Question::ListSaved(self.backend(backend_id)?)
@@ -400,7 +400,7 @@ impl LibraryWorld<'_> {
         if config.is_none() {
             self.toasts.push(
                 Severity::Warning,
-                "This server is not registered any more",
+                "This backend is not registered any more",
                 "",
             );
         }
@@ -523,7 +523,7 @@ pub fn library_answers(
             }
             Answer::Pushed(backend_id, path) => {
                 library.saved.remove(&backend_id);
-                toasts.push(Severity::Success, "Saved on the server", &path);
+                toasts.push(Severity::Success, "Saved on the backend", &path);
             }
             Answer::NameTaken(workflow_id, backend_id, message) => {
                 dialogs.library = Some(LibraryDialog::ReplaceThere {

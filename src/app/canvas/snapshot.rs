@@ -1,4 +1,4 @@
-//! The canvas as a picture, without window and display: for `make demo` on a server, and for picture tests.
+//! The canvas as a picture, without window and display: for `make demo` on a computer without them, and for picture tests.
 
 use super::camera::ViewTransform;
 use super::gpu::{CanvasCamera, TARGET_FORMAT};

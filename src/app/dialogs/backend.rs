@@ -1,4 +1,4 @@
-//! A server's address and settings.
+//! A backend's address and settings.
 
 use super::modal;
 use crate::app::actions::Action;
@@ -12,7 +12,7 @@ use bevy_egui::egui::text::{CCursor, CCursorRange};
 use bevy_egui::egui::{Button, ComboBox, Context, Key, Margin, RichText, TextEdit, Ui, Vec2};
 use url::Url;
 
-/// What is typed for a server.
+/// What is typed for a backend.
 #[derive(Clone, Debug)]
 pub struct BackendForm {
     id: Option<BackendId>,
@@ -64,7 +64,7 @@ impl BackendForm {
         }
     }
 
-    /// The form of a registered server.
+    /// The form of a registered backend.
     #[must_use]
     pub fn of(config: &BackendConfig) -> Self {
         let env = |secret: &Secret| match secret {
@@ -116,7 +116,7 @@ impl BackendForm {
             ));
         }
         if url.host_str().is_none_or(str::is_empty) {
-            return Err("The address names no machine.".to_owned());
+            return Err("The address names no computer.".to_owned());
         }
         if !url.username().is_empty() || url.password().is_some() {
             return Err("Put user and password below, not into the address: addresses are shown and logged.".to_owned());
@@ -149,10 +149,10 @@ impl BackendForm {
             },
         };
         let name = if self.name.trim().is_empty() {
-            // With the port: several servers of one machine are told apart by it.
+            // With the port: several backends of one machine are told apart by it.
             match (url.host_str(), url.port()) {
                 (Some(host), Some(port)) => format!("{host}:{port}"),
-                (host, _) => host.unwrap_or("server").to_owned(),
+                (host, _) => host.unwrap_or("backend").to_owned(),
             }
         } else {
             self.name.trim().to_owned()
@@ -196,9 +196,9 @@ pub fn show(ctx: &Context, panel: &mut PanelContext<'_>) {
     let mut cancel = false;
     let closed = modal(ctx, panel.theme, "backend", 420.0, |ui| {
         let title = if form.id.is_some() {
-            "Server"
+            "Backend"
         } else {
-            "Add a ComfyUI server"
+            "Add a backend"
         };
         ui.label(strong(format!("{}  {title}", icons::HARD_DRIVES), 16.0));
         ui.add_space(2.0 * GRID);

@@ -130,7 +130,7 @@ fn rows(ui: &mut Ui, panel: &PanelContext<'_>, menu: &ContextMenu) -> Option<Act
     chosen
 }
 
-/// Rows that open a Workflow node in ComfyUI's editor: one, or one for each server when there are several.
+/// Rows that open a Workflow node in ComfyUI's editor: one, or one for each backend when there are several.
 fn edit_rows(ui: &mut Ui, panel: &PanelContext<'_>, node_id: NodeId) -> Option<Action> {
     let node = panel.document.project().nodes.get(&node_id)?;
     if !matches!(node.kind, NodeKind::Workflow(_)) {
@@ -195,7 +195,7 @@ fn is_reachable(state: BackendState) -> bool {
     )
 }
 
-/// Servers that the menu lists.
+/// Backends that the menu lists.
 const MAX_BACKEND_ROWS: usize = 10;
 
 /// Rows that run a part of the project, and those about the node's items in the shown run.

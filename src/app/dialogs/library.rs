@@ -1,4 +1,4 @@
-//! A workflow of the library: its name, folder, tags and versions; and what is saved on servers.
+//! A workflow of the library: its name, folder, tags and versions; and what is saved on backends.
 
 use super::modal;
 use crate::app::actions::Action;
@@ -24,15 +24,15 @@ pub enum LibraryDialog {
     Details(DetailsForm),
     /// The versions of a workflow.
     Versions(LibraryWorkflowId),
-    /// What is saved on servers.
-    Servers(ServersForm),
-    /// A server has a workflow of that name.
+    /// What is saved on backends.
+    Backends(BackendsForm),
+    /// A backend has a workflow of that name.
     ReplaceThere {
         /// The workflow.
         workflow_id: LibraryWorkflowId,
-        /// The server.
+        /// The backend.
         backend_id: BackendId,
-        /// What the server said.
+        /// What the backend said.
         message: String,
     },
 }
@@ -48,9 +48,9 @@ pub struct DetailsForm {
     wants_removal: bool,
 }
 
-/// What is chosen of a server.
+/// What is chosen of a backend.
 #[derive(Debug, Default)]
-pub struct ServersForm {
+pub struct BackendsForm {
     backend_id: Option<BackendId>,
     search: String,
     chosen: BTreeSet<String>,
@@ -69,12 +69,12 @@ impl LibraryDialog {
         })
     }
 
-    /// What is saved on servers, this one shown first.
+    /// What is saved on backends, this one shown first.
     #[must_use]
-    pub fn servers(backend_id: Option<BackendId>) -> Self {
-        Self::Servers(ServersForm {
+    pub fn backends(backend_id: Option<BackendId>) -> Self {
+        Self::Backends(BackendsForm {
             backend_id,
-            ..ServersForm::default()
+            ..BackendsForm::default()
         })
     }
 }
@@ -93,7 +93,7 @@ pub fn show(ctx: &Context, panel: &mut PanelContext<'_>) {
                 versions(ui, panel, *workflow_id, &mut wishes);
                 false
             }
-            LibraryDialog::Servers(form) => servers(ui, panel, form, &mut wishes),
+            LibraryDialog::Backends(form) => backends(ui, panel, form, &mut wishes),
             LibraryDialog::ReplaceThere {
                 workflow_id,
                 backend_id,
@@ -277,20 +277,24 @@ fn version_row(
     });
 }
 
-fn servers(
+fn backends(
     ui: &mut Ui,
     panel: &PanelContext<'_>,
-    form: &mut ServersForm,
+    form: &mut BackendsForm,
     wishes: &mut Vec<LibraryWish>,
 ) -> bool {
     let theme = panel.theme;
     ui.label(strong(
-        format!("{}  Workflows saved on a server", icons::HARD_DRIVES),
+        format!("{}  Workflows saved on a backend", icons::HARD_DRIVES),
         16.0,
     ));
     ui.add_space(2.0 * GRID);
     if panel.backends.cards.is_empty() {
-        hint(ui, theme, "There is no server yet. Add one under Machines.");
+        hint(
+            ui,
+            theme,
+            "There is no backend yet. Add one under Machines.",
+        );
         return false;
     }
     ui.horizontal_wrapped(|ui| {
@@ -308,7 +312,7 @@ fn servers(
         hint(
             ui,
             theme,
-            "Choose a server to see what was saved there in ComfyUI's editor.",
+            "Choose a backend to see what was saved there in ComfyUI's editor.",
         );
         return false;
     };

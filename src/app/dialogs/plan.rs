@@ -80,7 +80,7 @@ fn found_rows(ui: &mut Ui, panel: &mut PanelContext<'_>, found: &DryRun) {
     let words = match (found.cached, found.to_run) {
         (0, 0) if found.nodes.is_empty() => "No workflow runs in this project".to_owned(),
         (cached, 0) if is_open => format!("{cached} cached; the rest shows as the run goes on"),
-        (cached, 0) => format!("All {cached} are there already: no machine is needed"),
+        (cached, 0) => format!("All {cached} are there already: no backend is needed"),
         (0, to_run) => format!("{to_run} will run"),
         (cached, to_run) => format!("{cached} cached, {to_run} will run"),
     };
@@ -135,7 +135,7 @@ fn node_row(ui: &mut Ui, panel: &mut PanelContext<'_>, node: &DryNode) {
     if to_run > 0 && !has_place {
         ui.horizontal(|ui| {
             ui.add_space(22.0);
-            let words = format!("{} no machine can run it", icons::WARNING);
+            let words = format!("{} no backend can run it", icons::WARNING);
             ui.label(RichText::new(words).size(TEXT_SMALL).color(theme.warn));
         });
     }

@@ -24,7 +24,7 @@ pub fn show(ctx: &Context, panel: &mut PanelContext<'_>) {
         hint(
             ui,
             theme,
-            "Nothing of them is lost. What servers still do for them is taken over when they go on.",
+            "Nothing of them is lost. What backends still do for them is taken over when they go on.",
         );
         ui.add_space(GRID);
         for run_id in &history.unfinished {

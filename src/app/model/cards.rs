@@ -69,7 +69,7 @@ pub fn card_of(node: &Node) -> NodeCard {
                     let tags: Vec<&str> = tags.iter().map(String::as_str).collect();
                     one_line(&format!("only on {}", tags.join(", ")))
                 }
-                Affinity::Backend(_) => "only on one server".to_owned(),
+                Affinity::Backend(_) => "only on one backend".to_owned(),
             };
             card.parameters = workflow
                 .parameters

@@ -1,21 +1,21 @@
-//! Whether any server can run a node: the badge on it.
+//! Whether any backend can run a node: the badge on it.
 
 use super::{CanvasDirty, NodeSource};
 use crate::app::catalog::Catalog;
 use crate::app::document::Document;
 use bevy::prelude::*;
 
-/// Whether the known servers can run a node.
+/// Whether the known backends can run a node.
 #[derive(Component, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum NodeFit {
-    /// No server is known, one of them can, or the node needs none.
+    /// No backend is known, one of them can, or the node needs none.
     #[default]
     Fine,
-    /// Every known server lacks something.
+    /// Every known backend lacks something.
     Nowhere,
 }
 
-/// Judges the nodes that changed; all when a server's node classes came or went.
+/// Judges the nodes that changed; all when a backend's node classes came or went.
 pub fn project_fit(
     catalog: Option<ResMut<Catalog>>,
     document: Res<Document>,

@@ -172,7 +172,7 @@ struct NodeNow<'a> {
     port_counts: Vec<(PortId, u32)>,
 }
 
-/// Where live attempts of a node are: a name, or how many machines.
+/// Where live attempts of a node are: a name, or how many backends.
 fn place(node: &NodeView, backends: &Backends) -> String {
     match node.backends.len() {
         0 => String::new(),
@@ -182,7 +182,7 @@ fn place(node: &NodeView, backends: &Backends) -> String {
             .next()
             .map(|&backend| backends.name_of(backend))
             .unwrap_or_default(),
-        count => format!("{count} servers"),
+        count => format!("{count} backends"),
     }
 }
 

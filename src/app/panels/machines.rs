@@ -1,4 +1,4 @@
-//! The monitor: a card for each server, and what to do when there is none.
+//! The monitor: a card for each backend, and what to do when there is none.
 
 use crate::app::actions::Action;
 use crate::app::bridge::BackendCard;
@@ -50,15 +50,15 @@ fn add_card(ui: &mut Ui, panel: &mut PanelContext<'_>, height: f32) {
         ui.set_width(140.0);
         let button = |text: String| Button::new(text).min_size(Vec2::new(140.0, 28.0));
         if ui
-            .add(button(format!("{} Add a server…", icons::PLUS)))
+            .add(button(format!("{} Add a backend…", icons::PLUS)))
             .clicked()
         {
             panel.act(Action::AddBackend);
         }
         if ui
-            .add(button(format!("{} Built-in server", icons::HARD_DRIVES)))
+            .add(button(format!("{} Built-in backend", icons::HARD_DRIVES)))
             .on_hover_text(
-                "Start the built-in server: image steps on this computer's CPU, no GPU needed",
+                "Start the built-in backend: image steps on this computer's CPU, no GPU needed",
             )
             .clicked()
         {
@@ -78,13 +78,13 @@ fn empty_words(ui: &mut Ui, panel: &mut PanelContext<'_>, theme: &Theme) {
     ui.vertical_centered(|ui| {
         ui.add_space(2.0 * GRID);
         ui.label(RichText::new(icons::PLUGS).size(26.0).color(theme.accent));
-        ui.label(strong("No machine is connected yet", 14.0));
-        hint(ui, theme, "Workflows run on ComfyUI servers. Add one by its address, or start the built-in one to try things without a GPU.");
+        ui.label(strong("No backend is connected yet", 14.0));
+        hint(ui, theme, "Workflows run on backends: ComfyUI servers on this computer or others. Add one by its address, or start the built-in one to try things without a GPU.");
         ui.add_space(GRID);
         ui.horizontal(|ui| {
             ui.add_space(((ui.available_width() - 330.0) / 2.0).max(0.0));
             if ui
-                .add(primary_button(theme, format!("{} Add a server…", icons::PLUS)).min_size(Vec2::new(140.0, 30.0)))
+                .add(primary_button(theme, format!("{} Add a backend…", icons::PLUS)).min_size(Vec2::new(140.0, 30.0)))
                 .clicked()
             {
                 panel.act(Action::AddBackend);

@@ -356,8 +356,8 @@ fn in_the_run(ui: &mut Ui, panel: &mut PanelContext<'_>, node_id: NodeId) {
 /// The words for where a node may run.
 fn affinity_words(affinity: &Affinity) -> &'static str {
     match affinity {
-        Affinity::Any => "Any machine",
-        Affinity::Tags(_) => "Machines with tags",
-        Affinity::Backend(_) => "One machine",
+        Affinity::Any => "Any backend",
+        Affinity::Tags(_) => "Backends with tags",
+        Affinity::Backend(_) => "One backend",
     }
 }

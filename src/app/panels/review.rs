@@ -130,7 +130,7 @@ fn nothing(ui: &mut Ui, panel: &PanelContext<'_>) {
         hint(
             ui,
             theme,
-            "Put a Review node behind a workflow: each of its items waits here until you pick or reject it, and no machine is held meanwhile.",
+            "Put a Review node behind a workflow: each of its items waits here until you pick or reject it, and no backend is held meanwhile.",
         );
     });
 }

@@ -1,4 +1,4 @@
-//! The bar at the bottom: state, items, progress, time left, machines, saved or not.
+//! The bar at the bottom: state, items, progress, time left, backends, saved or not.
 
 use crate::app::actions::Action;
 use crate::app::icons;
@@ -159,11 +159,11 @@ fn at_the_right(ui: &mut Ui, panel: &mut PanelContext<'_>, room: Room) {
         })
         .count();
     let (icon, words, color) = match (online, all) {
-        (_, 0) => (icons::PLUGS, "no machines".to_owned(), theme.warn),
-        (0, _) => (icons::WARNING, format!("0 of {all} machines"), theme.error),
+        (_, 0) => (icons::PLUGS, "no backends".to_owned(), theme.warn),
+        (0, _) => (icons::WARNING, format!("0 of {all} backends"), theme.error),
         _ => (
             icons::HARD_DRIVES,
-            format!("{online} of {all} machines"),
+            format!("{online} of {all} backends"),
             theme.dim,
         ),
     };

@@ -40,7 +40,7 @@ pub enum Panel {
     Review,
     /// Settings of the selection.
     Properties,
-    /// A card for each server.
+    /// A card for each backend.
     Machines,
     /// What is being worked on.
     Queue,

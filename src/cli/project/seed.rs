@@ -29,7 +29,7 @@ pub(in crate::cli) struct SeedArguments {
     /// The value: what every item gets, or where counting begins.
     #[arg(long, value_name = "SEED")]
     value: Option<u64>,
-    /// Largest value (default: what the field takes, by what servers said of it; else 4294967295).
+    /// Largest value (default: what the field takes, by what backends said of it; else 4294967295).
     #[arg(long, value_name = "SEED")]
     max: Option<u64>,
     /// For fan-out: the Fan out node by its title, where it has several axes as NODE.AXIS.

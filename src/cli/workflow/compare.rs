@@ -26,7 +26,7 @@ pub(super) async fn compare(
         }
         if !(first.is_exact() && second.is_exact()) {
             eprintln!(
-                "note: not every node class is known; fields that the files do not name are not compared (name a server with --backend URL)"
+                "note: not every node class is known; fields that the files do not name are not compared (name a backend with --backend URL)"
             );
         }
     }

@@ -25,7 +25,7 @@ pub(super) async fn convert(
             let object_info = known_classes(asked_dir, classes).await?;
             let Some(object_info) = object_info else {
                 bail!(
-                    "{}: to convert it the node classes must be known, and no server was seen yet; name one with --backend URL, or a saved answer of its /object_info with --object-info FILE",
+                    "{}: to convert it the node classes must be known, and no backend was seen yet; name one with --backend URL, or a saved answer of its /object_info with --object-info FILE",
                     name_of(path)
                 );
             };
@@ -44,7 +44,7 @@ fn converted(document: &WorkflowDocument, object_info: &ObjectInfo) -> anyhow::R
                 .map(|(class_type, nodes)| format!("  {class_type} (#{})", nodes.join(", #")))
                 .collect();
             anyhow::anyhow!(
-                "nothing is known of {} of its node classes, so nobody can say which value is whose:\n{}\nName a server that has them with --backend URL",
+                "nothing is known of {} of its node classes, so nobody can say which value is whose:\n{}\nName a backend that has them with --backend URL",
                 classes.len(),
                 lines.join("\n")
             )

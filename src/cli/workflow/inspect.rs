@@ -113,7 +113,7 @@ fn tell(
     }
     if !sketch.is_exact() {
         println!(
-            "  not described by any server that was seen, so their fields are shown as far as the file names them:"
+            "  not described by any backend that was seen, so their fields are shown as far as the file names them:"
         );
         for (class_type, nodes) in &sketch.unknown_classes {
             println!("    {class_type}  (#{})", nodes.join(", #"));

@@ -25,23 +25,23 @@ pub(in crate::cli) enum LibraryCommand {
         #[arg(long, default_value = "", value_name = "FOLDER")]
         into: String,
     },
-    /// Put every workflow that was saved on a ComfyUI server into the library. What is there already becomes a new version where
+    /// Put every workflow that was saved on a backend into the library. What is there already becomes a new version where
     /// it differs.
     Pull {
-        /// The server's address; how to say who we are is taken from the registered server of that address.
+        /// The backend's address; how to say who we are is taken from the registered backend of that address.
         #[arg(value_parser = crate::cli::parse_address)]
-        server: Url,
-        /// The folder of the library to put them into (default: the server's name).
+        backend: Url,
+        /// The folder of the library to put them into (default: the backend's name).
         #[arg(long, value_name = "FOLDER")]
         into: Option<String>,
     },
-    /// Save a workflow of the library on a ComfyUI server, where its editor lists it.
+    /// Save a workflow of the library on a backend, where its editor lists it.
     Push {
         /// Its folder and name, as `list` shows them.
         path: String,
-        /// The server's address; how to say who we are is taken from the registered server of that address.
+        /// The backend's address; how to say who we are is taken from the registered backend of that address.
         #[arg(value_parser = crate::cli::parse_address)]
-        server: Url,
+        backend: Url,
         /// Replace the one of the same name there.
         #[arg(long)]
         replace: bool,
@@ -109,12 +109,12 @@ pub(super) async fn library(
             let tally = import_into_library(&store, &from, &into, now_ms()).await?;
             return Ok(tell_tally(&tally));
         }
-        LibraryCommand::Pull { server, into } => return pull(&store, &server, into).await,
+        LibraryCommand::Pull { backend, into } => return pull(&store, &backend, into).await,
         LibraryCommand::Push {
             path,
-            server,
+            backend,
             replace,
-        } => push(&store, &path, &server, replace).await?,
+        } => push(&store, &path, &backend, replace).await?,
         LibraryCommand::List { folder, tag, json } => {
             let query = LibraryQuery {
                 words: String::new(),
@@ -223,9 +223,9 @@ fn tell_tally(tally: &LibraryTally) -> ExitCode {
     }
 }
 
-/// The registered server of this address, or a plain one.
+/// The registered backend of this address, or a plain one.
 async fn server_at(store: &Store, address: &Url) -> anyhow::Result<BackendConfig> {
-    let name = address.host_str().unwrap_or("server").to_owned();
+    let name = address.host_str().unwrap_or("backend").to_owned();
     let plain = BackendConfig::new(&name, address.clone());
     let registered = store.backends().await?;
     Ok(registered

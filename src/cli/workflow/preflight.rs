@@ -1,4 +1,4 @@
-//! `workflow preflight FILE`: which servers can run a workflow, and why the others cannot.
+//! `workflow preflight FILE`: which backends can run a workflow, and why the others cannot.
 
 use super::sources::{open_store, read_workflow};
 use crate::engine::placement::Estimates;
@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// What is known of one server.
+/// What is known of one backend.
 struct Row {
     name: String,
-    /// How the workflow fits, or why the server could not be asked.
+    /// How the workflow fits, or why the backend could not be asked.
     found: Result<Found, String>,
 }
 
@@ -40,7 +40,7 @@ pub(super) async fn preflight(
         (_, false) => named,
     };
     if backends.is_empty() {
-        bail!("there is no server to check; name one with --backend URL");
+        bail!("there is no backend to check; name one with --backend URL");
     }
     let asked = backends.into_iter().map(|config| async move {
         let capabilities = fleet::capabilities(&config)

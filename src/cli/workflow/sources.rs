@@ -47,7 +47,7 @@ pub(super) fn name_of(path: &Path) -> String {
     }
 }
 
-/// What is known of node classes: of the file or server named, else of every server that was ever seen.
+/// What is known of node classes: of the file or backend named, else of every backend that was ever seen.
 pub(in crate::cli) async fn known_classes(
     asked_dir: Option<PathBuf>,
     arguments: &ClassArguments,
@@ -73,7 +73,7 @@ pub(in crate::cli) async fn known_classes(
     remembered_classes(asked_dir).await
 }
 
-/// What every server that was ever seen said of its node classes. Opens no database that is not there.
+/// What every backend that was ever seen said of its node classes. Opens no database that is not there.
 pub(in crate::cli) async fn remembered_classes(
     asked_dir: Option<PathBuf>,
 ) -> anyhow::Result<Option<ObjectInfo>> {

@@ -25,22 +25,22 @@ use tokio_util::sync::CancellationToken;
 
 /// How often the watchdog asks after a prompt while the socket is up.
 const WATCHDOG_PERIOD: Duration = Duration::from_secs(5);
-/// How often it asks while the server is silent.
+/// How often it asks while the backend is silent.
 const SILENT_PERIOD: Duration = Duration::from_secs(1);
-/// How long a server may be out of reach before its attempts are given up. A restart of `ComfyUI` takes 8 to 14 seconds.
+/// How long a backend may be out of reach before its attempts are given up. A restart of `ComfyUI` takes 8 to 14 seconds.
 const OFFLINE_GRACE: Duration = Duration::from_secs(20);
 /// How long a running attempt may show no sign of progress, where its node does not say otherwise. Loading a large model from a
 /// slow disk and encoding a long video report none for many minutes.
 const SILENCE_LIMIT: Duration = Duration::from_mins(30);
 /// How much longer it may be where no event of the attempt ever came: then perhaps it is our socket that is deaf.
 const DEAF_FACTOR: u32 = 4;
-/// How long a server may take to call a silent attempt off before it counts as hanging.
+/// How long a backend may take to call a silent attempt off before it counts as hanging.
 const HANG_GRACE: Duration = Duration::from_secs(8);
-/// How often a hanging server is asked whether it has let go.
+/// How often a hanging backend is asked whether it has let go.
 const RELEASE_PERIOD: Duration = Duration::from_secs(5);
-/// How long a server may take to call an attempt off. Nodes that report no progress run to their end.
+/// How long a backend may take to call an attempt off. Nodes that report no progress run to their end.
 const CALL_OFF_GRACE: Duration = Duration::from_secs(30);
-/// Most of a server's own words that a failure keeps.
+/// Most of a backend's own words that a failure keeps.
 const DETAIL_BYTES: usize = 16 * 1024;
 
 /// Most of an exception's message that a failure keeps.
@@ -55,7 +55,7 @@ pub(super) enum Signal {
     Event(Box<SocketEvent>),
     /// The socket came or went: ask what became of the prompt.
     Look,
-    /// The server hangs in another prompt.
+    /// The backend hangs in another prompt.
     Hanging,
 }
 
@@ -101,7 +101,7 @@ pub(super) async fn work(
         .ok();
 }
 
-/// Takes an attempt out of a server's queue, or interrupts it there. Does nothing to an attempt the server does not have.
+/// Takes an attempt out of a backend's queue, or interrupts it there. Does nothing to an attempt the backend does not have.
 pub(super) async fn call_off(client: &Client, attempt_id: AttemptId) -> Result<(), ComfyError> {
     let prompt_id = attempt_id.to_string();
     // In this order: what leaves the queue between the two requests has begun to run, and is then interrupted.
@@ -109,7 +109,7 @@ pub(super) async fn call_off(client: &Client, attempt_id: AttemptId) -> Result<(
     client.interrupt(&prompt_id).await
 }
 
-/// Waits until a server has let go of an attempt that it did not stop when asked: it was restarted, or stopped after all.
+/// Waits until a backend has let go of an attempt that it did not stop when asked: it was restarted, or stopped after all.
 pub(super) async fn until_released(shared: &Shared, backend_id: BackendId, attempt_id: AttemptId) {
     let prompt_id = attempt_id.to_string();
     loop {
@@ -255,7 +255,7 @@ impl Worker {
         Ok(ready)
     }
 
-    /// POSTs the prompt. On return the server has it, or may have it and the watchdog will find out.
+    /// POSTs the prompt. On return the backend has it, or may have it and the watchdog will find out.
     async fn post(
         &mut self,
         client: &Client,
@@ -323,7 +323,7 @@ impl Worker {
             .map(|_submitted| ())
     }
 
-    /// Watches the prompt until the server has written its history: by the socket, and by asking where the socket is silent.
+    /// Watches the prompt until the backend has written its history: by the socket, and by asking where the socket is silent.
     async fn follow(
         &mut self,
         client: &Client,
@@ -356,7 +356,7 @@ impl Worker {
                         }
                         return Err(Failure::new(
                             FailureClass::Offline,
-                            "the server hangs in another prompt; restart ComfyUI there",
+                            "the backend hangs in another prompt; restart ComfyUI there",
                         ));
                     }
                     Signal::Event(event) => {
@@ -489,13 +489,13 @@ impl Worker {
     }
 }
 
-/// What it means that the server does not know the prompt.
+/// What it means that the backend does not know the prompt.
 fn vanished(called_off: Option<CalledOff>) -> Failure {
     match called_off {
         Some(called_off) => called_off.failure(),
         None => Failure::new(
             FailureClass::Lost,
-            "the server does not know the prompt any more; it was restarted, or somebody cleared its queue",
+            "the backend does not know the prompt any more; it was restarted, or somebody cleared its queue",
         ),
     }
 }
@@ -541,7 +541,7 @@ fn refused(rejection: &PromptRejection) -> Failure {
     failure
 }
 
-/// Whether a value that is not in a list is a model file: then another server may have it. Any other wrong choice is wrong
+/// Whether a value that is not in a list is a model file: then another backend may have it. Any other wrong choice is wrong
 /// everywhere.
 fn names_a_model(error: &InputError) -> bool {
     error
@@ -551,7 +551,7 @@ fn names_a_model(error: &InputError) -> bool {
         .is_some_and(workflow::is_model_name)
 }
 
-/// Makes every output node of a prompt differ from all earlier ones, so that the server executes it again and writes new
+/// Makes every output node of a prompt differ from all earlier ones, so that the backend executes it again and writes new
 /// files, without changing any other node: an unknown input counts for the cache but is ignored by the node.
 fn bypass_cache(prompt: &mut Prompt, nonce: &str) {
     for node in prompt.nodes.values_mut() {

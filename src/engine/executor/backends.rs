@@ -32,7 +32,7 @@ impl ClientIds {
 }
 
 /// Whether this process alone works in its data folder. Only then does it speak under the installation's client ids: a
-/// server takes two sockets with one id for one and leaves one of them deaf.
+/// backend takes two sockets with one id for one and leaves one of them deaf.
 #[derive(Debug)]
 pub(super) enum SoleEngine {
     /// Yes, for as long as the file is locked.

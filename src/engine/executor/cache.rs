@@ -30,11 +30,11 @@ pub(crate) enum Unknowable {
     /// Its node says so.
     #[error("its node always runs")]
     Never,
-    /// A loader names a file that lies on the server.
-    #[error("it loads \"{0}\" from the server, and what is in that file can change")]
+    /// A loader names a file that lies on the backend.
+    #[error("it loads \"{0}\" from the backend, and what is in that file can change")]
     ServerFile(String),
     /// The prompt cannot be made without asking a backend.
-    #[error("no server has said how its workflow is converted")]
+    #[error("no backend has said how its workflow is converted")]
     Unconverted,
     /// A field cannot be set.
     #[error("a field of its workflow cannot be set")]

@@ -14,7 +14,7 @@ use crate::workflow::{self, ObjectInfo, ParameterAddress, Prompt};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Folder below the server's input folder that our uploads go to.
+/// Folder below the backend's input folder that our uploads go to.
 const UPLOAD_FOLDER: &str = "orchestrator";
 
 /// Whether files may be named where they lie on the backend.
@@ -22,7 +22,7 @@ const UPLOAD_FOLDER: &str = "orchestrator";
 pub(super) enum FilePlacing {
     /// In place where possible, and as uploaded before.
     InPlace,
-    /// Uploaded anew: the server did not find what was named before.
+    /// Uploaded anew: the backend did not find what was named before.
     Afresh,
 }
 
@@ -152,7 +152,7 @@ fn patch(
 }
 
 /// Puts a file's name into a loader. Not checked against the loader's list of choices: it holds only what lies at the top
-/// of the input folder, while the server also takes files below it and in its other folders.
+/// of the input folder, while the backend also takes files below it and in its other folders.
 fn name_file(
     prompt: &mut Prompt,
     address: &ParameterAddress,

@@ -85,7 +85,7 @@ impl Executor {
         self.spawn(work);
     }
 
-    /// Hands a socket event to the attempt it is about. Previews of old servers name no prompt: a server executes one at
+    /// Hands a socket event to the attempt it is about. Previews of old backends name no prompt: a backend executes one at
     /// a time, so they belong to the attempt that began there last.
     pub(super) fn pass_on(&mut self, backend_id: BackendId, event: SocketEvent) {
         let named = event.prompt_id().map(str::parse::<AttemptId>);
@@ -109,7 +109,7 @@ impl Executor {
         if matches!(event, SocketEvent::ExecutionStart { .. }) {
             self.begun_last.insert(backend_id, attempt_id);
         }
-        // A worker that lags asks the server itself; only what the next event makes up for can be missed.
+        // A worker that lags asks the backend itself; only what the next event makes up for can be missed.
         let signal = attempt::Signal::Event(Box::new(event));
         worker.signals.try_send(signal).ok();
     }

@@ -22,7 +22,7 @@ const FILE_LIMIT_BYTES: u64 = 16 << 30;
 const FILES_PER_OUTPUT: usize = 10_000;
 /// How often a file is asked for without anything coming before the attempt counts as failed.
 const FETCH_TRIES: u32 = 4;
-/// How often a file is begun anew because its server cannot go on where the connection broke.
+/// How often a file is begun anew because its backend cannot go on where the connection broke.
 const FETCH_BEGINNINGS: u32 = 3;
 /// Pause before the second try; doubles with each.
 const FETCH_PAUSE: Duration = Duration::from_millis(400);
@@ -164,11 +164,11 @@ async fn fetch(
                 let why = if entry.cached_nodes.is_empty() {
                     ""
                 } else {
-                    "; the server took it from its cache"
+                    "; the backend took it from its cache"
                 };
                 return Err(Failure::new(
                     FailureClass::OutputGone,
-                    format!("{} is gone from the server{why}", file.file),
+                    format!("{} is gone from the backend{why}", file.file),
                 ));
             }
             StreamError::Source(error) if tries >= FETCH_BEGINNINGS => {
@@ -218,7 +218,7 @@ impl Resuming<'_> {
                         self.download = Some(download);
                         continue;
                     }
-                    // The server cannot resume, or the file is another one by now: what came is of no use.
+                    // The backend cannot resume, or the file is another one by now: what came is of no use.
                     Ok(_) => {
                         return Err(ComfyError::Broken {
                             url: self.client.endpoint().to_string(),

@@ -56,7 +56,7 @@ impl Executor {
         match loaded.await {
             Ok((context, events, backends)) => {
                 if let Err(error) = self.join_backends(run_id, backends).await {
-                    tracing::warn!(%error, %run_id, "the servers of a run cannot be remembered");
+                    tracing::warn!(%error, %run_id, "the backends of a run cannot be remembered");
                 }
                 let plan = context.plan.clone();
                 self.runs.insert(run_id, context);

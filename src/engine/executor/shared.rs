@@ -22,9 +22,9 @@ pub(super) struct Shared {
     pub(super) facts: mpsc::Sender<Input>,
     /// Progress and previews for whoever looks.
     pub(super) live: mpsc::Sender<EngineEvent>,
-    /// What was uploaded where, and the name the server gave it.
+    /// What was uploaded where, and the name the backend gave it.
     uploads: Mutex<HashMap<(BackendId, ContentHash), StoredFile>>,
-    /// Held for writing while a backend is told to free its memory, for reading while a prompt is sent there: a server
+    /// Held for writing while a backend is told to free its memory, for reading while a prompt is sent there: a backend
     /// frees nothing before the prompt that came first has run.
     memory_gates: Mutex<HashMap<BackendId, Arc<RwLock<()>>>>,
     /// Backends that do not let go of an attempt that was called off, with the attempt.

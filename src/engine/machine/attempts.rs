@@ -367,7 +367,7 @@ impl Machine {
     }
 
     /// Calls off the attempts of a run that is itself called off: all when it was cancelled, those that wait in a
-    /// server's queue when it was stopped.
+    /// backend's queue when it was stopped.
     pub(super) fn call_off_attempts(&mut self, run_id: RunId) {
         let Some(run) = self.runs.get(&run_id) else {
             return;

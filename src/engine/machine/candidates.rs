@@ -293,7 +293,7 @@ impl Machine {
             return None;
         }
         if !run.is_remote(item.node) {
-            return Some("waits for its turn on this machine".to_owned());
+            return Some("waits for its turn on this backend".to_owned());
         }
         if self.looking_up.contains(&item_id) || run.asks_cache(index) {
             return Some("is looked for in the cache".to_owned());

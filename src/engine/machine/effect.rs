@@ -76,14 +76,14 @@ pub struct Submission {
     pub workflow: WorkflowName,
     /// The fields to set, from linked ports and exposed parameters.
     pub fields: Vec<(ParameterAddress, Value)>,
-    /// Whether the server may answer from its own execution cache.
+    /// Whether the backend may answer from its own execution cache.
     pub server_cache: ServerCache,
 }
 
-/// Whether a server may answer a prompt from its own execution cache.
+/// Whether a backend may answer a prompt from its own execution cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ServerCache {
-    /// As the server likes.
+    /// As the backend likes.
     Allowed,
     /// It must execute the output nodes again: files it named before were gone.
     Bypass,

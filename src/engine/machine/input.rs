@@ -139,7 +139,7 @@ pub enum Input {
         attempt_id: AttemptId,
     },
     /// The attempt ended: with its outputs stored, or with a failure. After a silence the executor reconciles first
-    /// (queue, then history), so a `Lost` here means that the server knows nothing of it.
+    /// (queue, then history), so a `Lost` here means that the backend knows nothing of it.
     AttemptEnded {
         /// The attempt.
         attempt_id: AttemptId,
@@ -240,7 +240,7 @@ pub enum Availability {
 /// What an attempt made: per output port, the stored files or texts in order.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AttemptOutputs {
-    /// Output port → values, in the server's order.
+    /// Output port → values, in the backend's order.
     pub ports: BTreeMap<PortId, Vec<Value>>,
 }
 

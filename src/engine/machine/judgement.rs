@@ -118,7 +118,7 @@ pub(super) fn judge(
             ..failure
         });
     }
-    // What a server forgot or a transfer broke is sent again in any case; the rest is for the fallback to say.
+    // What a backend forgot or a transfer broke is sent again in any case; the rest is for the fallback to say.
     let is_backends_fault = !matches!(
         failure.class,
         Class::Lost | Class::Transfer | Class::OutputGone

@@ -16,7 +16,7 @@ use crate::engine::question::{
 use crate::project::{Fallback, NodeKind, WorkflowNode};
 use std::fmt::Write as _;
 
-/// How long no backend that an item may run on answers before a person is asked: longer than a server needs to start again.
+/// How long no backend that an item may run on answers before a person is asked: longer than a backend needs to start again.
 pub(super) const ASK_AFTER_MS: u64 = 60_000;
 
 impl Machine {
@@ -169,7 +169,7 @@ impl Machine {
             answer: Answer::Retry,
             label: "Try again where the node allows it".to_owned(),
             reason: match allowed.as_slice() {
-                [] => "none of these machines can at this moment; mend one first".to_owned(),
+                [] => "none of these backends can at this moment; mend one first".to_owned(),
                 names => names.join(", "),
             },
         }];
@@ -305,7 +305,7 @@ impl Machine {
         Some(Failure::new(
             FailureClass::Offline,
             format!(
-                "no machine that \"{}\" may run on answers: {list}",
+                "no backend that \"{}\" may run on answers: {list}",
                 planned.node.title
             ),
         ))
@@ -326,7 +326,7 @@ impl Machine {
             Bound::Chosen(chosen) => (!self.backends.contains_key(&chosen)).then(|| {
                 Failure::new(
                     FailureClass::Offline,
-                    "the machine that was chosen for it is no longer registered",
+                    "the backend that was chosen for it is no longer registered",
                 )
             }),
             Bound::OnceMore(backend_id) => {

@@ -270,7 +270,7 @@ pub(super) struct Trouble {
     pub avoid: Vec<(BackendId, u64)>,
     /// Not to be tried before this Unix time in milliseconds.
     pub not_before_ms: u64,
-    /// The next attempt must not be answered from the server's cache.
+    /// The next attempt must not be answered from the backend's cache.
     pub bypass_cache: bool,
     /// The backend that it is to run on and no other.
     pub bound: Option<Bound>,

@@ -109,7 +109,7 @@ impl Estimates {
         );
     }
 
-    /// The least memory that a workflow is known to have run with: the smallest peak that was seen on any backend. A server
+    /// The least memory that a workflow is known to have run with: the smallest peak that was seen on any backend. A backend
     /// keeps in memory what fits, so a peak on a large device says little of what is needed. None where none was seen.
     #[must_use]
     pub fn memory_bytes(&self, workflow: ContentHash) -> Option<u64> {

@@ -447,7 +447,7 @@ impl<'a> Node<'a> {
 /// The title that a node of this class has in the editor when nobody named it.
 pub(in super::super) fn default_title(spec: &NodeSpec) -> &str {
     match spec.class_type.as_str() {
-        // Where the editor's English dictionary says something else than the server.
+        // Where the editor's English dictionary says something else than the backend.
         "ByteDanceSeedreamNode" => "ByteDance Seedream 4",
         "FluxKontextMultiReferenceLatentMethod" => "FluxKontextMultiReferenceLatentMethod",
         "Mahiro" => "Mahiro is so cute that she deserves a better guidance function!! (。・ω・。)",

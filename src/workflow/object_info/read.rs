@@ -1,4 +1,4 @@
-//! Reading what a server says of its classes.
+//! Reading what a backend says of its classes.
 
 use super::{
     Autogrow, DynamicOption, InputKind, InputNeed, InputSpec, NodeSpec, OutputSpec, Upload, grown,

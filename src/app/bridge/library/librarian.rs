@@ -1,4 +1,4 @@
-//! What the thread of the library does: asks the engine, which waits for the database and for servers.
+//! What the thread of the library does: asks the engine, which waits for the database and for backends.
 
 use super::{
     Answer, Differences, Keep, LibraryEntry, Listed, MAX_DIFFERENCES, MAX_FAULTS, Question,
@@ -22,7 +22,7 @@ pub(super) fn answer_to(engine: &EngineHandle, question: Question) -> Answer {
         Question::RememberedClasses => match engine.wait_inside(engine.remembered_object_info()) {
             Ok(classes) => Answer::RememberedClasses(Arc::new(classes.unwrap_or_default())),
             Err(error) => Answer::Failed(
-                "What servers said earlier could not be read",
+                "What backends said earlier could not be read",
                 error.to_string(),
             ),
         },
@@ -92,7 +92,7 @@ pub(super) fn answer_to(engine: &EngineHandle, question: Question) -> Answer {
                 Err(error @ LibraryFillError::NameTaken { .. }) => {
                     Answer::NameTaken(workflow_id, config.id, error.to_string())
                 }
-                Err(error) => Answer::Failed("Not saved on the server", error.to_string()),
+                Err(error) => Answer::Failed("Not saved on the backend", error.to_string()),
             }
         }
     }

@@ -102,9 +102,9 @@ pub(in super::super) fn paint_node(
         };
         paint_badge(brush, &text, brush.palette.error, area, Corner::Right);
     } else if look.fit == NodeFit::Nowhere {
-        // The properties say what each server lacks.
+        // The properties say what each backend lacks.
         let color = brush.palette.warn;
-        paint_badge(brush, "no machine can", color, area, Corner::Right);
+        paint_badge(brush, "no backend can", color, area, Corner::Right);
     }
     let editing = match look.editing {
         NodeEditing::Not => None,
@@ -485,7 +485,7 @@ enum Corner {
     Right,
 }
 
-/// A few words on the top right corner: how many items failed, or that no server can run the node.
+/// A few words on the top right corner: how many items failed, or that no backend can run the node.
 fn paint_badge(brush: &mut Brush<'_>, text: &str, color: Rgba, area: Area, corner: Corner) {
     let width = (brush.glyphs.width(Face::SemiBold, 10.0, text) + 12.0).max(16.0);
     let left = match corner {

@@ -70,8 +70,8 @@ pub(super) fn fill_menu(ui: &mut Ui, panel: &mut PanelContext<'_>) {
         ),
         (
             icons::HARD_DRIVES,
-            "Take over from a server…",
-            Action::Library(LibraryWish::ShowServers),
+            "Take over from a backend…",
+            Action::Library(LibraryWish::ShowBackends),
         ),
     ];
     for (icon, title, action) in rows {

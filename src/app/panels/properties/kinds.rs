@@ -37,7 +37,7 @@ pub fn settings(ui: &mut Ui, panel: &mut PanelContext<'_>, node: &mut Node, edit
             hint(
                 ui,
                 panel.theme,
-                "Each item waits here until you pick or reject it; no machine is held meanwhile.",
+                "Each item waits here until you pick or reject it; no backend is held meanwhile.",
             );
         }
     }

@@ -1,4 +1,4 @@
-//! Which machine can run which workflow of the project, and why not: nodes down, machines across.
+//! Which backend can run which workflow of the project, and why not: nodes down, backends across.
 
 use crate::app::actions::Action;
 use crate::app::icons;
@@ -12,9 +12,9 @@ use bevy_egui::egui::{
 };
 use std::sync::Arc;
 
-/// Width of a machine's column, points.
+/// Width of a backend's column, points.
 const COLUMN: f32 = 26.0;
-/// Greatest height of the names of the machines, which are written upwards, points.
+/// Greatest height of the names of the backends, which are written upwards, points.
 const NAMES: f32 = 96.0;
 /// Height of a row, points.
 const ROW: f32 = 26.0;
@@ -25,7 +25,7 @@ const NODES: usize = 200;
 /// Reasons told by a tip.
 const REASONS: usize = 6;
 
-/// Draws the matrix; nothing when there is no workflow or no machine.
+/// Draws the matrix; nothing when there is no workflow or no backend.
 pub(super) fn show(ui: &mut Ui, panel: &mut PanelContext<'_>) {
     let theme = panel.theme;
     let project = panel.document.project();
@@ -38,34 +38,34 @@ pub(super) fn show(ui: &mut Ui, panel: &mut PanelContext<'_>) {
         return;
     }
     nodes.sort_by(|a, b| a.pos_world[0].total_cmp(&b.pos_world[0]));
-    let mut machines: Vec<(BackendId, &str)> = panel
+    let mut backends: Vec<(BackendId, &str)> = panel
         .backends
         .cards
         .iter()
         .map(|(id, card)| (*id, card.status.name.as_str()))
         .collect();
-    machines.sort_by(|a, b| a.1.cmp(b.1));
+    backends.sort_by(|a, b| a.1.cmp(b.1));
     let room = (ui.available_width() - TITLES).max(COLUMN);
-    let columns = machines.len().min((room / COLUMN) as usize);
-    let left_out = machines.len() - columns;
-    machines.truncate(columns);
+    let columns = backends.len().min((room / COLUMN) as usize);
+    let left_out = backends.len() - columns;
+    backends.truncate(columns);
 
     caption(ui, theme, "Where it can run");
     let width = ui.available_width();
     let right = |column: usize| width - (columns - column) as f32 * COLUMN;
-    let names: Vec<Arc<Galley>> = machines
+    let names: Vec<Arc<Galley>> = backends
         .iter()
         .map(|(_, name)| one_line(ui, name, TEXT_SMALL, theme.dim, NAMES))
         .collect();
     let height = names.iter().map(|name| name.size().x).fold(0.0, f32::max) + 8.0;
     let (header, _) = ui.allocate_exact_size(Vec2::new(width, height), Sense::hover());
-    for (column, ((_, name), galley)) in machines.iter().zip(names).enumerate() {
+    for (column, ((_, name), galley)) in backends.iter().zip(names).enumerate() {
         let at = Rect::from_min_size(
             Pos2::new(header.left() + right(column), header.top()),
             Vec2::new(COLUMN, height),
         );
         upwards(ui, at, galley, theme.dim);
-        let id = ui.id().with(("machine", column));
+        let id = ui.id().with(("backend", column));
         ui.interact(at, id, Sense::hover()).on_hover_text(*name);
     }
     ui.spacing_mut().item_spacing.y = 1.0;
@@ -88,7 +88,7 @@ pub(super) fn show(ui: &mut Ui, panel: &mut PanelContext<'_>) {
         let at = Pos2::new(rect.left() + 4.0, rect.center().y - title.size().y / 2.0);
         ui.painter().galley(at, title, theme.text);
         let fits = panel.catalog.fits(project, node);
-        for (column, (backend_id, name)) in machines.iter().enumerate() {
+        for (column, (backend_id, name)) in backends.iter().enumerate() {
             let cell = Rect::from_min_size(
                 Pos2::new(rect.left() + right(column), rect.top()),
                 Vec2::new(COLUMN, ROW),
@@ -123,7 +123,7 @@ pub(super) fn show(ui: &mut Ui, panel: &mut PanelContext<'_>) {
         rest.push(format!("{} more nodes", nodes.len() - NODES));
     }
     if left_out > 0 {
-        rest.push(format!("{left_out} more machines: widen the panel"));
+        rest.push(format!("{left_out} more backends: widen the panel"));
     }
     if !rest.is_empty() {
         hint(ui, theme, &format!("and {}", rest.join(", ")));

@@ -20,14 +20,14 @@ pub(super) fn settings(
     settings: &mut WorkflowNode,
     editor: &mut Editor,
 ) {
-    field_label(ui, theme, "If that machine fails");
+    field_label(ui, theme, "If that backend fails");
     let mut fallback = Some(settings.fallback);
     fields::pick(
         ui,
         ("fallback", node.id.uuid()),
         &mut fallback,
         &[
-            (Fallback::AutoSelect, "The next best machine"),
+            (Fallback::AutoSelect, "The next best backend"),
             (Fallback::AskUser, "Ask me"),
             (Fallback::None, "The item fails"),
         ],

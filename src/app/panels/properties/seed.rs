@@ -31,7 +31,7 @@ pub(super) fn policy(
         .unwrap_or(LARGEST_SEED);
     let mut chosen = Some(parameter.seed);
     let (counted, random) = match parameter.seed {
-        // As it is in the file, whatever this server says of the field.
+        // As it is in the file, whatever this backend says of the field.
         SeedPolicy::Increment { max } | SeedPolicy::Random { max } => {
             (SeedPolicy::Increment { max }, SeedPolicy::Random { max })
         }

@@ -34,7 +34,7 @@ fn editor_row(ui: &mut Ui, panel: &mut PanelContext<'_>, node: &Node) {
         let button = ui
             .button(format!("{}  {words}", icons::PENCIL_SIMPLE))
             .on_hover_text(format!(
-                "Opens the workflow in the server's own editor  {}",
+                "Opens the workflow in the backend's own editor  {}",
                 panel.keymap.shown("edit.workflow")
             ));
         if button.clicked() {
@@ -49,7 +49,7 @@ fn editor_row(ui: &mut Ui, panel: &mut PanelContext<'_>, node: &Node) {
     });
 }
 
-/// Reasons shown per machine; the rest is told by a tip.
+/// Reasons shown per backend; the rest is told by a tip.
 const REASONS: usize = 4;
 
 /// Draws the settings of a Workflow node and puts what changed into it.
@@ -167,7 +167,7 @@ pub fn settings(
     }
 
     caption(ui, theme, "Where it runs");
-    machines(ui, panel, node);
+    backends(ui, panel, node);
     ui.add_space(GRID);
     affinity(ui, panel, &mut settings.affinity, editor);
     run_policy::settings(ui, theme, node, settings, editor);
@@ -231,8 +231,8 @@ fn parameter_field(
     editor.ended |= own.ended;
 }
 
-/// Which machines can run the node, and what the others lack.
-fn machines(ui: &mut Ui, panel: &mut PanelContext<'_>, node: &Node) {
+/// Which backends can run the node, and what the others lack.
+fn backends(ui: &mut Ui, panel: &mut PanelContext<'_>, node: &Node) {
     let theme = panel.theme;
     let document = panel.document;
     let fits = panel.catalog.fits(document.project(), node);
@@ -242,7 +242,7 @@ fn machines(ui: &mut Ui, panel: &mut PanelContext<'_>, node: &Node) {
     });
     if let Some(bytes) = peak_bytes {
         hint(ui, theme, &MemoryNeed::Measured { bytes }.to_string()).on_hover_text(
-            "The least that was seen in use on a machine's device while this ran. Machines with less come last.",
+            "The least that was seen in use on a backend's device while this ran. Backends with less come last.",
         );
     }
     let mut cards: Vec<_> = panel.backends.cards.values().collect();
@@ -292,7 +292,7 @@ pub fn affinity(
     editor: &mut Editor,
 ) {
     let theme = panel.theme;
-    field_label(ui, theme, "Machine");
+    field_label(ui, theme, "Backend");
     let shown = match &*affinity {
         Affinity::Backend(id) => panel.backends.name_of(*id),
         Affinity::Tags(tags) if !tags.is_empty() => {
@@ -361,7 +361,7 @@ pub fn affinity(
         hint(
             ui,
             theme,
-            "A machine needs all of these tags. Separate them by commas.",
+            "A backend needs all of these tags. Separate them by commas.",
         );
     }
 }

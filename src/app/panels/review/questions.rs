@@ -80,9 +80,9 @@ fn one(
                 hint(ui, theme, &words);
             }
             let cause = match question.cause {
-                QuestionCause::Failed => "Its machine failed it:",
+                QuestionCause::Failed => "Its backend failed it:",
                 QuestionCause::TriesUsedUp => "It failed as often as the node allows:",
-                QuestionCause::NoPlace => "No machine can take it:",
+                QuestionCause::NoPlace => "No backend can take it:",
             };
             ui.add_space(GRID);
             ui.label(RichText::new(cause).size(TEXT_SMALL).color(theme.dim));
