@@ -1,0 +1,140 @@
+//! Reviews: picked, rated, made again.
+
+use super::{example_2, item_id, played};
+use crate::engine_driver::{Graph, World};
+use comfyui_orchestrator::engine::machine::{Input, LocalTask};
+use comfyui_orchestrator::engine::{ItemState, ReviewAnswer, ReviewVerdict, RunState, Value};
+use comfyui_orchestrator::project::{Literal, PortBinding};
+
+use ItemState::{Done, Parked, Skipped};
+
+/// `F(count) → W → R → W2`, R a Review.
+fn example_21(count: u32) -> Graph {
+    let mut graph = Graph::new();
+    let fan_out = graph.fan_out("F", count);
+    let workflow = graph.workflow("W", &["seed"]);
+    let review = graph.review("R");
+    let second = graph.workflow("W2", &["image"]);
+    graph.link(fan_out, "F", workflow, "seed");
+    graph.link(workflow, "image", review, "value");
+    graph.link(review, "picked", second, "image");
+    graph
+}
+
+fn answers(world: &World, names: &[String], verdict: &ReviewVerdict) -> Vec<ReviewAnswer> {
+    names
+        .iter()
+        .map(|name| ReviewAnswer {
+            item_id: item_id(world, name),
+            verdict: verdict.clone(),
+        })
+        .collect()
+}
+
+#[test]
+fn example_21_a_person_picks_and_the_rest_is_skipped() {
+    let graph = example_21(100);
+    let mut world = played(&graph);
+    assert_eq!(
+        world.run_state,
+        RunState::Running,
+        "it waits for the person"
+    );
+    assert_eq!(world.count("R", Parked), 100);
+    assert!(world.submitted.is_empty(), "it holds no machine");
+    world.restart();
+    world.run();
+    assert_eq!(world.count("R", Parked), 100, "still waiting");
+    let (picked, rest): (Vec<u32>, Vec<u32>) = (0..100).partition(|index| index % 15 == 0);
+    let names = |indexes: Vec<u32>| -> Vec<String> {
+        indexes.iter().map(|index| format!("R F:{index}")).collect()
+    };
+    let mut all = answers(&world, &names(picked), &ReviewVerdict::Pick);
+    all.extend(answers(&world, &names(rest), &ReviewVerdict::Reject));
+    let run_id = world.run_id;
+    world.step(Input::Review {
+        run_id,
+        answers: all,
+    });
+    world.run();
+    assert_eq!(world.count("W2", Done), 7);
+    assert_eq!(world.count("W2", Skipped), 93);
+    assert_eq!(world.item("W2 F:1").reason, "not picked");
+    assert_eq!(world.run_state, RunState::Completed);
+    world.restart();
+    world.check_against_machine();
+}
+
+#[test]
+fn a_rating_reaches_conditions_and_a_redo_asks_again() {
+    let mut graph = example_21(2);
+    let review = *graph
+        .project
+        .nodes
+        .iter()
+        .find(|(_, node)| node.title == "R")
+        .unwrap()
+        .0;
+    let condition = graph.condition("C");
+    graph.link(review, "picked", condition, "value");
+    let mut world = played(&graph);
+    let run_id = world.run_id;
+    let names = ["R F:0".to_owned()];
+    let address = match &graph.project.nodes[&world.item("W F:0").node_id].inputs[0].binding {
+        PortBinding::Parameter(address) => address.clone(),
+        other => panic!("{other:?}"),
+    };
+    let first = world.item("W F:0").outputs.clone();
+    let redo = ReviewVerdict::Redo(vec![(address.clone(), Literal::Integer(77_u32.into()))]);
+    let redo = answers(&world, &names, &redo);
+    world.step(Input::Review {
+        run_id,
+        answers: redo,
+    });
+    assert_eq!(world.item("R F:0").state, ItemState::Waiting);
+    let sent = world.submitted.back().unwrap();
+    let seed = sent.fields.iter().find(|(known, _)| *known == address);
+    assert_eq!(
+        seed.map(|(_, value)| value.clone()),
+        Some(Value::Literal(Literal::Integer(77_u32.into())))
+    );
+    world.run();
+    assert_ne!(world.item("W F:0").outputs, first);
+    assert_eq!(world.item("W F:0").attempts, 2);
+    assert_eq!(world.item("R F:0").state, Parked, "asked about again");
+    world.restart();
+    let mut both = answers(&world, &names, &ReviewVerdict::Rate(4));
+    both.extend(answers(&world, &names, &ReviewVerdict::Pick));
+    world.step(Input::Review {
+        run_id,
+        answers: both,
+    });
+    let asked = world
+        .locals
+        .iter()
+        .find_map(|work| match &work.task {
+            LocalTask::Decide { rating, .. } => Some(*rating),
+            _ => None,
+        })
+        .unwrap();
+    assert_eq!(asked, Some(4));
+}
+
+#[test]
+fn a_redone_item_takes_what_was_made_from_it_along() {
+    let (graph, _) = example_2(3);
+    let mut world = played(&graph);
+    let run_id = world.run_id;
+    let item = item_id(&world, "W1 F:1");
+    world.step(Input::RedoItem {
+        run_id,
+        item_id: item,
+        fields: vec![],
+    });
+    assert_eq!(world.run_state, RunState::Running);
+    world.run();
+    assert_eq!(world.run_state, RunState::Completed);
+    for (name, attempts) in [("W1 F:0", 1), ("W1 F:1", 2), ("W2 F:1", 2), ("W2 F:2", 1)] {
+        assert_eq!(world.item(name).attempts, attempts, "{name}");
+    }
+}
