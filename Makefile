@@ -21,10 +21,13 @@ help:
 deps:
 	@scripts/install-deps.sh
 
+# `cargo run` makes the app alone; the window of ComfyUI's editor is a program beside it.
 demo: deps
+	$(CARGO) build --quiet
 	$(CARGO) run --quiet -- demo --out $(DEMO_OUT)
 
 run: deps
+	$(CARGO) build --quiet
 	$(CARGO) run --quiet
 
 test: deps fmt check-headless lint unit

@@ -84,7 +84,7 @@ enum Command {
     /// Look at earlier runs and go on with them.
     #[command(subcommand)]
     Runs(runs::RunsCommand),
-    /// The window of ComfyUI's editor; the desktop app starts it and speaks to it by lines of JSON.
+    /// The window of ComfyUI's editor, which is spoken to by lines of JSON.
     #[command(hide = true)]
     EditorHost,
 }

@@ -3,6 +3,7 @@
 // `window.ipc`, and every message bears the token that only the main frame was given.
 (settings) => {
   "use strict";
+  if (location.origin !== settings.origin) return;
   const own_post = window.ipc.postMessage.bind(window.ipc);
   const to_json = JSON.stringify;
   const post = (message) => own_post(to_json({ token: settings.token, message }));
@@ -17,10 +18,10 @@
   const GREETING_MS = 60_000;
 
   let baseline = null; // the graph as loaded or last kept, without the view
-  let sent = null; // the graph as last sent to be kept
+  let sent = null; // the graph as last sent to be kept, and its content
   let is_changed = false;
   let is_loading = false;
-  let opened = null; // the "load" command, for Revert
+  let opened = null; // what the node has, for Revert
   let change_timer = 0;
 
   const sleep = (time_ms) => new Promise((resolve) => setTimeout(resolve, time_ms));
@@ -105,7 +106,7 @@
       const { graph } = content();
       const { output } = await window.app.graphToPrompt();
       // Taken after it: making a prompt numbers the nodes anew, which is no change of the person's.
-      sent = target === "node" ? content().text : null;
+      sent = target === "node" ? { graph, text: content().text } : null;
       post({ save: { target, workflow: graph, prompt: output } });
     } catch (error) {
       bar.say(`Could not be converted: ${error?.message ?? error}`);
@@ -123,7 +124,7 @@
         baseline = content().text;
         post("loaded");
         if (command.draft) {
-          bar.ask("Changes made in an earlier window were not saved.", [
+          bar.ask("Changes that were made here before are not saved.", [
             ["Bring them back", async () => { await show("ui", command.draft, command.name); look_for_change(); }],
             ["Throw them away", () => post({ changed: { draft: null } })],
           ]);
@@ -136,7 +137,11 @@
       if (state === "in_review") bar.say("Look at the changes in the app");
       else if (state === "refused") { sent = null; bar.say(text); }
       else {
-        if (sent !== null) { baseline = sent; sent = null; }
+        if (sent !== null) {
+          baseline = sent.text;
+          opened = { ...opened, form: "ui", graph: sent.graph };
+          sent = null;
+        }
         bar.say("Saved");
         look_for_change();
       }

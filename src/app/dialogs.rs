@@ -5,6 +5,7 @@ pub mod backend;
 pub mod context_menu;
 pub mod expose;
 pub mod files;
+pub mod in_browser;
 pub mod library;
 pub mod make_again;
 pub mod palette;
@@ -39,6 +40,8 @@ pub struct Dialogs {
     pub backend: Option<backend::BackendForm>,
     /// What saving another workflow into a node changes.
     pub replacement: Option<replace_workflow::ReplaceDialog>,
+    /// Editing a workflow in the person's own browser.
+    pub in_browser: Option<in_browser::BrowserDialog>,
     /// A workflow of the library, or what is saved on backends.
     pub library: Option<library::LibraryDialog>,
     /// The fields that a node shows. Leaves keyboard and pointer to the canvas beside it.
@@ -93,6 +96,7 @@ impl Dialogs {
             || self.finder.is_some()
             || self.backend.is_some()
             || self.replacement.is_some()
+            || self.in_browser.is_some()
             || self.library.is_some()
             || self.plan.is_some()
             || self.make_again.is_some()
@@ -188,6 +192,7 @@ pub fn show(ctx: &Context, panel: &mut PanelContext<'_>) {
     library::show(ctx, panel);
     preferences::show(ctx, panel);
     about::show(ctx, panel);
+    in_browser::show(ctx, panel);
     replace_workflow::show(ctx, panel);
     plan::show(ctx, panel);
     make_again::show(ctx, panel);

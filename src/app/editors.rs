@@ -1,9 +1,13 @@
 //! Windows of ComfyUI's own editor, one per node at most: opened, heard, and asked to close with their document.
 
+mod browser;
+mod drafts;
+
 use super::actions::Action;
 use super::bridge::{Backends, Bridge, RunViews};
 use super::catalog::Catalog;
 use super::dialogs::Dialogs;
+use super::dialogs::in_browser::BrowserDialog;
 use super::document::{Document, Selection};
 use super::model::NodeEditing;
 use super::replace_workflow::Replacement;
@@ -13,9 +17,9 @@ use super::toasts::{Severity, Toasts};
 use super::wake::Waker;
 use crate::editor::message::{
     Appearance, DraftFate, EditorGraph, FromWindow, OpenWindow, SaveAnswer, SaveTarget, Saved,
-    ToWindow,
+    ToWindow, WindowGeometry,
 };
-use crate::editor::process::{EditorEvent, EditorProcess};
+use crate::editor::process::{EditorError, EditorEvent, EditorProcess, program};
 use crate::fleet::{BackendConfig, BackendState, Door};
 use crate::project::{BackendId, Node, NodeId, NodeKind, WorkflowFile};
 use crate::workflow::{self, ObjectInfo, WorkflowDocument};
@@ -23,8 +27,11 @@ use bevy::ecs::system::SystemParam;
 use bevy::prelude::*;
 use serde_json::value::RawValue;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use url::Url;
+
+/// How far a window is from the one that was opened before it, logical pixels in both directions.
+const SHIFT_PER_WINDOW: f64 = 32.0;
 
 /// The open windows.
 #[derive(Resource, Default)]
@@ -32,6 +39,10 @@ pub struct Editors {
     windows: BTreeMap<NodeId, OpenEditor>,
     /// Nodes of which changes are kept that were not saved.
     kept: BTreeSet<NodeId>,
+    /// Nodes whose workflow was written for the browser, by the name of the workflow.
+    in_browser: BTreeMap<String, NodeId>,
+    /// The window's program; the one beside this program when none.
+    program: Option<PathBuf>,
     /// Grows with the document that is open; windows of another one are asked to close.
     generation: Option<u64>,
     /// Grows with everything that the marks on the nodes tell.
@@ -59,6 +70,15 @@ pub enum EditorState {
 }
 
 impl Editors {
+    /// No window yet. `program` is the window's program; the one beside this program when none.
+    #[must_use]
+    pub fn with_program(program: Option<PathBuf>) -> Self {
+        Self {
+            program,
+            ..Self::default()
+        }
+    }
+
     /// What the window of a node is doing, with the backend's name; none without a window.
     #[must_use]
     pub fn of(&self, node_id: NodeId) -> Option<(EditorState, &str)> {
@@ -91,6 +111,35 @@ impl Editors {
     }
 }
 
+/// Why no window was opened.
+enum NotOpened {
+    /// For a reason that the browser would not help with.
+    Refused(String),
+    /// There is no window to be had here.
+    NoWindow(EditorError),
+}
+
+impl From<String> for NotOpened {
+    fn from(problem: String) -> Self {
+        Self::Refused(problem)
+    }
+}
+
+impl From<&str> for NotOpened {
+    fn from(problem: &str) -> Self {
+        Self::Refused(problem.to_owned())
+    }
+}
+
+impl From<EditorError> for NotOpened {
+    fn from(error: EditorError) -> Self {
+        match error {
+            EditorError::NotAnswering => Self::Refused(error.to_string()),
+            _ => Self::NoWindow(error),
+        }
+    }
+}
+
 /// What opening and hearing windows reads and writes.
 #[derive(SystemParam)]
 pub struct EditorWorld<'w> {
@@ -117,12 +166,18 @@ pub fn open_editors(mut actions: MessageReader<Action>, mut world: EditorWorld) 
                 backend_id,
             } => {
                 let node_id = node_id.or_else(|| world.selected_node());
-                if let Some(node_id) = node_id
-                    && let Err(problem) = world.open(node_id, *backend_id)
-                {
-                    world
-                        .toasts
-                        .push(Severity::Warning, "The editor was not opened", &problem);
+                if let Some(node_id) = node_id {
+                    match world.open(node_id, *backend_id) {
+                        Ok(()) => {}
+                        Err(NotOpened::Refused(problem)) => world.toasts.push(
+                            Severity::Warning,
+                            "The editor was not opened",
+                            &problem,
+                        ),
+                        Err(NotOpened::NoWindow(error)) => {
+                            world.offer_browser(node_id, error.to_string(), error.remedy());
+                        }
+                    }
                 }
             }
             Action::ReplaceWorkflow { node_id, file, .. } => {
@@ -147,6 +202,7 @@ pub fn hear_editors(mut world: EditorWorld, mut actions: MessageWriter<Action>) 
     let is_other = world.editors.generation != Some(world.document.generation());
     if is_other {
         world.look_for_kept_changes();
+        world.editors.in_browser.clear();
     }
     if world.editors.windows.is_empty() {
         if is_other {
@@ -166,6 +222,11 @@ pub fn hear_editors(mut world: EditorWorld, mut actions: MessageWriter<Action>) 
             EditorEvent::Ended => {
                 world.editors.windows.remove(&node_id);
                 world.editors.revision += 1;
+            }
+            EditorEvent::NotStarted(error) => {
+                world.editors.windows.remove(&node_id);
+                world.editors.revision += 1;
+                world.offer_browser(node_id, error.to_string(), error.remedy());
             }
             EditorEvent::Died(reason) => {
                 world.editors.windows.remove(&node_id);
@@ -214,19 +275,20 @@ impl EditorWorld<'_> {
         )
     }
 
+    /// Says why there is no window, and offers the browser.
+    fn offer_browser(&mut self, node_id: NodeId, reason: String, remedy: Option<String>) {
+        self.dialogs.in_browser = Some(BrowserDialog::Offered {
+            node_id,
+            title: self.title_of(node_id),
+            reason,
+            remedy,
+        });
+    }
+
     /// Opens the window of a node, or brings it to the front.
-    fn open(&mut self, node_id: NodeId, backend_id: Option<BackendId>) -> Result<(), String> {
-        if !cfg!(feature = "editor") {
-            return Err(
-                "This build has no window for it. The node's menu opens it in your browser instead."
-                    .to_owned(),
-            );
-        }
+    fn open(&mut self, node_id: NodeId, backend_id: Option<BackendId>) -> Result<(), NotOpened> {
         if let Some(window) = self.editors.windows.get(&node_id) {
-            return window
-                .process
-                .send(ToWindow::Focus)
-                .map_err(|error| error.to_string());
+            return Ok(window.process.send(ToWindow::Focus)?);
         }
         let project = self.document.project();
         let node = project
@@ -234,7 +296,7 @@ impl EditorWorld<'_> {
             .get(&node_id)
             .ok_or("The node is not on the canvas any more.")?;
         let NodeKind::Workflow(settings) = &node.kind else {
-            return Err(format!("\"{}\" has no workflow to edit.", node.title));
+            return Err(format!("\"{}\" has no workflow to edit.", node.title).into());
         };
         let file = project
             .workflows
@@ -250,15 +312,16 @@ impl EditorWorld<'_> {
             .as_ref()
             .map_or_else(|| backend.url.clone(), |door| door.url().clone());
         let order = self.order(node, file, &backend, url)?;
-        let executable = std::env::current_exe()
-            .map_err(|error| format!("The program does not find itself: {error}"))?;
+        let program = match &self.editors.program {
+            Some(program) => program.clone(),
+            None => program()?,
+        };
         let waker = self.waker.as_deref().cloned();
-        let process = EditorProcess::start(&executable, order, move || {
+        let process = EditorProcess::start(&program, order, move || {
             if let Some(waker) = &waker {
                 waker.wake();
             }
-        })
-        .map_err(|error| error.to_string())?;
+        })?;
         self.editors.windows.insert(
             node_id,
             OpenEditor {
@@ -316,7 +379,9 @@ impl EditorWorld<'_> {
             node_title: node.title.clone(),
             backend_name: backend.name.clone(),
             workflow: editor_graph(&file.text, self.catalog.object_info())?,
-            draft: self.draft_file(node.id).and_then(|file| read_draft(&file)),
+            draft: self
+                .draft_file(node.id)
+                .and_then(|file| drafts::read_draft(&file)),
             profile_dir: self
                 .own_folder()
                 .join("profiles")
@@ -325,28 +390,16 @@ impl EditorWorld<'_> {
                 ThemeMode::Dark => Appearance::Dark,
                 ThemeMode::Light => Appearance::Light,
             },
-            geometry: self.settings.editor_window,
+            geometry: self.settings.editor_window.map(|geometry| {
+                // Not right on top of the windows that are open.
+                let shift = SHIFT_PER_WINDOW * self.editors.windows.len() as f64;
+                WindowGeometry {
+                    x: geometry.x + shift,
+                    y: geometry.y + shift,
+                    ..geometry
+                }
+            }),
         })
-    }
-
-    fn own_folder(&self) -> PathBuf {
-        self.folders
-            .data
-            .clone()
-            .unwrap_or_else(|| std::env::temp_dir().join("comfyui-orchestrator"))
-            .join("editor")
-    }
-
-    /// Where changes of a window are kept until they are saved or thrown away.
-    fn draft_file(&self, node_id: NodeId) -> Option<PathBuf> {
-        Some(
-            self.folders
-                .data
-                .as_ref()?
-                .join("editor")
-                .join("drafts")
-                .join(format!("{node_id}.json")),
-        )
     }
 
     fn hear(&mut self, node_id: NodeId, message: FromWindow, actions: &mut MessageWriter<Action>) {
@@ -367,13 +420,7 @@ impl EditorWorld<'_> {
                 self.toasts
                     .push(Severity::Info, &format!("Editor of \"{title}\""), &text);
             }
-            FromWindow::Failed { text } => {
-                self.toasts.push(
-                    Severity::Error,
-                    &format!("The editor of \"{title}\" could not be shown"),
-                    &format!("{text}. The node's menu opens it in your browser instead."),
-                );
-            }
+            FromWindow::Failed { text } => self.offer_browser(node_id, first_upper(&text), None),
             FromWindow::Geometry(geometry) => self.settings.editor_window = Some(geometry),
             FromWindow::Closed { draft } => {
                 if draft == DraftFate::Discard {
@@ -390,76 +437,10 @@ impl EditorWorld<'_> {
         }
     }
 
-    /// Writes the draft beside its place and renames it there, or removes it.
-    fn keep_draft(&mut self, node_id: NodeId, draft: Option<&RawValue>) {
-        let Some(file) = self.draft_file(node_id) else {
-            return;
-        };
-        let is_known = match draft {
-            Some(_) => !self.editors.kept.insert(node_id),
-            None => !self.editors.kept.remove(&node_id),
-        };
-        self.editors.revision += u64::from(!is_known);
-        let written = match draft {
-            Some(draft) => write_draft(&file, draft),
-            None => match std::fs::remove_file(&file) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
-                _ => Ok(()),
-            },
-        };
-        if let Err(error) = written {
-            self.toasts.push(
-                Severity::Warning,
-                "Changes in the editor are not kept yet",
-                &format!("{}: {error}. Save to the node soon.", file.display()),
-            );
-        }
-    }
-
-    /// Looks which nodes of the document have changes that an earlier window could not save.
-    fn look_for_kept_changes(&mut self) {
-        let nodes = self.document.project().nodes.keys();
-        let kept = nodes
-            .filter(|node_id| self.draft_file(**node_id).is_some_and(|file| file.exists()))
-            .copied()
-            .collect();
-        self.editors.kept = kept;
-        self.editors.revision += 1;
-    }
-
-    /// Where there is no window for the editor, the person's own browser serves, with files in both directions.
-    fn write_for_browser(&mut self, node_id: NodeId) {
-        let project = self.document.project();
-        let Some(node) = project.nodes.get(&node_id) else {
-            return;
-        };
-        let NodeKind::Workflow(settings) = &node.kind else {
-            return;
-        };
-        let Some(file) = project.workflows.get(&settings.workflow) else {
-            return;
-        };
-        let path = self
-            .own_folder()
-            .join("browser")
-            .join(format!("{}.json", settings.workflow));
-        let title = node.title.clone();
-        match write_whole(&path, file.text.as_bytes()) {
-            Ok(()) => self.toasts.push(
-                Severity::Info,
-                &format!("\"{title}\" in your browser"),
-                &format!(
-                    "Open {} there (Ctrl+O, or drag it onto the page). When you have saved it, choose Replace workflow… on \
-                     the node and take the file that the browser wrote.",
-                    path.display()
-                ),
-            ),
-            Err(error) => self.toasts.push(
-                Severity::Error,
-                "The workflow could not be written for the browser",
-                &format!("{}: {error}", path.display()),
-            ),
-        }
+    /// Whether the app shows what saving another node's workflow changes.
+    fn asks_about_another(&self, node_id: NodeId) -> bool {
+        let shown = self.dialogs.replacement.as_ref();
+        shown.is_some_and(|dialog| dialog.node_id() != node_id)
     }
 
     /// What a window saves: shown before it replaces anything, or kept as a new workflow at once.
@@ -480,6 +461,16 @@ impl EditorWorld<'_> {
                     file,
                 });
                 self.editors.answer(node_id, SaveAnswer::Kept);
+            }
+            SaveTarget::Node if self.asks_about_another(node_id) => {
+                self.keep_draft(node_id, Some(&saved.workflow));
+                self.editors.answer(
+                    node_id,
+                    SaveAnswer::Refused(
+                        "The app asks about another workflow first; answer there, then save again"
+                            .to_owned(),
+                    ),
+                );
             }
             SaveTarget::Node => {
                 // Until the person has looked at it, it is kept as what the window shows: the app may be closed meanwhile.
@@ -502,6 +493,14 @@ impl EditorWorld<'_> {
             }
         }
     }
+}
+
+/// A window's sentence begins small, for the log.
+fn first_upper(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| {
+        first.to_uppercase().chain(letters).collect()
+    })
 }
 
 /// A workflow in the form the page is given: the file as it is, or an API file laid out when the classes are known.
@@ -534,27 +533,4 @@ fn editor_graph(text: &str, object_info: Option<&ObjectInfo>) -> Result<EditorGr
             }
         }
     }
-}
-
-fn read_draft(file: &Path) -> Option<Box<RawValue>> {
-    let size = std::fs::metadata(file).ok()?.len();
-    if size > workflow::MAX_WORKFLOW_BYTES as u64 {
-        return None;
-    }
-    serde_json::from_slice(&std::fs::read(file).ok()?).ok()
-}
-
-fn write_draft(file: &Path, draft: &RawValue) -> std::io::Result<()> {
-    write_whole(file, draft.get().as_bytes())
-}
-
-/// Writes a file beside its place and renames it there.
-fn write_whole(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    use std::io::Write as _;
-    let folder = file.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder)?;
-    let mut temporary = tempfile::NamedTempFile::new_in(folder)?;
-    temporary.write_all(bytes)?;
-    temporary.persist(file).map_err(|error| error.error)?;
-    Ok(())
 }

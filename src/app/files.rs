@@ -3,6 +3,7 @@
 use super::actions::Action;
 use super::dialogs::{Dialogs, Prompt};
 use super::document::{Document, SavedAs, Selection};
+use super::editors::Editors;
 use super::samples::SAMPLES;
 use super::settings::{Folders, Settings};
 use super::toasts::{Severity, Toasts};
@@ -439,15 +440,24 @@ pub fn offer_recovered_work(
     }
 }
 
-/// Files let go over the window.
+/// Files let go over the window: what comes back from the browser is compared with the node it belongs to, everything else is
+/// imported.
 pub fn dropped_files(
     mut drops: MessageReader<bevy::window::FileDragAndDrop>,
+    editors: Res<Editors>,
+    mut dialogs: ResMut<Dialogs>,
     mut actions: MessageWriter<Action>,
 ) {
     for drop in drops.read() {
         if let bevy::window::FileDragAndDrop::DroppedFile { path_buf, .. } = drop {
+            let path = path_buf.clone();
+            if let Some(node) = editors.brought_back(&path) {
+                dialogs.in_browser = None;
+                actions.write(Action::CompareWorkflow { node, path });
+                continue;
+            }
             actions.write(Action::ImportFile {
-                path: path_buf.clone(),
+                path,
                 pos_world: None,
             });
         }

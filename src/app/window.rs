@@ -57,6 +57,8 @@ pub struct AppOptions {
     pub threads: usize,
     /// Where settings and unsaved work are kept.
     pub folders: Folders,
+    /// The program of the window of ComfyUI's editor; the one beside this program when none.
+    pub editor_program: Option<PathBuf>,
 }
 
 impl AppOptions {
@@ -71,6 +73,7 @@ impl AppOptions {
             start_builtin: None,
             threads: 4,
             folders: Folders::of_this_user(),
+            editor_program: None,
         }
     }
 }
@@ -129,7 +132,8 @@ pub fn assemble(
         .insert_resource(library);
     app.insert_resource(Thumbnails::start(&waker));
     app.insert_resource(waker);
-    app.insert_resource(options.folders);
+    app.insert_resource(options.folders)
+        .insert_resource(Editors::with_program(options.editor_program));
     if let Some(remark) = remark {
         toasts.push(Severity::Warning, "The settings start anew", &remark);
     }
@@ -222,7 +226,6 @@ fn add_resources(
         .init_resource::<Live>()
         .init_resource::<EventLog>()
         .init_resource::<Dialogs>()
-        .init_resource::<Editors>()
         .init_resource::<ShellState>()
         .init_resource::<Autosave>()
         .init_resource::<CanvasViewport>()

@@ -1,25 +1,22 @@
-//! `editor-host` (hidden): the process of one window of ComfyUI's editor.
+//! `editor-host` (hidden): the process of one window of ComfyUI's editor, which is a program of its own beside this one.
 
+use crate::editor::process::{command, program};
+use anyhow::Context as _;
 use std::process::ExitCode;
 
-/// Shows the window that the app asks for on standard input, until it is closed.
-#[cfg(feature = "editor")]
+/// Runs the window's program with our input and output, until it is closed.
 pub(super) fn run() -> anyhow::Result<ExitCode> {
-    // Guards against other frames of the page, so it must not be guessed: 148 random bits.
-    let token = format!("{}{}", random_part(), random_part());
-    crate::editor::host::run(token)?;
-    Ok(ExitCode::SUCCESS)
-}
-
-#[cfg(feature = "editor")]
-fn random_part() -> uuid::fmt::Simple {
-    uuid::Uuid::now_v7().simple()
-}
-
-/// Says that this build has no window.
-#[cfg(not(feature = "editor"))]
-pub(super) fn run() -> anyhow::Result<ExitCode> {
-    anyhow::bail!(
-        "this build has no window for ComfyUI's editor; edit the workflow in your browser and import the saved file"
-    )
+    let mut command =
+        program()
+            .and_then(|program| command(&program))
+            .map_err(|error| match error.remedy() {
+                Some(remedy) => anyhow::anyhow!("{error}. {remedy}"),
+                None => error.into(),
+            })?;
+    let status = command
+        .status()
+        .context("the editor's window could not be started")?;
+    // Without a code it was ended by a signal.
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
 }

@@ -64,7 +64,7 @@ struct Envelope {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PageRefusal {
     /// From another origin.
-    #[error("a message from {0}, which is not the server's own page, was refused")]
+    #[error("a message from {0}, which is not the backend's own page, was refused")]
     ForeignOrigin(String),
     /// Larger than [`MAX_MESSAGE_BYTES`].
     #[error(
@@ -161,6 +161,8 @@ fn shortened(text: &str) -> String {
 /// The script that is put into the main frame before the page's own.
 pub fn bar_script(token: &str, window: &OpenWindow) -> Result<String, serde_json::Error> {
     let settings = serde_json::json!({
+        // The script is put into whatever page is in the window, also a page that the backend sends on to.
+        "origin": window.url.origin().ascii_serialization(),
         "token": token,
         "node_title": window.node_title,
         "dark": window.appearance == Appearance::Dark,

@@ -167,6 +167,91 @@ fn both_sides_read_what_the_other_wrote_and_refuse_everything_else() {
     ));
 }
 
+/// Starts a program that says this on its error stream and ends, and gives what the app hears of it.
+#[cfg(unix)]
+fn heard_of_a_program_that_ends(
+    folder: &std::path::Path,
+    last_words: &str,
+) -> comfyui_orchestrator::editor::process::EditorEvent {
+    use comfyui_orchestrator::editor::message::{Appearance, EditorGraph, OpenWindow};
+    use comfyui_orchestrator::editor::process::EditorProcess;
+    let program = folder.join("window");
+    std::fs::write(folder.join("words"), last_words).unwrap();
+    let script = format!(
+        "#!/bin/sh\ncat '{}/words' >&2\nexit 127\n",
+        folder.display()
+    );
+    std::fs::write(&program, script).unwrap();
+    std::fs::set_permissions(
+        &program,
+        std::os::unix::fs::PermissionsExt::from_mode(0o755),
+    )
+    .unwrap();
+    let order = OpenWindow {
+        url: "http://127.0.0.1:9/".parse().unwrap(),
+        node_title: "Portrait".to_owned(),
+        backend_name: "Workstation".to_owned(),
+        workflow: EditorGraph::Ui(RawValue::from_string("{}".to_owned()).unwrap()),
+        draft: None,
+        profile_dir: folder.to_owned(),
+        appearance: Appearance::Dark,
+        geometry: None,
+    };
+    let window = EditorProcess::start(&program, order, || {}).unwrap();
+    let begin = std::time::Instant::now();
+    loop {
+        if let Some(event) = window.poll() {
+            return event;
+        }
+        assert!(begin.elapsed().as_secs() < 60, "nothing was heard");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_system_without_the_web_view_is_told_what_to_install() {
+    use comfyui_orchestrator::editor::process::{EditorError, EditorEvent};
+    let folder = tempfile::tempdir().unwrap();
+    // As glibc and musl say it.
+    for words in [
+        "/opt/o/comfyui-orchestrator-editor: error while loading shared libraries: libwebkit2gtk-4.1.so.0: cannot open shared \
+         object file: No such file or directory\n",
+        "Error loading shared library libwebkit2gtk-4.1.so.0: No such file or directory (needed by /opt/o/editor)\n\
+         Error relocating /opt/o/editor: webkit_web_view_new: symbol not found\n",
+    ] {
+        let event = heard_of_a_program_that_ends(folder.path(), words);
+        let EditorEvent::NotStarted(error) = event else {
+            panic!("{event:?}");
+        };
+        assert_eq!(
+            error,
+            EditorError::NoLibrary {
+                library: "libwebkit2gtk-4.1.so.0".to_owned()
+            }
+        );
+        assert!(error.to_string().contains("WebKitGTK 4.1"), "{error}");
+        let remedy = error.remedy().unwrap();
+        assert!(
+            remedy.contains("apt install libwebkit2gtk-4.1-0"),
+            "{remedy}"
+        );
+    }
+    // Any other end says what is known of it.
+    let event = heard_of_a_program_that_ends(
+        folder.path(),
+        "Trace/breakpoint trap\nnote: run with more\n",
+    );
+    let EditorEvent::NotStarted(error) = event else {
+        panic!("{event:?}");
+    };
+    assert!(
+        error.to_string().contains("Trace/breakpoint trap"),
+        "{error}"
+    );
+    assert_eq!(error.remedy(), None);
+}
+
 #[cfg(all(feature = "editor", target_os = "linux"))]
 mod in_a_window {
     use comfyui_orchestrator::editor::message::{
@@ -257,6 +342,14 @@ mod in_a_window {
         }
     }
 
+    /// A server of whatever these routes say.
+    async fn serve_routes(router: axum::Router) -> SocketAddr {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        address
+    }
+
     async fn serve(pages: Vec<(&'static str, String)>) -> SocketAddr {
         serve_counting(pages).await.0
     }
@@ -283,10 +376,7 @@ mod in_a_window {
             };
             router = router.route(path, get(page));
         }
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        (address, hits)
+        (serve_routes(router).await, hits)
     }
 
     fn order(address: SocketAddr, profile_dir: &Path, draft: Option<Box<RawValue>>) -> OpenWindow {
@@ -314,9 +404,9 @@ mod in_a_window {
         std::fs::write(
             &script,
             format!(
-                "#!/bin/sh\nunset WAYLAND_DISPLAY\nDISPLAY={} exec '{}' \"$@\"\n",
+                "#!/bin/sh\nunset WAYLAND_DISPLAY\nDISPLAY={} exec '{}'\n",
                 display.name,
-                env!("CARGO_BIN_EXE_comfyui-orchestrator")
+                env!("CARGO_BIN_EXE_comfyui-orchestrator-editor")
             ),
         )
         .unwrap();
@@ -430,9 +520,7 @@ mod in_a_window {
                     axum::http::StatusCode::UNAUTHORIZED.into_response()
                 }
             });
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        let address = serve_routes(router).await;
         let mut config =
             BackendConfig::new("studio", format!("http://{address}/").parse().unwrap());
         config.auth = Auth::Header {
@@ -451,6 +539,199 @@ mod in_a_window {
         })
         .await;
         assert_eq!(loaded, Some(Ok(())), "the page is let in and believed");
+    }
+
+    /// A form like those of servers that want a password, and a person who fills it.
+    const LOGIN: &str = r#"<!doctype html><body><form method="post" action="/login">
+        <input type="password" name="password"><button>Sign in</button></form>
+        <script>setTimeout(() => {
+            document.querySelector("input").value = "open sesame";
+            document.querySelector("form").requestSubmit();
+        }, 500);</script></body>"#;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_login_page_of_the_server_itself_is_passed() {
+        use axum::http::{HeaderMap, StatusCode, header};
+        use axum::response::{Html, IntoResponse as _, Redirect};
+        use axum::routing::get;
+        let Some(display) = Display::start() else {
+            println!("skipped: there is no Xvfb here");
+            return;
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let router = axum::Router::new()
+            .route(
+                "/",
+                get(|headers: HeaderMap| async move {
+                    let cookie = headers.get(header::COOKIE);
+                    if cookie.is_some_and(|cookie| cookie.as_bytes() == b"session=known") {
+                        Html(FRIENDLY).into_response()
+                    } else {
+                        Redirect::to("/login").into_response()
+                    }
+                }),
+            )
+            .route(
+                "/login",
+                get(|| async { Html(LOGIN) }).post(|body: String| async move {
+                    if body == "password=open+sesame" {
+                        let cookie = [(header::SET_COOKIE, "session=known; Path=/; HttpOnly")];
+                        (cookie, Redirect::to("/")).into_response()
+                    } else {
+                        StatusCode::FORBIDDEN.into_response()
+                    }
+                }),
+            );
+        let address = serve_routes(router).await;
+        let window = start(&display, folder.path(), order(address, folder.path(), None));
+        let saved = wait(&window, PATIENCE, |event| match event {
+            EditorEvent::Said(FromWindow::Save(saved)) => Some(Ok(saved.workflow.get().to_owned())),
+            EditorEvent::Said(FromWindow::Notice { text } | FromWindow::Failed { text }) => {
+                Some(Err(text.clone()))
+            }
+            EditorEvent::Died(reason) => Some(Err(reason.clone())),
+            _ => None,
+        })
+        .await
+        .expect("the person comes in and saves");
+        // The node's own workflow, with what the person added.
+        let saved = saved.unwrap();
+        assert!(
+            saved.contains("\"id\":1") && saved.contains("\"id\":7"),
+            "{saved}"
+        );
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_login_on_another_server_is_refused_by_name() {
+        use axum::response::Redirect;
+        let Some(display) = Display::start() else {
+            println!("skipped: there is no Xvfb here");
+            return;
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let (elsewhere, hits) = serve_counting(vec![("/login", LOGIN.to_owned())]).await;
+        let there = format!("http://{elsewhere}/login?secret=of-the-server");
+        let router = axum::Router::new().fallback(move || async move { Redirect::to(&there) });
+        let address = serve_routes(router).await;
+        let window = start(&display, folder.path(), order(address, folder.path(), None));
+        let told = wait(&window, PATIENCE, |event| match event {
+            EditorEvent::Said(FromWindow::Failed { text }) => Some(Ok(text.clone())),
+            EditorEvent::Said(other) => {
+                (!matches!(other, FromWindow::Geometry(_))).then(|| Err(format!("{other:?}")))
+            }
+            EditorEvent::Died(reason) => Some(Err(reason.clone())),
+            _ => None,
+        })
+        .await
+        .expect("the window says so")
+        .unwrap();
+        assert!(
+            told.contains(&format!("http://{elsewhere},")) && !told.contains("secret"),
+            "{told}"
+        );
+        assert_eq!(hits.load(Ordering::Relaxed), 0, "it was not even asked");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_page_that_is_loaded_anew_begins_with_what_the_node_has_by_then() {
+        use axum::http::StatusCode;
+        use axum::response::Html;
+        use axum::routing::get;
+        let Some(display) = Display::start() else {
+            println!("skipped: there is no Xvfb here");
+            return;
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let may_reload = Arc::new(AtomicUsize::new(0));
+        let asked = may_reload.clone();
+        // The person reloads the page when the node has what was saved, and changes something again.
+        let page = FRIENDLY.replace(
+            "</script>",
+            r#"if (sessionStorage.reloaded) setTimeout(() => graph.nodes.push({id: 8, type: "B"}), 3500);
+            else setInterval(async () => {
+                if (!(await fetch("/may_reload")).ok) return;
+                sessionStorage.reloaded = "yes";
+                location.reload();
+            }, 300);</script>"#,
+        );
+        let router = axum::Router::new()
+            .route("/", get(|| async { Html(page) }))
+            .route(
+                "/may_reload",
+                get(|| async move {
+                    match asked.load(Ordering::Relaxed) {
+                        0 => StatusCode::NOT_FOUND,
+                        _ => StatusCode::OK,
+                    }
+                }),
+            );
+        let address = serve_routes(router).await;
+        let window = start(&display, folder.path(), order(address, folder.path(), None));
+        let saved = wait(&window, PATIENCE, |event| {
+            matches!(event, EditorEvent::Said(FromWindow::Save(_))).then_some(())
+        })
+        .await;
+        assert!(saved.is_some());
+        window.send(ToWindow::SaveAnswer(SaveAnswer::Kept)).unwrap();
+        let kept = wait(&window, PATIENCE, |event| {
+            matches!(
+                event,
+                EditorEvent::Said(FromWindow::Changed { draft: None })
+            )
+            .then_some(())
+        })
+        .await;
+        assert!(kept.is_some());
+        may_reload.store(1, Ordering::Relaxed);
+        let draft = wait(&window, PATIENCE, |event| match event {
+            EditorEvent::Said(FromWindow::Changed { draft: Some(draft) }) => {
+                let draft = draft.get();
+                draft.contains("\"id\":8").then(|| draft.to_owned())
+            }
+            _ => None,
+        })
+        .await
+        .expect("the change after it");
+        assert!(draft.contains("\"id\":7"), "saved before it: {draft}");
+    }
+
+    #[test]
+    fn the_app_itself_is_not_linked_with_the_web_view() {
+        let needed = |program: &str| {
+            let listed = Command::new("readelf")
+                .args(["-d", program])
+                .output()
+                .ok()?;
+            let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+            let names: Vec<String> = listed
+                .lines()
+                .filter(|line| line.contains("(NEEDED)"))
+                .map(str::to_owned)
+                .collect();
+            Some(names)
+        };
+        let (Some(app), Some(window)) = (
+            needed(env!("CARGO_BIN_EXE_comfyui-orchestrator")),
+            needed(env!("CARGO_BIN_EXE_comfyui-orchestrator-editor")),
+        ) else {
+            println!("skipped: there is no readelf here");
+            return;
+        };
+        let of_the_web_view = |names: &[String]| -> Vec<String> {
+            names
+                .iter()
+                .filter(|name| {
+                    ["webkit", "javascriptcore", "libgtk", "libsoup"]
+                        .iter()
+                        .any(|part| name.contains(part))
+                })
+                .cloned()
+                .collect()
+        };
+        assert!(!of_the_web_view(&window).is_empty(), "{window:?}");
+        assert!(!app.is_empty(), "readelf lists what the app needs");
+        assert!(of_the_web_view(&app).is_empty(), "{app:?}");
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -489,6 +770,7 @@ mod in_a_window {
             EditorEvent::Said(
                 said @ (FromWindow::Save(_) | FromWindow::Loaded | FromWindow::Changed { .. }),
             ) => Some(Err(format!("the page was believed: {said:?}"))),
+            EditorEvent::Said(FromWindow::Failed { text }) => Some(Err(text.clone())),
             EditorEvent::Died(reason) => Some(Err(reason.clone())),
             _ => None,
         })

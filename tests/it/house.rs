@@ -166,6 +166,22 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
             "crate::workflow",
         ],
     ),
+    (
+        "editor_window",
+        &[
+            "bevy",
+            "tokio",
+            "rusqlite",
+            "comfyui_orchestrator::app",
+            "comfyui_orchestrator::cli",
+            "comfyui_orchestrator::comfy",
+            "comfyui_orchestrator::engine",
+            "comfyui_orchestrator::fleet",
+            "comfyui_orchestrator::project",
+            "comfyui_orchestrator::store",
+            "comfyui_orchestrator::workflow",
+        ],
+    ),
     ("cli", &["crate::comfy", "rusqlite", "bevy::"]),
     (
         "app/canvas",
@@ -256,6 +272,24 @@ fn every_room_knows_only_whom_it_may_know() {
         "forbidden imports:\n{}",
         trespasses.join("\n")
     );
+}
+
+/// What is named anywhere in the app's program is linked with it, and the app must start where there is no web view.
+#[test]
+fn only_the_editor_window_knows_the_web_view() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let window = src.join("editor_window");
+    for file in sources_of(&src)
+        .iter()
+        .filter(|file| !file.starts_with(&window))
+    {
+        let text = fs::read_to_string(file).expect("source files are readable");
+        for line in text.lines() {
+            for path in ["wry::", "tao::"] {
+                assert!(!names(line, path), "{} names {path}", file.display());
+            }
+        }
+    }
 }
 
 #[test]

@@ -1,15 +1,14 @@
 //! The menu of what is under the pointer: a right click on a node, a link or the background.
 
 use crate::app::actions::{ACTIONS, Action, CanvasTarget, Select};
-use crate::app::bridge::BackendCard;
+use crate::app::dialogs::in_browser;
 use crate::app::icons;
 use crate::app::shell::PanelContext;
 use crate::app::summary;
 use crate::app::widgets::menu_row;
 use crate::engine::{ItemState, RetryScope, RunCommand};
-use crate::fleet::BackendState;
 use crate::project::{NodeId, NodeKind};
-use bevy_egui::egui::{Area, Context, Frame, Id, Key, OpenUrl, Order, Pos2, Ui};
+use bevy_egui::egui::{Area, Context, Frame, Id, Key, Order, Pos2, Ui};
 
 /// An open menu.
 #[derive(Clone, Copy, Debug)]
@@ -154,7 +153,7 @@ fn edit_rows(ui: &mut Ui, panel: &PanelContext<'_>, node_id: NodeId) -> Option<A
     if panel.backends.cards.len() > 1 {
         for (backend_id, card) in panel.backends.cards.iter().take(MAX_BACKEND_ROWS) {
             let title = format!("… on {}", card.status.name);
-            let is_possible = is_reachable(card.status.state);
+            let is_possible = in_browser::is_reachable(card.status.state);
             if menu_row(ui, panel.theme, "", &title, "", is_possible) {
                 chosen = Some(Action::EditWorkflow {
                     node_id: Some(node_id),
@@ -163,36 +162,13 @@ fn edit_rows(ui: &mut Ui, panel: &PanelContext<'_>, node_id: NodeId) -> Option<A
             }
         }
     }
-    let page = panel
-        .editors
-        .of(node_id)
-        .and_then(|(_, name)| {
-            panel
-                .backends
-                .cards
-                .values()
-                .find(|card| card.status.name == name)
-        })
-        .or_else(|| {
-            let reachable = |card: &&BackendCard| is_reachable(card.status.state);
-            panel.backends.cards.values().find(reachable)
-        });
     let title = "Edit in the browser…";
-    if menu_row(ui, panel.theme, "", title, "", page.is_some())
-        && let Some(page) = page
-    {
-        ui.ctx().open_url(OpenUrl::new_tab(page.status.url.clone()));
-        chosen = Some(Action::WriteForBrowser { node_id });
+    let is_possible = in_browser::backend(panel, node_id).is_some();
+    if menu_row(ui, panel.theme, "", title, "", is_possible) {
+        chosen = in_browser::open(ui.ctx(), panel, node_id);
     }
     ui.separator();
     chosen
-}
-
-fn is_reachable(state: BackendState) -> bool {
-    !matches!(
-        state,
-        BackendState::Connecting | BackendState::Offline | BackendState::Disabled
-    )
 }
 
 /// Backends that the menu lists.

@@ -7,6 +7,7 @@ use crate::app::replace_workflow::{BrokenUses, Reach, Replacement};
 use crate::app::shell::PanelContext;
 use crate::app::theme::{GRID, Theme};
 use crate::app::widgets::{at_right, caption, hint, primary_button, strong};
+use crate::project::NodeId;
 use crate::workflow::Change;
 use bevy_egui::egui::{Button, Context, RichText, ScrollArea, Ui, Vec2};
 
@@ -25,6 +26,14 @@ impl From<Replacement> for ReplaceDialog {
             reach: Reach::ThisNode,
             broken: BrokenUses::Keep,
         }
+    }
+}
+
+impl ReplaceDialog {
+    /// The node it is about.
+    #[must_use]
+    pub fn node_id(&self) -> NodeId {
+        self.replacement.node_id
     }
 }
 

@@ -3,12 +3,13 @@
 //! It reads [`ToWindow`] lines from its standard input and answers with [`FromWindow`] lines. It ends when the person
 //! closes it, when the app is gone (end of input), or when the page cannot be shown.
 
-use super::message::{
-    Appearance, DraftFate, FromWindow, LineError, OpenWindow, PROTOCOL_VERSION, Saved, ToWindow,
-    WindowGeometry, read_line, write_line,
+use comfyui_orchestrator::editor::message::{
+    Appearance, DraftFate, EditorGraph, FromWindow, LineError, OpenWindow, PROTOCOL_VERSION,
+    SaveAnswer, SaveTarget, Saved, ToWindow, WindowGeometry, read_line, write_line,
 };
-use super::origin::{NotAPage, PageOrigin};
-use super::page::{self, Gate, PageMessage, PageRefusal};
+use comfyui_orchestrator::editor::origin::{NotAPage, PageOrigin};
+use comfyui_orchestrator::editor::page::{self, Gate, PageMessage, PageRefusal};
+use serde_json::value::RawValue;
 use std::io::{BufReader, Stdout};
 use std::time::{Duration, Instant};
 use tao::dpi::{LogicalPosition, LogicalSize};
@@ -53,12 +54,25 @@ pub enum HostError {
     #[error("the window could not be made: {0}")]
     Window(#[from] tao::error::OsError),
     /// The web view could not be made.
-    #[error("the system's web view could not be started: {0}")]
+    #[error("the system's web view could not be started: {0}{WEB_VIEW_HINT}")]
     WebView(#[from] wry::Error),
+    /// The backend sends its page on to another server.
+    #[error(
+        "the backend sends its page on to {0}, and this window stays with the backend. If that is a login, give this program \
+         a way in of its own (Authentication, in the backend's form): then the page needs no login here"
+    )]
+    SentElsewhere(String),
     /// A script could not be written.
     #[error("the workflow could not be given to the page: {0}")]
     Script(#[from] serde_json::Error),
 }
+
+/// What to do where the web view does not start.
+const WEB_VIEW_HINT: &str = if cfg!(windows) {
+    "; install Microsoft's WebView2 runtime"
+} else {
+    ""
+};
 
 /// What wakes the event loop.
 enum HostEvent {
@@ -68,8 +82,12 @@ enum HostEvent {
     AppGone,
     /// A page sent something.
     FromPage { address: String, body: String },
+    /// A page takes the place of the one before, after every redirection and before any frame in it.
+    PageCame { address: String },
     /// A page finished loading.
     PageLoaded { address: String },
+    /// The page, or a frame of it, wanted to go where it may not.
+    WouldLeave { address: String },
     /// The page tried what it may not do.
     Refused(String),
 }
@@ -131,6 +149,8 @@ fn open(token: String) -> Result<(), HostError> {
         state: State::Loading {
             since: Instant::now(),
         },
+        has_page: false,
+        in_review: None,
         started: Instant::now(),
         told: Vec::new(),
     };
@@ -180,10 +200,27 @@ fn make_window(
         }))
         .with_min_inner_size(LogicalSize::new(MIN_SIZE[0], MIN_SIZE[1]))
         .with_inner_size(window_size(order));
-    if let Some(geometry) = order.geometry {
+    if let Some(geometry) = order.geometry
+        && is_on_a_screen(geometry, event_loop)
+    {
         builder = builder.with_position(LogicalPosition::new(geometry.x, geometry.y));
     }
     Ok(builder.build(event_loop)?)
+}
+
+/// Whether a person would see the window's title there: the screen it was on may be gone.
+fn is_on_a_screen(
+    geometry: WindowGeometry,
+    event_loop: &tao::event_loop::EventLoop<HostEvent>,
+) -> bool {
+    let title = [geometry.x + geometry.width / 2.0, geometry.y + 20.0];
+    event_loop.available_monitors().any(|screen| {
+        let scale = screen.scale_factor();
+        let corner = screen.position().to_logical::<f64>(scale);
+        let size = screen.size().to_logical::<f64>(scale);
+        (corner.x..corner.x + size.width).contains(&title[0])
+            && (corner.y..corner.y + size.height).contains(&title[1])
+    })
 }
 
 /// The size of the content that is asked for: that of last time, or the usual one.
@@ -227,10 +264,7 @@ fn make_web_view(
         .with_navigation_handler(move |address| {
             let allowed = may_load.may_load(&address);
             if !allowed {
-                let _ = on_navigation.send_event(HostEvent::Refused(format!(
-                    "The page wanted to go to {}; only this server's own pages are shown here",
-                    short(&address)
-                )));
+                let _ = on_navigation.send_event(HostEvent::WouldLeave { address });
             }
             allowed
         })
@@ -248,15 +282,16 @@ fn make_web_view(
         })
         .with_download_started_handler(move |address, _| {
             let _ = on_download.send_event(HostEvent::Refused(format!(
-                "A download was refused ({}): files leave a server through runs, or your browser",
+                "A download was refused ({}): files leave a backend through runs, or your browser",
                 short(&address)
             )));
             false
         })
         .with_on_page_load_handler(move |event, address| {
-            if matches!(event, PageLoadEvent::Finished) {
-                let _ = on_load.send_event(HostEvent::PageLoaded { address });
-            }
+            let _ = on_load.send_event(match event {
+                PageLoadEvent::Started => HostEvent::PageCame { address },
+                PageLoadEvent::Finished => HostEvent::PageLoaded { address },
+            });
         })
         .with_permission_handler(|_| wry::PermissionResponse::Deny)
         .with_clipboard(true)
@@ -307,6 +342,10 @@ struct EditorWindow {
     /// What the system counts as content beyond what was asked for: under Wayland the frame that is drawn inside.
     frame: LogicalSize<f64>,
     state: State,
+    /// Whether a page of the backend was ever shown.
+    has_page: bool,
+    /// What the page sent to be kept on the node, until the app says what became of it.
+    in_review: Option<Box<RawValue>>,
     started: Instant,
     told: Vec<String>,
 }
@@ -327,11 +366,24 @@ impl EditorWindow {
             Event::UserEvent(HostEvent::FromPage { address, body }) => {
                 return self.on_page(&address, &body);
             }
+            Event::UserEvent(HostEvent::PageCame { address }) => {
+                self.has_page |= self.gate.origin().is_own(&address);
+            }
             Event::UserEvent(HostEvent::PageLoaded { address })
                 if self.gate.origin().is_own(&address) =>
             {
                 self.web_view
                     .evaluate_script(&page::load_call(self.gate.token(), &self.order)?)?;
+            }
+            Event::UserEvent(HostEvent::WouldLeave { address }) => {
+                // Nothing to stay with: the window would be empty.
+                if !self.has_page {
+                    return Err(HostError::SentElsewhere(server_of(&address)));
+                }
+                self.notice(format!(
+                    "The page wanted to go to {}; only this backend's own pages are shown here",
+                    short(&address)
+                ))?;
             }
             Event::UserEvent(HostEvent::Refused(text)) => self.notice(text)?,
             Event::NewEvents(StartCause::ResumeTimeReached { .. }) => {
@@ -372,6 +424,16 @@ impl EditorWindow {
             }
             ToWindow::Close => return self.ask_to_close(),
             ToWindow::SaveAnswer(answer) => {
+                // A page that is loaded anew begins with what the node has now.
+                match &answer {
+                    SaveAnswer::InReview => {}
+                    SaveAnswer::Kept => {
+                        if let Some(kept) = self.in_review.take() {
+                            self.order.workflow = EditorGraph::Ui(kept);
+                        }
+                    }
+                    SaveAnswer::Refused(_) => self.in_review = None,
+                }
                 self.tell_page(&page::answer_call(self.gate.token(), &answer)?)?;
             }
         }
@@ -394,20 +456,26 @@ impl EditorWindow {
                 ))?;
             }
             Ok(PageMessage::Changed { draft }) => {
+                self.order.draft.clone_from(&draft);
                 write_line(&mut self.output, &FromWindow::Changed { draft })?;
             }
             Ok(PageMessage::Save {
                 target,
                 workflow,
                 prompt,
-            }) => write_line(
-                &mut self.output,
-                &FromWindow::Save(Box::new(Saved {
-                    target,
-                    workflow,
-                    prompt,
-                })),
-            )?,
+            }) => {
+                if target == SaveTarget::Node {
+                    self.in_review = Some(workflow.clone());
+                }
+                write_line(
+                    &mut self.output,
+                    &FromWindow::Save(Box::new(Saved {
+                        target,
+                        workflow,
+                        prompt,
+                    })),
+                )?;
+            }
             // Unasked, a page has no say in this.
             Ok(PageMessage::MayClose) => {
                 if matches!(self.state, State::Closing { .. } | State::Asking) {
@@ -505,6 +573,14 @@ impl EditorWindow {
             }),
         )?;
         Ok(())
+    }
+}
+
+/// The server of an address, as a person would name it.
+fn server_of(address: &str) -> String {
+    match address.parse::<url::Url>() {
+        Ok(url) if url.has_host() => url.origin().ascii_serialization(),
+        _ => short(address),
     }
 }
 

@@ -1,0 +1,171 @@
+//! Editing a workflow in the person's own browser: offered where there is no window for it, and told step by step.
+
+use super::modal;
+use crate::app::actions::Action;
+use crate::app::bridge::BackendCard;
+use crate::app::icons;
+use crate::app::shell::PanelContext;
+use crate::app::theme::GRID;
+use crate::app::widgets::{at_right, card, hint, primary_button, row, strong};
+use crate::fleet::BackendState;
+use crate::project::NodeId;
+use bevy_egui::egui::{Align, Context, Label, Layout, OpenUrl, RichText, Ui, Vec2};
+use std::path::PathBuf;
+
+/// What is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BrowserDialog {
+    /// There is no window; the browser would do.
+    Offered {
+        /// The Workflow node.
+        node_id: NodeId,
+        /// Its title.
+        title: String,
+        /// Why there is no window.
+        reason: String,
+        /// What helps.
+        remedy: Option<String>,
+    },
+    /// The browser was opened.
+    Steps {
+        /// Title of the Workflow node.
+        title: String,
+        /// The file to open there.
+        file: PathBuf,
+    },
+}
+
+/// Opens the page of a backend in the browser and gives the action that writes the node's workflow for it; none where no
+/// backend answers.
+#[must_use]
+pub fn open(ctx: &Context, panel: &PanelContext<'_>, node_id: NodeId) -> Option<Action> {
+    let page = backend(panel, node_id)?;
+    ctx.open_url(OpenUrl::new_tab(page.status.url.clone()));
+    Some(Action::WriteForBrowser { node_id })
+}
+
+/// The backend whose page the browser would open: the one of the node's window, else the first that answers.
+#[must_use]
+pub fn backend<'a>(panel: &'a PanelContext<'_>, node_id: NodeId) -> Option<&'a BackendCard> {
+    let cards = &panel.backends.cards;
+    let of_window = panel.editors.of(node_id).and_then(|(_, name)| {
+        let is_its = |card: &&BackendCard| card.status.name == name;
+        cards.values().find(is_its)
+    });
+    of_window.or_else(|| cards.values().find(|card| is_reachable(card.status.state)))
+}
+
+/// Whether a backend's page can be opened.
+#[must_use]
+pub fn is_reachable(state: BackendState) -> bool {
+    !matches!(
+        state,
+        BackendState::Connecting | BackendState::Offline | BackendState::Disabled
+    )
+}
+
+/// Draws the dialog, if it is open.
+pub fn show(ctx: &Context, panel: &mut PanelContext<'_>) {
+    let Some(dialog) = panel.dialogs.in_browser.take() else {
+        return;
+    };
+    let mut done = false;
+    let mut wish = None;
+    let closed = modal(ctx, panel.theme, "in-browser", 500.0, |ui| match &dialog {
+        BrowserDialog::Offered {
+            node_id,
+            title,
+            reason,
+            remedy,
+        } => {
+            heading(
+                ui,
+                &format!("The editor of \"{title}\" cannot be shown here"),
+            );
+            ui.label(format!("{reason}."));
+            if let Some(remedy) = remedy {
+                ui.add_space(GRID);
+                card(panel.theme).show(ui, |ui| {
+                    ui.set_width(ui.available_width());
+                    ui.label(RichText::new(remedy).monospace().size(12.0));
+                });
+            }
+            ui.add_space(2.0 * GRID);
+            let backend = backend(panel, *node_id);
+            hint(
+                ui,
+                panel.theme,
+                &match backend {
+                    Some(backend) => format!(
+                        "Your own browser can edit it: the page of \"{}\" opens there, and the workflow goes there and back as a file.",
+                        backend.status.name
+                    ),
+                    None => {
+                        "Your own browser could edit it, but no backend answers now.".to_owned()
+                    }
+                },
+            );
+            ui.add_space(3.0 * GRID);
+            at_right(ui, |ui| {
+                let button = primary_button(panel.theme, "Edit in the browser");
+                if ui.add_enabled(backend.is_some(), button).clicked() {
+                    wish = open(ctx, panel, *node_id);
+                }
+                done = ui.button("Close").clicked();
+            });
+        }
+        BrowserDialog::Steps { title, file } => {
+            heading(ui, &format!("\"{title}\" in your browser"));
+            let place = file.display().to_string();
+            step(
+                ui,
+                1,
+                "Open this file there (Ctrl+O, or drag it onto the page):",
+            );
+            card(panel.theme).show(ui, |ui| {
+                row(ui, |ui| {
+                    at_right(ui, |ui| {
+                        if ui.button(format!("{}  Copy", icons::COPY)).clicked() {
+                            ctx.copy_text(place.clone());
+                        }
+                        ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
+                            let place = RichText::new(&place).monospace().size(12.0);
+                            ui.add(Label::new(place).truncate());
+                        });
+                    });
+                });
+            });
+            step(ui, 2, "Change it, and export it under the same name.");
+            step(
+                ui,
+                3,
+                "Drop the file that the browser wrote onto this window. What is different is shown before anything is replaced.",
+            );
+            hint(
+                ui,
+                panel.theme,
+                "Replace workflow… in the node's properties takes a file of any name, also later.",
+            );
+            ui.add_space(3.0 * GRID);
+            at_right(ui, |ui| {
+                let button = primary_button(panel.theme, "Close").min_size(Vec2::new(84.0, 30.0));
+                done = ui.add(button).clicked();
+            });
+        }
+    });
+    if let Some(action) = wish {
+        panel.act(action);
+    } else if !closed && !done {
+        panel.dialogs.in_browser = Some(dialog);
+    }
+}
+
+fn heading(ui: &mut Ui, text: &str) {
+    ui.label(strong(format!("{}  {text}", icons::PENCIL_SIMPLE), 16.0));
+    ui.add_space(2.0 * GRID);
+}
+
+fn step(ui: &mut Ui, number: usize, text: &str) {
+    ui.add_space(GRID);
+    ui.label(format!("{number}.  {text}"));
+}
