@@ -45,7 +45,8 @@ use crate::workflow::ParameterAddress;
 use attempts::{Attempt, PairHealth};
 use flow::{CANCELLED_BY_A_PERSON, End};
 use run::{ItemIndex, Run};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use schedule::Fields;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// Prompts at one backend at a time: one running, one waiting, so that our queue stays ours and no GPU idles.
@@ -88,8 +89,8 @@ pub struct Machine {
     wake_at_ms: Option<u64>,
     /// Whether runs ask the cache.
     cache: CacheUse,
-    /// Items that are looked up in the cache at this moment.
-    looking_up: HashSet<ItemId>,
+    /// Items that are looked up in the cache at this moment, with the fields that were asked about.
+    looking_up: HashMap<ItemId, Fields>,
     effects: Vec<Effect>,
 }
 

@@ -1,286 +1,23 @@
 //! Graphs in a few lines, and a world that plays the executor for the pure machine: it performs orders, answers them, and
 //! checks after every step what must always hold.
 
+mod graph;
+mod watched;
+
+pub use graph::{Graph, field};
+pub use watched::{Seen, Watched};
+
 use comfyui_orchestrator::artifacts::{Artifact, ContentHash, Measures};
-use comfyui_orchestrator::engine::fold::RunView;
 use comfyui_orchestrator::engine::machine::{
     AttemptOutputs, Availability, BackendFacts, CacheQuestion, Effect, Input, LocalOutcome,
     LocalTask, LocalWork, Machine, Submission,
 };
-use comfyui_orchestrator::engine::{
-    AttemptId, Failure, FailureClass, IndexPath, ItemId, ItemState, Plan, PlanProblem, RunEvent,
-    RunEventBody, RunId, RunState, Value,
-};
-use comfyui_orchestrator::project::{
-    Affinity, Axis, BackendId, BatchMode, CachePolicy, ConditionNode, ContactSheet, DataType,
-    Fallback, FanOutNode, FanOutSource, InputNode, InputValue, Link, LinkId, Literal,
-    MergeFailurePolicy, MergeMode, MergeNode, MergeScope, Node, NodeId, NodeKind, OnFailure,
-    OutputNode, Port, PortBinding, PortId, PortNeed, PortRef, Project, ProjectId, RetryPolicy,
-    ReviewNode, WorkflowFile, WorkflowName, WorkflowNode,
-};
-use comfyui_orchestrator::workflow::{NodeAddress, ParameterAddress};
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use comfyui_orchestrator::engine::{AttemptId, Failure, FailureClass, ItemState, RunId, Value};
+use comfyui_orchestrator::project::{BackendId, DataType, InputValue, Node};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use uuid::Uuid;
-
-/// A project in the making. Ports are named: FanOut `value` in, axis = its title, `value` out; Workflow as given, `image`
-/// out; Condition `value`, `true`, `false`; Merge `values`, `list`, `sheet`; Output and Input `value`.
-pub struct Graph {
-    pub project: Project,
-    next: u128,
-}
-
-impl Graph {
-    pub fn new() -> Self {
-        let mut project = Project::new(ProjectId::from_uuid(Uuid::from_u128(1)), "Test");
-        for name in ["w", "other"] {
-            project.workflows.insert(
-                WorkflowName::new(name).unwrap(),
-                WorkflowFile::new(format!("{{\"{name}\":1}}")),
-            );
-        }
-        Self { project, next: 100 }
-    }
-
-    fn uuid(&mut self) -> Uuid {
-        self.next += 1;
-        Uuid::from_u128(self.next)
-    }
-
-    fn port(&mut self, name: &str, data_type: DataType, binding: PortBinding) -> Port {
-        Port {
-            id: PortId::from_uuid(self.uuid()),
-            name: name.to_owned(),
-            data_type,
-            binding,
-            need: PortNeed::Optional,
-        }
-    }
-
-    fn node(
-        &mut self,
-        title: &str,
-        kind: NodeKind,
-        inputs: Vec<Port>,
-        outputs: Vec<Port>,
-    ) -> NodeId {
-        let id = NodeId::from_uuid(self.uuid());
-        self.project.nodes.insert(
-            id,
-            Node {
-                id,
-                title: title.to_owned(),
-                pos_world: [0.0, 0.0],
-                width_world: 200.0,
-                kind,
-                inputs,
-                outputs,
-                on_failure: OnFailure::Continue,
-            },
-        );
-        id
-    }
-
-    pub fn fan_out(&mut self, title: &str, count: u32) -> NodeId {
-        let value_in = self.port("value", DataType::Any, PortBinding::Value);
-        let axis = self.port(
-            title,
-            DataType::Integer,
-            PortBinding::Axis(title.to_owned()),
-        );
-        let value_out = self.port("value", DataType::Any, PortBinding::Value);
-        let source = FanOutSource::Range {
-            axis: title.to_owned(),
-            start: 0.0,
-            step: 1.0,
-            count,
-        };
-        let kind = NodeKind::FanOut(FanOutNode { source });
-        self.node(title, kind, vec![value_in], vec![axis, value_out])
-    }
-
-    pub fn grid(&mut self, title: &str, axes: &[(&str, u32)]) -> NodeId {
-        let outputs = axes
-            .iter()
-            .map(|(name, _)| {
-                self.port(
-                    name,
-                    DataType::Integer,
-                    PortBinding::Axis((*name).to_owned()),
-                )
-            })
-            .collect();
-        let axes = axes
-            .iter()
-            .map(|(name, count)| Axis {
-                name: (*name).to_owned(),
-                data_type: DataType::Integer,
-                values: (0..*count)
-                    .map(|value| Literal::Integer(value.into()))
-                    .collect(),
-            })
-            .collect();
-        let kind = NodeKind::FanOut(FanOutNode {
-            source: FanOutSource::Grid(axes),
-        });
-        self.node(title, kind, vec![], outputs)
-    }
-
-    pub fn input(&mut self, title: &str, text: &str) -> NodeId {
-        let value = self.port("value", DataType::Text, PortBinding::Value);
-        let kind = NodeKind::Input(InputNode {
-            value: InputValue::Literal(Literal::Text(text.to_owned())),
-        });
-        self.node(title, kind, vec![], vec![value])
-    }
-
-    pub fn workflow(&mut self, title: &str, inputs: &[&str]) -> NodeId {
-        self.workflow_with(title, inputs, BatchMode::Whole)
-    }
-
-    pub fn workflow_with(&mut self, title: &str, inputs: &[&str], batch: BatchMode) -> NodeId {
-        let inputs = inputs
-            .iter()
-            .map(|name| {
-                let address = ParameterAddress {
-                    node: address("1", "Make"),
-                    input: (*name).to_owned(),
-                };
-                self.port(name, DataType::Any, PortBinding::Parameter(address))
-            })
-            .collect();
-        let binding = PortBinding::WorkflowOutput {
-            address: address("9", "SaveImage"),
-            batch,
-        };
-        let image = self.port("image", DataType::Image, binding);
-        let kind = NodeKind::Workflow(WorkflowNode {
-            workflow: WorkflowName::new("w").unwrap(),
-            parameters: vec![],
-            affinity: Affinity::Any,
-            fallback: Fallback::AutoSelect,
-            retry: RetryPolicy::default(),
-            cache: CachePolicy::Use,
-        });
-        self.node(title, kind, inputs, vec![image])
-    }
-
-    /// A fan-out of any source, with an input `value` and its axes and `value` as outputs.
-    pub fn fan_out_of(&mut self, title: &str, source: FanOutSource) -> NodeId {
-        let value_in = self.port("value", DataType::Any, PortBinding::Value);
-        let axes: Vec<(String, DataType)> = source
-            .axes()
-            .into_iter()
-            .map(|(name, data_type)| (name.to_owned(), data_type))
-            .collect();
-        let mut outputs: Vec<Port> = axes
-            .into_iter()
-            .map(|(name, data_type)| self.port(&name, data_type, PortBinding::Axis(name.clone())))
-            .collect();
-        outputs.push(self.port("value", DataType::Any, PortBinding::Value));
-        let kind = NodeKind::FanOut(FanOutNode { source });
-        self.node(title, kind, vec![value_in], outputs)
-    }
-
-    pub fn review(&mut self, title: &str) -> NodeId {
-        let value = self.port("value", DataType::Any, PortBinding::Value);
-        let picked = self.port("picked", DataType::Any, PortBinding::Value);
-        let kind = NodeKind::Review(ReviewNode::default());
-        self.node(title, kind, vec![value], vec![picked])
-    }
-
-    pub fn condition(&mut self, title: &str) -> NodeId {
-        let value = self.port("value", DataType::Any, PortBinding::Value);
-        let when_true = self.port("true", DataType::Any, PortBinding::WhenTrue);
-        let when_false = self.port("false", DataType::Any, PortBinding::WhenFalse);
-        let kind = NodeKind::Condition(ConditionNode {
-            expression: "true".to_owned(),
-        });
-        self.node(title, kind, vec![value], vec![when_true, when_false])
-    }
-
-    pub fn merge(&mut self, title: &str, closes: MergeScope) -> NodeId {
-        self.merge_with(title, MergeMode::All, closes, MergeFailurePolicy::Ignore)
-    }
-
-    pub fn merge_with(
-        &mut self,
-        title: &str,
-        mode: MergeMode,
-        closes: MergeScope,
-        on_failed: MergeFailurePolicy,
-    ) -> NodeId {
-        let values = self.port("values", DataType::Any, PortBinding::Value);
-        let list = self.port("list", DataType::Any, PortBinding::List);
-        let sheet = self.port("sheet", DataType::Image, PortBinding::ContactSheet);
-        let kind = NodeKind::Merge(MergeNode {
-            mode,
-            closes,
-            on_failed,
-            contact_sheet: ContactSheet::default(),
-        });
-        self.node(title, kind, vec![values], vec![list, sheet])
-    }
-
-    pub fn output(&mut self, title: &str) -> NodeId {
-        let value = self.port("value", DataType::Any, PortBinding::Value);
-        self.node(
-            title,
-            NodeKind::Output(OutputNode::default()),
-            vec![value],
-            vec![],
-        )
-    }
-
-    /// `"W.image -> O.value"` by node id and port name.
-    pub fn link(&mut self, from: NodeId, from_port: &str, to: NodeId, to_port: &str) {
-        let id = LinkId::from_uuid(self.uuid());
-        let port_of = |ports: &[Port], name: &str| {
-            ports
-                .iter()
-                .find(|port| port.name == name)
-                .map(|port| port.id)
-        };
-        let from_id = port_of(&self.project.nodes[&from].outputs, from_port)
-            .unwrap_or_else(|| panic!("no output {from_port}"));
-        let to_id = port_of(&self.project.nodes[&to].inputs, to_port)
-            .unwrap_or_else(|| panic!("no input {to_port}"));
-        self.project.links.insert(Link {
-            id,
-            from: PortRef {
-                node: from,
-                port: from_id,
-            },
-            to: PortRef {
-                node: to,
-                port: to_id,
-            },
-        });
-    }
-
-    pub fn edit(&mut self, node: NodeId) -> &mut Node {
-        self.project.nodes.get_mut(&node).unwrap()
-    }
-
-    pub fn edit_workflow(&mut self, node: NodeId) -> &mut WorkflowNode {
-        match &mut self.edit(node).kind {
-            NodeKind::Workflow(workflow) => workflow,
-            _ => panic!("not a Workflow node"),
-        }
-    }
-
-    pub fn compile(&self) -> Result<Plan, Vec<PlanProblem>> {
-        Plan::compile(Arc::new(self.project.clone()))
-    }
-}
-
-fn address(node_id: &str, class_type: &str) -> NodeAddress {
-    NodeAddress {
-        node_id: node_id.to_owned(),
-        class_type: class_type.to_owned(),
-        title: String::new(),
-    }
-}
 
 pub fn backend_id(number: u128) -> BackendId {
     BackendId::from_uuid(Uuid::from_u128(0xB000 + number))
@@ -338,31 +75,15 @@ pub fn made(node: &Node, fields: &[(String, String)], count: usize) -> Vec<Value
         .collect()
 }
 
-/// What is known of an item from the log alone.
-#[derive(Clone, Debug)]
-pub struct Seen {
-    pub node_id: NodeId,
-    pub path: IndexPath,
-    pub state: ItemState,
-    pub live: Option<AttemptId>,
-    pub attempts: u32,
-    pub outputs: BTreeMap<PortId, Value>,
-    pub labels: BTreeMap<String, String>,
-    pub reason: String,
-    pub notices: Vec<String>,
-}
-
 /// Decides a Condition from its title and the item's labels.
 pub type Decide = fn(&str, &BTreeMap<String, String>) -> bool;
 
 /// Plays the executor.
 pub struct World {
     pub machine: Machine,
-    pub project: Arc<Project>,
-    pub plan: Arc<Plan>,
-    pub run_id: RunId,
     pub now_ms: u64,
-    pub log: Vec<RunEvent>,
+    /// The runs. The world itself stands for the first, which in most tests is the only one.
+    pub runs: Vec<Watched>,
     /// Prompts that lie at backends.
     pub submitted: VecDeque<Submission>,
     pub locals: VecDeque<LocalWork>,
@@ -371,10 +92,6 @@ pub struct World {
     /// Questions to the cache.
     pub look_ups: Vec<CacheQuestion>,
     pub wakes: BTreeSet<u64>,
-    pub seen: HashMap<ItemId, Seen>,
-    /// What Output items wrote last.
-    pub written: BTreeMap<(NodeId, IndexPath), String>,
-    pub run_state: RunState,
     /// Titles and paths (`W1 F:1`) whose attempts fail, with the class and how often.
     pub fails: BTreeMap<String, (FailureClass, u32)>,
     /// Pictures per item, by title; 1 where not named.
@@ -382,8 +99,26 @@ pub struct World {
     pub decide: Decide,
     /// How many files fit a pattern; none where not named.
     pub files_found: BTreeMap<String, usize>,
-    item_of: HashMap<AttemptId, ItemId>,
     backends: u128,
+}
+
+impl Deref for World {
+    type Target = Watched;
+
+    fn deref(&self) -> &Watched {
+        &self.runs[0]
+    }
+}
+
+impl DerefMut for World {
+    fn deref_mut(&mut self) -> &mut Watched {
+        &mut self.runs[0]
+    }
+}
+
+/// The run of this number, from 0.
+pub fn run_id(number: u128) -> RunId {
+    RunId::from_uuid(Uuid::from_u128(7 + number))
 }
 
 impl World {
@@ -392,28 +127,33 @@ impl World {
     }
 
     pub fn with_backends(graph: &Graph, backends: u128) -> Self {
-        let plan = Arc::new(graph.compile().unwrap());
+        Self::with_runs(&[graph], backends)
+    }
+
+    /// A world in which each of these graphs can be run.
+    pub fn with_runs(graphs: &[&Graph], backends: u128) -> Self {
+        let runs = graphs
+            .iter()
+            .enumerate()
+            .map(|(number, graph)| {
+                let plan = Arc::new(graph.compile().unwrap());
+                Watched::new(run_id(number as u128), plan)
+            })
+            .collect();
         let mut world = Self {
             machine: Machine::new(),
-            project: plan.project.clone(),
-            plan,
-            run_id: RunId::from_uuid(Uuid::from_u128(7)),
             now_ms: 1_000_000,
-            log: Vec::new(),
+            runs,
             submitted: VecDeque::new(),
             locals: VecDeque::new(),
             cancels: Vec::new(),
             reconciles: Vec::new(),
             look_ups: Vec::new(),
             wakes: BTreeSet::new(),
-            seen: HashMap::new(),
-            written: BTreeMap::new(),
-            run_state: RunState::Running,
             fails: BTreeMap::new(),
             batch: BTreeMap::new(),
             decide: |_, _| true,
             files_found: BTreeMap::new(),
-            item_of: HashMap::new(),
             backends,
         };
         for number in 0..backends {
@@ -433,10 +173,16 @@ impl World {
         self.cancels.clear();
         self.wakes.clear();
         self.submitted.clear();
-        let (run_id, plan) = (self.run_id, self.plan.clone());
-        self.machine.restore(run_id, plan, self.log.clone());
-        for effect in self.machine.take_up_run(self.now_ms, run_id) {
-            self.perform(effect);
+        for number in 0..self.runs.len() {
+            let run = &self.runs[number];
+            if run.log.is_empty() && number > 0 {
+                continue;
+            }
+            let (run_id, plan) = (run.run_id, run.plan.clone());
+            self.machine.restore(run_id, plan, run.log.clone());
+            for effect in self.machine.take_up_run(self.now_ms, run_id) {
+                self.perform(effect);
+            }
         }
         self.submitted.extend(self.reconciles.drain(..));
         self.check_against_machine();
@@ -445,6 +191,17 @@ impl World {
     pub fn start(&mut self) {
         let (run_id, plan) = (self.run_id, self.plan.clone());
         self.step(Input::Start { run_id, plan });
+    }
+    /// The run of this id.
+    pub fn watched(&self, run_id: RunId) -> &Watched {
+        self.runs.iter().find(|run| run.run_id == run_id).unwrap()
+    }
+
+    pub fn watched_mut(&mut self, run_id: RunId) -> &mut Watched {
+        self.runs
+            .iter_mut()
+            .find(|run| run.run_id == run_id)
+            .unwrap()
     }
 
     pub fn step(&mut self, input: Input) {
@@ -457,9 +214,9 @@ impl World {
     /// Performs one order and checks that it may be given.
     pub fn perform(&mut self, effect: Effect) {
         match effect {
-            Effect::Record(event) => self.record(event),
+            Effect::Record(event) => self.watched_mut(event.run_id).record(event),
             Effect::Submit(submission) => {
-                let seen = &self.seen[&submission.item_id];
+                let seen = &self.watched(submission.run_id).seen[&submission.item_id];
                 assert_eq!(
                     seen.live,
                     Some(submission.attempt_id),
@@ -484,7 +241,8 @@ impl World {
             Effect::Reconcile(submission) => self.reconciles.push(submission),
             Effect::LookUp(question) => self.look_ups.push(question),
             Effect::Local(work) => {
-                assert_eq!(self.seen[&work.item_id].state, ItemState::Running);
+                let seen = &self.watched(work.run_id).seen[&work.item_id];
+                assert_eq!(seen.state, ItemState::Running);
                 self.locals.push_back(work);
                 assert!(self.locals.len() <= 4, "too many local tasks at once");
             }
@@ -495,163 +253,11 @@ impl World {
         }
     }
 
-    fn record(&mut self, event: RunEvent) {
-        assert_eq!(event.seq, self.log.len() as u64, "the log has a gap");
-        if std::env::var_os("SIMULATION_TRACE").is_some() {
-            println!("{} {:?}", event.seq, event.body);
-        }
-        self.take_in(&event.body);
-        self.log.push(event);
-    }
-
-    /// Takes in a log that was written before.
-    pub fn take_in_log(&mut self, log: Vec<RunEvent>) {
-        for event in log {
-            self.record(event);
-        }
-    }
-
-    fn take_in(&mut self, body: &RunEventBody) {
-        match body {
-            RunEventBody::RunStateChanged { state } => {
-                self.run_state = *state;
-                if state.is_ended() {
-                    for (item_id, seen) in &self.seen {
-                        assert!(seen.state.is_ended(), "{item_id} has not ended: {seen:?}");
-                        assert_eq!(seen.live, None);
-                    }
-                }
-            }
-            RunEventBody::ItemCreated {
-                item_id,
-                node_id,
-                path,
-                labels,
-            } => {
-                let seen = Seen {
-                    node_id: *node_id,
-                    path: path.clone(),
-                    state: ItemState::Ready,
-                    live: None,
-                    attempts: 0,
-                    outputs: BTreeMap::new(),
-                    labels: labels.clone(),
-                    reason: String::new(),
-                    notices: Vec::new(),
-                };
-                assert!(self.seen.insert(*item_id, seen).is_none(), "created twice");
-            }
-            RunEventBody::ItemStateChanged {
-                item_id,
-                state,
-                reason,
-                ..
-            } => {
-                let seen = self.seen.get_mut(item_id).unwrap();
-                assert!(!matches!(state, ItemState::Done | ItemState::Failed));
-                // A wish to cancel an item that waits is told as a reason.
-                let is_wish = *state == ItemState::Waiting && reason.is_some();
-                assert!(seen.state != *state || is_wish, "{seen:?} again");
-                if matches!(
-                    state,
-                    ItemState::Skipped | ItemState::Blocked | ItemState::Cancelled
-                ) {
-                    assert!(reason.as_ref().is_some_and(|reason| !reason.is_empty()));
-                }
-                seen.state = *state;
-                seen.reason = reason.clone().unwrap_or_default();
-            }
-            RunEventBody::AttemptPlaced {
-                attempt_id,
-                item_id,
-                number,
-                backend_id,
-                decision,
-            } => {
-                let seen = self.seen.get_mut(item_id).unwrap();
-                assert_eq!(seen.live, None, "two live attempts of one item");
-                assert_eq!(seen.state, ItemState::Ready);
-                assert_eq!(*number, seen.attempts + 1);
-                assert_eq!(decision.candidates[0].backend_id, *backend_id);
-                seen.attempts = *number;
-                seen.live = Some(*attempt_id);
-                seen.state = ItemState::Submitted;
-                self.item_of.insert(*attempt_id, *item_id);
-            }
-            RunEventBody::AttemptAccepted { attempt_id } => {
-                assert!(self.live_item(*attempt_id).is_some());
-            }
-            RunEventBody::AttemptStarted { attempt_id } => {
-                let item_id = self.live_item(*attempt_id).unwrap();
-                self.seen.get_mut(&item_id).unwrap().state = ItemState::Running;
-            }
-            RunEventBody::AttemptFailed { attempt_id, .. }
-            | RunEventBody::AttemptCancelled { attempt_id }
-            | RunEventBody::AttemptWithdrawn { attempt_id } => {
-                let item_id = self.live_item(*attempt_id).unwrap();
-                self.seen.get_mut(&item_id).unwrap().live = None;
-            }
-            RunEventBody::ItemDone {
-                item_id,
-                attempt_id,
-                outputs,
-                notices,
-                ..
-            } => {
-                let seen = self.seen.get_mut(item_id).unwrap();
-                assert!(!seen.state.is_ended(), "ended twice: {seen:?}");
-                assert_eq!(seen.live, *attempt_id);
-                seen.live = None;
-                seen.state = ItemState::Done;
-                seen.outputs = outputs.clone();
-                seen.notices.clone_from(notices);
-            }
-            RunEventBody::ItemFailed { item_id, failure } => {
-                let seen = self.seen.get_mut(item_id).unwrap();
-                assert!(!seen.state.is_ended(), "ended twice: {seen:?}");
-                assert_eq!(seen.live, None);
-                seen.state = ItemState::Failed;
-                seen.reason.clone_from(&failure.message);
-            }
-            RunEventBody::ItemAsks { item_id, .. } => {
-                let seen = self.seen.get_mut(item_id).unwrap();
-                assert!(!seen.state.is_ended(), "asks although it ended: {seen:?}");
-                assert_eq!(seen.live, None);
-                seen.state = ItemState::Asking;
-            }
-            RunEventBody::RunCreated { .. }
-            | RunEventBody::ItemAnswered { .. }
-            | RunEventBody::ItemRated { .. }
-            | RunEventBody::ItemEdited { .. }
-            | RunEventBody::ItemPriorityChanged { .. }
-            | RunEventBody::RunPriorityChanged { .. }
-            | RunEventBody::NodePriorityChanged { .. }
-            | RunEventBody::NodeCalledOff { .. }
-            | RunEventBody::NodeTakenUp { .. }
-            | RunEventBody::FilesWritten { .. } => {}
-        }
-    }
-
-    fn live_item(&self, attempt_id: AttemptId) -> Option<ItemId> {
-        let item_id = self.item_of.get(&attempt_id)?;
-        (self.seen[item_id].live == Some(attempt_id)).then_some(*item_id)
-    }
-
-    /// `W1 F:1,G:0`.
-    pub fn name(&self, node_id: NodeId, path: &IndexPath) -> String {
-        let path: Vec<String> = path
-            .0
-            .iter()
-            .map(|(fan_out, index)| format!("{}:{index}", self.project.nodes[fan_out].title))
-            .collect();
-        let title = &self.project.nodes[&node_id].title;
-        format!("{title} {}", path.join(",")).trim_end().to_owned()
-    }
-
     /// What an attempt of this submission gives.
     pub fn outcome(&mut self, submission: &Submission) -> Result<AttemptOutputs, Failure> {
-        let node = self.project.nodes[&submission.node_id].clone();
-        let name = self.name(node.id, &self.seen[&submission.item_id].path);
+        let run = self.watched(submission.run_id);
+        let node = run.project.nodes[&submission.node_id].clone();
+        let name = run.name(node.id, &run.seen[&submission.item_id].path);
         if let Some((class, times)) = self.fails.get_mut(&name)
             && *times > 0
         {
@@ -676,7 +282,7 @@ impl World {
                 InputValue::File(path) => picture(path),
             }),
             LocalTask::Decide { .. } => {
-                let title = &self.project.nodes[&work.node_id].title;
+                let title = &self.watched(work.run_id).project.nodes[&work.node_id].title;
                 LocalOutcome::Decided((self.decide)(title, &work.labels))
             }
             LocalTask::DrawSheet { elements, .. } => {
@@ -712,7 +318,8 @@ impl World {
                 }
             }
             LocalTask::Write { value, ordinal, .. } => {
-                self.written
+                self.watched_mut(work.run_id)
+                    .written
                     .insert((work.node_id, work.path.clone()), text_of(value));
                 LocalOutcome::Written(vec![format!("/out/{ordinal}.png")])
             }
@@ -734,7 +341,8 @@ impl World {
     /// The first prompt for which `chosen` holds is executed.
     pub fn execute(&mut self, chosen: impl Fn(&str) -> bool) -> bool {
         let Some(position) = self.submitted.iter().position(|submission| {
-            chosen(&self.name(submission.node_id, &self.seen[&submission.item_id].path))
+            let run = self.watched(submission.run_id);
+            chosen(&run.name(submission.node_id, &run.seen[&submission.item_id].path))
         }) else {
             return false;
         };
@@ -790,76 +398,13 @@ impl World {
     }
 
     /// The log says what the machine thinks, and the fold says what the log says.
+
+    /// The logs say what the machine thinks, and the folds say what the logs say.
     pub fn check_against_machine(&self) {
-        let view = RunView::of(&self.log);
-        for (item_id, seen) in &self.seen {
-            let state = self.machine.item_state(self.run_id, *item_id);
-            let name = self.name(seen.node_id, &seen.path);
-            assert_eq!(state, Some(seen.state), "{name}");
-            assert_eq!(view.items[item_id].state, seen.state, "{name}");
+        for (number, run) in self.runs.iter().enumerate() {
+            if number == 0 || !run.log.is_empty() {
+                run.check_against(&self.machine);
+            }
         }
-        assert_eq!(self.machine.item_count(self.run_id), self.seen.len());
-        assert_eq!(view.counts.total() as usize, self.seen.len());
-        if !self.log.is_empty() {
-            assert_eq!(self.machine.run_state(self.run_id), Some(self.run_state));
-            assert_eq!(view.state, Some(self.run_state));
-        }
-        for state in ItemState::ALL {
-            let count = self
-                .seen
-                .values()
-                .filter(|seen| seen.state == state)
-                .count();
-            assert_eq!(view.counts.get(state) as usize, count);
-        }
-    }
-
-    /// The states of a node's items by path: `F:1,G:0` → state.
-    pub fn states(&self, title: &str) -> BTreeMap<String, ItemState> {
-        self.seen
-            .values()
-            .filter(|seen| self.project.nodes[&seen.node_id].title == title)
-            .map(|seen| {
-                let name = self.name(seen.node_id, &seen.path);
-                (name[title.len()..].trim().to_owned(), seen.state)
-            })
-            .collect()
-    }
-
-    pub fn count(&self, title: &str, state: ItemState) -> usize {
-        self.states(title)
-            .values()
-            .filter(|one| **one == state)
-            .count()
-    }
-
-    pub fn item(&self, name: &str) -> &Seen {
-        self.seen
-            .values()
-            .find(|seen| self.name(seen.node_id, &seen.path) == name)
-            .unwrap_or_else(|| panic!("no item {name}"))
-    }
-
-    /// The elements of the list a Merge item gave, as `F:1,G:0` paths.
-    pub fn list(&self, name: &str) -> Vec<String> {
-        let seen = self.item(name);
-        assert_eq!(seen.state, ItemState::Done, "{name}: {}", seen.reason);
-        let Some(Value::List(list)) = seen.outputs.values().next() else {
-            panic!("{name} gave no list: {:?}", seen.outputs);
-        };
-        list.iter()
-            .map(|element| {
-                let name = self.name(seen.node_id, &element.path);
-                let title = &self.project.nodes[&seen.node_id].title;
-                name[title.len()..].trim().to_owned()
-            })
-            .collect()
-    }
-
-    pub fn files(&self, title: &str) -> usize {
-        self.written
-            .keys()
-            .filter(|(node_id, _)| self.project.nodes[node_id].title == title)
-            .count()
     }
 }

@@ -7,6 +7,7 @@ use super::input::{AttemptOutputs, LocalOutcome};
 use super::judgement::{Circumstances, Judgement, judge, policy_of};
 use super::merge;
 use super::run::{ItemIndex, Run};
+use super::schedule::{Fields, fields_of};
 use super::values::leaf_count;
 use crate::artifacts::ContentHash;
 use crate::engine::event::ResultSource;
@@ -390,11 +391,8 @@ impl Machine {
 
     /// A local task ended.
     pub(super) fn local_ended(&mut self, item_id: ItemId, outcome: Result<LocalOutcome, Failure>) {
-        if self.looking_up.remove(&item_id) || matches!(outcome, Ok(LocalOutcome::Cached(_))) {
-            match outcome {
-                Ok(LocalOutcome::Cached(outputs)) => self.cached(item_id, outputs),
-                _ => self.not_cached(item_id),
-            }
+        if let Some(asked) = self.looking_up.remove(&item_id) {
+            self.looked_up(item_id, &asked, outcome);
             return;
         }
         let Some((run_id, index)) = self.local_running.remove(&item_id) else {
@@ -410,41 +408,47 @@ impl Machine {
         run.end_item(index, end);
     }
 
-    /// The item has to be made.
-    fn not_cached(&mut self, item_id: ItemId) {
-        for run in self.runs.values_mut() {
-            if let Some(index) = run.item_by_id.get(&item_id).copied() {
-                let item = &mut run.items[index as usize];
-                if item.state == ItemState::Ready && !item.is_looked_up {
-                    run.leave_queues(index);
-                    run.items[index as usize].is_looked_up = true;
-                    run.enter_queue(index);
-                }
-                return;
-            }
-        }
-    }
-
-    /// An earlier result of an equal item stands in for a Workflow item that has no live attempt.
-    fn cached(&mut self, item_id: ItemId, outputs: AttemptOutputs) {
-        for run in self.runs.values_mut() {
-            let Some(index) = run.item_by_id.get(&item_id).copied() else {
-                continue;
-            };
-            let item = &run.items[index as usize];
-            if item.state == ItemState::Ready && run.is_remote(item.node) {
-                let node = item.node;
-                let notices = notices(run, index);
-                let outputs = run.recorded_outputs(node, outputs.ports);
-                let end = End::Done {
-                    attempt_id: None,
-                    outputs,
-                    source: ResultSource::Cache,
-                    notices,
-                };
-                run.end_item(index, end);
-            }
+    /// The cache has an earlier result for these fields, or not. Where the item was changed meanwhile, it is asked again.
+    fn looked_up(
+        &mut self,
+        item_id: ItemId,
+        asked: &Fields,
+        outcome: Result<LocalOutcome, Failure>,
+    ) {
+        let found = self.runs.values_mut().find_map(|run| {
+            let index = run.item_by_id.get(&item_id).copied()?;
+            Some((run, index))
+        });
+        let Some((run, index)) = found else {
             return;
+        };
+        let item = &run.items[index as usize];
+        let (node, plan) = (item.node, run.plan.clone());
+        let NodeKind::Workflow(workflow) = &plan.nodes[node].node.kind else {
+            return;
+        };
+        if item.state != ItemState::Ready || item.is_looked_up {
+            return;
+        }
+        if fields_of(run, index, workflow) != *asked {
+            run.enter_queue(index);
+            return;
+        }
+        if let Ok(LocalOutcome::Cached(outputs)) = outcome {
+            let notices = notices(run, index);
+            let outputs = run.recorded_outputs(node, outputs.ports);
+            let end = End::Done {
+                attempt_id: None,
+                outputs,
+                source: ResultSource::Cache,
+                notices,
+            };
+            run.end_item(index, end);
+        } else {
+            // The item has to be made.
+            run.leave_queues(index);
+            run.items[index as usize].is_looked_up = true;
+            run.enter_queue(index);
         }
     }
 }

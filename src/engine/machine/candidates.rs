@@ -295,7 +295,7 @@ impl Machine {
         if !run.is_remote(item.node) {
             return Some("waits for its turn on this backend".to_owned());
         }
-        if self.looking_up.contains(&item_id) || run.asks_cache(index) {
+        if self.looking_up.contains_key(&item_id) || run.asks_cache(index) {
             return Some("is looked for in the cache".to_owned());
         }
         if run.state == RunState::Paused {
@@ -303,6 +303,16 @@ impl Machine {
         }
         if self.backends.is_empty() {
             return Some("no backend is registered".to_owned());
+        }
+        let rests_ms = item
+            .trouble
+            .as_ref()
+            .map_or(0, |trouble| trouble.not_before_ms.saturating_sub(now_ms));
+        if rests_ms > 0 {
+            return Some(format!(
+                "is tried again in {} s: the last transfer broke",
+                rests_ms.div_ceil(1000)
+            ));
         }
         let desks = self.desks(now_ms);
         let candidates = self.candidates(now_ms, run, index, &desks);

@@ -26,9 +26,13 @@ impl Machine {
         }
         self.runs.insert(run_id, Run::new(run_id, plan, self.cache));
         self.dormant.insert(run_id);
+        // Of what backends lack, and have loaded, an old log knows less than what was seen since.
+        let (unable, loaded) = (self.learned_unable.clone(), self.loaded.clone());
         for event in events {
             self.replay(run_id, event);
         }
+        self.learned_unable = unable;
+        self.loaded.extend(loaded);
     }
 
     /// Takes a restored run up again: records what a crash cut off, asks what became of live attempts
@@ -56,12 +60,22 @@ impl Machine {
         // Of several words on one item the last counts, and only if the log does not say so already.
         let logged = std::mem::take(&mut run.logged);
         let mut told: HashSet<ItemId> = HashSet::new();
+        let mut answered: HashSet<ItemId> = HashSet::new();
         let mut still_true: Vec<RunEventBody> = Vec::with_capacity(cut_off.len());
         for body in cut_off.into_iter().rev() {
             let is_news = state_told(&body).is_none_or(|(item_id, state)| {
                 logged.get(&item_id) != Some(&state) && told.insert(item_id)
             });
-            if is_news && is_still_true(run, &body) {
+            // No answer stands in a log without its question.
+            let is_needed = match &body {
+                RunEventBody::ItemAnswered { item_id, .. } => {
+                    answered.insert(*item_id);
+                    false
+                }
+                RunEventBody::ItemAsks { item_id, .. } => answered.remove(item_id),
+                _ => false,
+            };
+            if is_needed || (is_news && is_still_true(run, &body)) {
                 still_true.push(body);
             }
         }

@@ -61,22 +61,30 @@ impl Machine {
                 if run.state != RunState::Running {
                     break;
                 }
-                let Some((.., node, index)) = run.look_ups.pop_first() else {
+                // One that is asked about already was changed meanwhile: its turn comes with the answer.
+                let next = run.look_ups.iter().find(|(.., index)| {
+                    let item_id = run.items[*index as usize].item_id;
+                    !self.looking_up.contains_key(&item_id)
+                });
+                let Some(key) = next.cloned() else {
                     break;
                 };
+                run.look_ups.remove(&key);
+                let (.., node, index) = key;
                 let plan = run.plan.clone();
                 let planned = &plan.nodes[node];
                 let NodeKind::Workflow(workflow) = &planned.node.kind else {
                     continue;
                 };
                 let item_id = run.items[index as usize].item_id;
-                self.looking_up.insert(item_id);
+                let fields = fields_of(run, index, workflow);
+                self.looking_up.insert(item_id, fields.clone());
                 self.effects.push(Effect::LookUp(CacheQuestion {
                     item_id,
                     run_id: *run_id,
                     node_id: planned.node.id,
                     workflow: workflow.workflow.clone(),
-                    fields: fields_of(run, index, workflow),
+                    fields,
                 }));
             }
         }
@@ -296,12 +304,11 @@ impl Machine {
     }
 }
 
+/// Fields of a workflow with what they are set to.
+pub(super) type Fields = Vec<(ParameterAddress, Value)>;
+
 /// The fields of an item's workflow that are set: what a person changed, what is linked, then the node's own parameters.
-fn fields_of(
-    run: &Run,
-    index: ItemIndex,
-    workflow: &WorkflowNode,
-) -> Vec<(ParameterAddress, Value)> {
+pub(super) fn fields_of(run: &Run, index: ItemIndex, workflow: &WorkflowNode) -> Fields {
     let planned = &run.plan.nodes[run.items[index as usize].node];
     let mut fields = Vec::new();
     for (input, planned_input) in planned.inputs.iter().enumerate() {

@@ -1,6 +1,8 @@
 //! What is laid down for each item by its name and the seed, whatever the schedule.
 
+use crate::engine_driver::picture;
 use comfyui_orchestrator::artifacts::ContentHash;
+use comfyui_orchestrator::engine::Value;
 
 /// Whether a Workflow item is refused for good.
 pub fn is_refused(name: &str, seed: u64) -> bool {
@@ -31,4 +33,9 @@ fn hash(name: &str, seed: u64) -> u64 {
     let bytes = [name.as_bytes(), &seed.to_be_bytes()].concat();
     let digest = ContentHash::of(&bytes).to_string();
     u64::from_str_radix(&digest[..12], 16).unwrap()
+}
+
+/// The contact sheet that a run draws.
+pub fn sheet(tag: &str) -> Value {
+    picture(&format!("{tag} sheet"))
 }

@@ -4,28 +4,41 @@ use crate::engine_driver::{Graph, backend_id};
 use comfyui_orchestrator::project::{
     Affinity, Axis, BatchMode, CachePolicy, Column, DataType, Fallback, FanOutSource, FilePattern,
     Literal, MergeFailurePolicy, MergeMode, MergeRest, MergeScope, NodeId, NodeKind, OnFailure,
-    Table,
+    Table, WorkflowFile, WorkflowName,
 };
 
 /// Where a node can take a value from: a node and the name of its output.
 type Source = (NodeId, String);
 
-/// A random graph that compiles: nodes take from earlier ones.
-pub fn random_graph(random: &mut fastrand::Rng) -> Graph {
+/// A random graph that compiles: nodes take from earlier ones. The mark tells its nodes from those of other graphs.
+pub fn random_graph(random: &mut fastrand::Rng, mark: &str, most_nodes: usize) -> Graph {
     loop {
         let mut graph = Graph::new();
+        name_models(random, &mut graph);
         let mut sources: Vec<Source> = Vec::new();
-        for number in 0..random.usize(3..11) {
-            add_node(random, &mut graph, &mut sources, number);
+        for number in 0..random.usize(3..=most_nodes) {
+            add_node(random, &mut graph, &mut sources, &format!("{number}{mark}"));
         }
         for number in 0..2 {
             if let Some((from, port)) = pick(random, &sources) {
-                let node = graph.output(&format!("O{number}"));
+                let node = graph.output(&format!("O{number}{mark}"));
                 graph.link(from, &port, node, "value");
             }
         }
-        if graph.compile().is_ok() {
+        if !graph.project.nodes.is_empty() && graph.compile().is_ok() {
             return graph;
+        }
+    }
+}
+
+/// In some graphs the workflows name models, so that backends have to load now these and now those.
+fn name_models(random: &mut fastrand::Rng, graph: &mut Graph) {
+    for name in ["w", "other"] {
+        if random.u32(0..3) == 0 {
+            graph.project.workflows.insert(
+                WorkflowName::new(name).unwrap(),
+                WorkflowFile::new(format!("{{\"{name}\":\"{name}.safetensors\"}}")),
+            );
         }
     }
 }
@@ -38,7 +51,7 @@ fn add_node(
     random: &mut fastrand::Rng,
     graph: &mut Graph,
     sources: &mut Vec<Source>,
-    number: usize,
+    number: &str,
 ) {
     match random.u32(0..14) {
         0..=2 => {
@@ -142,11 +155,19 @@ fn set_policies(random: &mut fastrand::Rng, graph: &mut Graph, node: NodeId) {
     let workflow = graph.edit_workflow(node);
     workflow.fallback = match random.u32(0..8) {
         0 => Fallback::None,
-        1 | 2 => Fallback::AskUser,
+        1..=3 => Fallback::AskUser,
         _ => Fallback::AutoSelect,
     };
-    if random.u32(0..8) == 0 {
-        workflow.affinity = Affinity::Backend(backend_id(random.u128(0..3)));
+    match random.u32(0..16) {
+        0 | 1 => workflow.affinity = Affinity::Backend(backend_id(random.u128(0..3))),
+        2 => workflow.affinity = Affinity::Tags(["big".to_owned()].into()),
+        3 => {
+            workflow.affinity = Affinity::Tags(["big".to_owned(), "even".to_owned()].into());
+        }
+        _ => {}
+    }
+    if random.bool() {
+        workflow.workflow = WorkflowName::new("other").unwrap();
     }
     if random.u32(0..8) == 0 {
         workflow.cache = CachePolicy::Never;
@@ -188,7 +209,7 @@ fn fan_out_source(random: &mut fastrand::Rng, title: &str) -> FanOutSource {
             FanOutSource::Grid(vec![axis(title, outer), axis(&format!("{title}b"), inner)])
         }
         0 => {
-            let count = random.u32(0..4);
+            let count = random.u32(0..5);
             FanOutSource::Zip(vec![axis(title, count), axis(&format!("{title}b"), count)])
         }
         1 => FanOutSource::Table(Table {
@@ -222,7 +243,7 @@ fn fan_out_source(random: &mut fastrand::Rng, title: &str) -> FanOutSource {
             axis: title.to_owned(),
             start: 0.0,
             step: 1.0,
-            count: random.u32(0..4),
+            count: random.u32(0..6),
         },
     }
 }

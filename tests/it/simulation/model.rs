@@ -1,13 +1,14 @@
 //! The sequential model: node after node and with nested loops only, it says which items there are and what they give.
 
 use super::fate;
-use crate::engine_driver::{World, made, picture, text_of};
+use super::life::Story;
+use crate::engine_driver::{Seen, Watched, made, picture, text_of};
 use comfyui_orchestrator::engine::{IndexPath, ItemState, ListElement, Value};
 use comfyui_orchestrator::project::{
     BatchMode, FanOutSource, Literal, MergeFailurePolicy, MergeMode, MergeNode, MergeRest,
     MergeScope, Node, NodeId, NodeKind, PortBinding, Project,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// What an item gave, as far as the model can say.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,8 +53,10 @@ impl Cell {
 /// Computes which items there are and what they give.
 pub struct Model<'a> {
     project: &'a Project,
-    world: &'a World,
-    seed: u64,
+    run: &'a Watched,
+    story: &'a Story,
+    /// What a person chose for items: it is taken from the log.
+    chosen: HashMap<String, &'a Seen>,
     /// What leaves each output.
     streams: BTreeMap<(NodeId, usize), Vec<(ModelPath, Cell)>>,
     /// Fan-outs open on what leaves each output.
@@ -88,11 +91,18 @@ fn public(path: &ModelPath) -> IndexPath {
 impl<'a> Model<'a> {
     /// What must come out; none where that depends on the schedule. Items of nodes that only feed a Merge (first n, cancel
     /// the rest) are left out: which of them run depends on the schedule.
-    pub fn of(project: &'a Project, world: &'a World, seed: u64) -> Option<Expected> {
+    pub fn of(run: &'a Watched, story: &'a Story) -> Option<Expected> {
+        let project = &run.project;
         let mut model = Model {
             project,
-            world,
-            seed,
+            run,
+            story,
+            chosen: run
+                .seen
+                .values()
+                .filter(|seen| seen.is_skipped_by_choice || !seen.made_with.is_empty())
+                .map(|seen| (run.name(seen.node_id, &seen.path), seen))
+                .collect(),
             streams: BTreeMap::new(),
             open: BTreeMap::new(),
             enclosing: BTreeMap::new(),
@@ -100,7 +110,7 @@ impl<'a> Model<'a> {
             expected: BTreeMap::new(),
             is_unclear: false,
         };
-        for node_id in world.plan.node_order() {
+        for node_id in run.plan.node_order() {
             let node = project.nodes[&node_id].clone();
             model.node(&node);
         }
@@ -206,9 +216,19 @@ impl<'a> Model<'a> {
             Some(ItemState::Skipped)
         } else if any_blocked {
             Some(ItemState::Blocked)
-        } else if matches!(node.kind, NodeKind::Workflow(_)) && fate::is_refused(name, self.seed) {
+        } else if self
+            .chosen
+            .get(name)
+            .is_some_and(|seen| seen.is_skipped_by_choice)
+        {
+            Some(ItemState::Skipped)
+        } else if matches!(node.kind, NodeKind::Workflow(_))
+            && fate::is_refused(name, self.story.seed)
+        {
             Some(ItemState::Failed)
-        } else if matches!(node.kind, NodeKind::Review(_)) && !fate::is_picked(name, self.seed) {
+        } else if matches!(node.kind, NodeKind::Review(_))
+            && !fate::is_picked(name, self.story.seed)
+        {
             Some(ItemState::Skipped)
         } else {
             None
@@ -224,7 +244,7 @@ impl<'a> Model<'a> {
         cells: &[Cell],
         leaving: &mut [Vec<(ModelPath, Cell)>],
     ) {
-        let name = self.world.name(node.id, &public(path));
+        let name = self.run.name(node.id, &public(path));
         let is_vague = cells.iter().any(Cell::is_vague);
         if let Some(state) = self.absent(node, &name, cells) {
             let hole = if state == ItemState::Skipped {
@@ -261,7 +281,7 @@ impl<'a> Model<'a> {
                 }
             }
             NodeKind::Workflow(_) => {
-                let fields: Vec<(String, String)> = links
+                let mut fields: Vec<(String, String)> = links
                     .iter()
                     .zip(cells)
                     .filter_map(|((_, _, input), cell)| {
@@ -269,7 +289,12 @@ impl<'a> Model<'a> {
                         (leaf != Value::Trigger).then(|| (input.clone(), text_of(&leaf)))
                     })
                     .collect();
-                let values = made(node, &fields, fate::batch_of(&name, self.seed));
+                if let Some(seen) = self.chosen.get(&name) {
+                    fields.retain(|(field, _)| !seen.made_with.contains_key(field));
+                    fields.extend(seen.made_with.clone());
+                }
+                fields.push(("of".to_owned(), self.story.tag.clone()));
+                let values = made(node, &fields, fate::batch_of(&name, self.story.seed));
                 if opens {
                     for (index, value) in values.into_iter().enumerate() {
                         let mut at = path.clone();
@@ -290,7 +315,7 @@ impl<'a> Model<'a> {
                 }
             }
             NodeKind::Condition(_) => {
-                let taken = usize::from(!fate::decides(&name, self.seed));
+                let taken = usize::from(!fate::decides(&name, self.story.seed));
                 leaving[taken].push((path.clone(), cells[0].clone()));
                 leaving[1 - taken].push((path.clone(), Cell::Skipped));
             }
@@ -352,8 +377,8 @@ impl<'a> Model<'a> {
                         .collect()
                 })
                 .collect(),
-            FanOutSource::Files(_) => (0..fate::files_of(name, self.seed))
-                .map(|place| vec![picture(&format!("{name} {place}"))])
+            FanOutSource::Files(_) => (0..fate::files_of(name, self.story.seed))
+                .map(|place| vec![picture(&format!("{} {name} {place}", self.story.tag))])
                 .collect(),
             FanOutSource::Split { .. } => input
                 .map(leaves)
@@ -402,11 +427,11 @@ impl<'a> Model<'a> {
         }
         let mut leaving: [Vec<(ModelPath, Cell)>; 2] = [Vec::new(), Vec::new()];
         for path in paths {
-            let name = self.world.name(node.id, &public(&path));
+            let name = self.run.name(node.id, &public(&path));
             let (state, gave, cell) = self.merged(links, merge, &closed, &path);
             let sheet = match &cell {
                 Cell::Value(list, _) if is_empty_list(list) => Cell::Skipped,
-                Cell::Value(..) => Cell::Value(picture("sheet"), false),
+                Cell::Value(..) => Cell::Value(fate::sheet(&self.story.tag), false),
                 other => other.clone(),
             };
             leaving[0].push((path.clone(), cell));
