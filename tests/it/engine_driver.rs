@@ -397,8 +397,6 @@ impl World {
         true
     }
 
-    /// The log says what the machine thinks, and the fold says what the log says.
-
     /// The logs say what the machine thinks, and the folds say what the logs say.
     pub fn check_against_machine(&self) {
         for (number, run) in self.runs.iter().enumerate() {

@@ -8,6 +8,7 @@ mod backends_on_the_command_line;
 mod broken_disks;
 mod builtin;
 mod called_off;
+mod changed_meanwhile;
 mod comfy;
 mod comfy_traps;
 mod command_line;
