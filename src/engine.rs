@@ -24,8 +24,8 @@ pub use check::{problems, remembered_object_info};
 pub use command::{BackendKeeping, RetryScope, RunCommand, RunFolders};
 pub use dry_run::{DryNode, DryProblem, DryRun, dry_run};
 pub use event::{
-    ItemState, LONGEST_RECORDED_LIST, PlacementCandidate, PlacementDecision, PlacementVerdict,
-    ResultSource, RunEvent, RunEventBody, RunState,
+    AfterEnd, CallOff, ItemState, LONGEST_RECORDED_LIST, PlacementCandidate, PlacementDecision,
+    PlacementVerdict, ResultSource, RunEvent, RunEventBody, RunState,
 };
 pub use executor::learned::{CACHE_LIMIT_BYTES, CACHE_LIMIT_SETTING, learned_estimates};
 pub use executor::{

@@ -5,7 +5,8 @@ use super::icons;
 use super::theme::Theme;
 use super::widgets::duration_text;
 use crate::engine::{
-    Answer, ItemId, ItemState, PlacementDecision, RunEvent, RunEventBody, RunState,
+    AfterEnd, Answer, CallOff, ItemId, ItemState, PlacementDecision, RunEvent, RunEventBody,
+    RunState,
     fold::{ItemCounts, ItemView, NodeView, RunView},
 };
 use crate::project::{BackendId, NodeId, Project};
@@ -381,6 +382,17 @@ pub fn log_line(
         RunEventBody::AttemptCancelled { attempt_id } => {
             (Tone::Quiet, format!("{}: called off", attempt(*attempt_id)))
         }
+        RunEventBody::AttemptCalledOff { attempt_id, reason } => (
+            Tone::Quiet,
+            match reason {
+                CallOff::Silent { silence_s } => format!(
+                    "{}: no sign of progress for {silence_s} s, being called off",
+                    attempt(*attempt_id)
+                ),
+                CallOff::ToMove => format!("{}: being taken back", attempt(*attempt_id)),
+                CallOff::ForGood => format!("{}: being called off", attempt(*attempt_id)),
+            },
+        ),
         RunEventBody::AttemptWithdrawn { attempt_id } => (
             Tone::Quiet,
             format!("{}: taken back, to run elsewhere", attempt(*attempt_id)),
@@ -437,6 +449,28 @@ pub fn log_line(
         RunEventBody::NodeTakenUp { node_id } => {
             (Tone::Quiet, format!("{}: another chance", node(*node_id)))
         }
+        RunEventBody::RedoWished { item_ids } => (
+            Tone::Quiet,
+            match item_ids.as_slice() {
+                [one] => format!("{}: to be made again when it can be", item(*one)),
+                several => format!("{} items: to be made again when they can be", several.len()),
+            },
+        ),
+        RunEventBody::RedoWithdrawn { item_id } => (
+            Tone::Quiet,
+            format!("{}: not to be made again after all", item(*item_id)),
+        ),
+        RunEventBody::AfterEndWished { wish } => (
+            Tone::Quiet,
+            match wish {
+                Some(AfterEnd::Resume) => "Run: goes on as soon as it is cancelled",
+                Some(AfterEnd::Retry) => {
+                    "Run: what failed or was cancelled is tried again at its end"
+                }
+                None => "Run: nothing more is wished for its end",
+            }
+            .to_owned(),
+        ),
         RunEventBody::RunPriorityChanged { priority } => {
             (Tone::Quiet, format!("Run: priority {priority}"))
         }

@@ -88,6 +88,14 @@ pub enum RunEventBody {
         /// The attempt.
         attempt_id: AttemptId,
     },
+    /// The attempt is about to be called off on its backend. Written before the backend hears of it: whatever becomes of the
+    /// attempt there, this is why.
+    AttemptCalledOff {
+        /// The attempt.
+        attempt_id: AttemptId,
+        /// Why.
+        reason: CallOff,
+    },
     /// The attempt ended without outputs.
     AttemptFailed {
         /// The attempt.
@@ -189,6 +197,23 @@ pub enum RunEventBody {
         /// The node.
         node_id: NodeId,
     },
+    /// Items are to be made again as soon as nothing made from them executes. What begins to be made again says so itself, and
+    /// an item that ends as Done after all is left as it is.
+    RedoWished {
+        /// The items.
+        item_ids: Vec<ItemId>,
+    },
+    /// An item is not to be made again after all: a person called it off since.
+    RedoWithdrawn {
+        /// The item.
+        item_id: ItemId,
+    },
+    /// What is to become of the run when it comes to its end; none when that has begun, or was called off since.
+    /// [`RunState::Cancelling`] calls it off, too.
+    AfterEndWished {
+        /// What.
+        wish: Option<AfterEnd>,
+    },
     /// An Output item wrote its files.
     FilesWritten {
         /// The Output item.
@@ -196,6 +221,44 @@ pub enum RunEventBody {
         /// Absolute paths, in order.
         paths: Vec<String>,
     },
+}
+
+/// Why an attempt is called off. Of several reasons the last of these counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CallOff {
+    /// It showed no sign of progress for too long: it counts as failed by timeout.
+    Silent {
+        /// For how long, seconds.
+        silence_s: u64,
+    },
+    /// Its backend is to be left alone: its item goes elsewhere.
+    ToMove,
+    /// Nobody wants its item any more.
+    ForGood,
+}
+
+impl CallOff {
+    /// Whether this counts although an attempt is being called off for that.
+    #[must_use]
+    pub fn outranks(self, known: Self) -> bool {
+        let rank = |reason| match reason {
+            Self::Silent { .. } => 0,
+            Self::ToMove => 1,
+            Self::ForGood => 2,
+        };
+        rank(self) > rank(known)
+    }
+}
+
+/// What is to become of a run when it comes to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AfterEnd {
+    /// It goes on with what was cancelled.
+    Resume,
+    /// What failed or was cancelled gets another chance.
+    Retry,
 }
 
 /// A merged list longer than this is not written into the log, where it would repeat all that its members said; it follows

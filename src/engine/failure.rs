@@ -29,7 +29,7 @@ pub enum FailureClass {
     OutputGone,
     /// An upload or download broke.
     Transfer,
-    /// Somebody interrupted the attempt on its backend.
+    /// Somebody other than us interrupted the attempt on its backend.
     Interrupted,
     /// Work of our own failed: an expression, a file, a full disk.
     Local,
@@ -60,5 +60,16 @@ impl Failure {
             comfy_node: None,
             detail: None,
         }
+    }
+
+    /// An attempt was called off because it showed no sign of progress for too long.
+    #[must_use]
+    pub fn silent(silence_s: u64) -> Self {
+        Self::new(
+            FailureClass::Timeout,
+            format!(
+                "no sign of progress for {silence_s} s; it was called off (the node's retry settings say how long is too long)"
+            ),
+        )
     }
 }

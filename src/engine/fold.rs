@@ -311,6 +311,10 @@ impl RunView {
                 }
             }
             RunEventBody::AttemptAccepted { .. }
+            | RunEventBody::AttemptCalledOff { .. }
+            | RunEventBody::RedoWished { .. }
+            | RunEventBody::RedoWithdrawn { .. }
+            | RunEventBody::AfterEndWished { .. }
             | RunEventBody::ItemEdited { .. }
             | RunEventBody::ItemPriorityChanged { .. }
             | RunEventBody::RunPriorityChanged { .. }

@@ -9,6 +9,7 @@
 //! attempts are judged ([`judgement`]). A log is replayed by the same code ([`replay`]): events that follow from others are
 //! made again and met in the log; those a crash cut off are recorded afterwards.
 
+mod asked;
 mod attempts;
 mod candidates;
 mod effect;
@@ -30,12 +31,13 @@ mod schedule;
 mod values;
 mod wishes;
 
+pub use asked::Asked;
 pub use effect::{CacheQuestion, Effect, LocalTask, LocalWork, ServerCache, Submission};
 pub use input::{AttemptOutputs, Availability, BackendFacts, Input, LocalOutcome};
 pub use review::{MAX_RATING, ReviewAnswer, ReviewVerdict};
 
 use crate::artifacts::ContentHash;
-use crate::engine::event::{ItemState, RunEvent, RunEventBody, RunState};
+use crate::engine::event::{AfterEnd, CallOff, ItemState, RunEvent, RunEventBody, RunState};
 use crate::engine::failure::Failure;
 use crate::engine::id::{AttemptId, ItemId, RunId};
 use crate::engine::placement::Estimates;
@@ -117,6 +119,8 @@ impl Machine {
         }
         match input {
             Input::Start { run_id, plan } => self.start(now_ms, run_id, plan),
+            // Done above.
+            Input::TakeUp { .. } => {}
             Input::CancelRun { run_id } => self.cancel_run(run_id),
             Input::CancelItem { run_id, item_id } => self.cancel_item(now_ms, run_id, item_id),
             Input::CancelNode { run_id, node_id } => self.cancel_node(now_ms, run_id, node_id),
@@ -130,7 +134,7 @@ impl Machine {
                     run.set_node_priority(node_id, priority);
                 }
             }
-            Input::VacateBackend { backend_id } => self.vacate(backend_id),
+            Input::VacateBackend { backend_id } => self.vacate(now_ms, backend_id),
             Input::PauseRun { run_id } => {
                 if let Some(run) = self.runs.get_mut(&run_id)
                     && run.state == RunState::Running
@@ -178,6 +182,10 @@ impl Machine {
             }
             Input::AttemptAccepted { attempt_id } => self.attempt_accepted(attempt_id),
             Input::AttemptStarted { attempt_id } => self.attempt_started(now_ms, attempt_id),
+            Input::AttemptSilent {
+                attempt_id,
+                silence_s,
+            } => self.call_off_attempt(now_ms, attempt_id, CallOff::Silent { silence_s }),
             Input::AttemptEnded {
                 attempt_id,
                 outcome,
@@ -282,11 +290,12 @@ impl Machine {
         let Some(run) = self.runs.get_mut(&run_id) else {
             return;
         };
-        if run.state.is_ended() || run.state == RunState::Cancelling {
-            return;
+        if run.state == RunState::Cancelling {
+            // What was wished since is called off, too.
+            run.withdraw_wishes();
+        } else if !run.state.is_ended() {
+            run.call_off(RunState::Cancelling, "the run was cancelled");
         }
-        run.retry_wished = false;
-        run.call_off(RunState::Cancelling, "the run was cancelled");
     }
 
     fn cancel_item(&mut self, now_ms: u64, run_id: RunId, item_id: ItemId) {
@@ -296,6 +305,7 @@ impl Machine {
         let Some(index) = run.item_by_id.get(&item_id).copied() else {
             return;
         };
+        run.withdraw_redo(index);
         let item = &run.items[index as usize];
         match item.state {
             ItemState::Ready | ItemState::Parked | ItemState::Asking => {
@@ -305,7 +315,7 @@ impl Machine {
             ItemState::Submitted | ItemState::Running => {
                 if let Some(attempt_id) = item.live_attempt {
                     self.flush(now_ms, run_id);
-                    self.call_off_attempt(attempt_id);
+                    self.call_off_attempt(now_ms, attempt_id, CallOff::ForGood);
                 }
             }
             _ => {}
@@ -322,6 +332,9 @@ impl Machine {
                 run.reopen(&[ItemState::Cancelled]);
                 // Nothing was missing: it ends as what it is.
                 run.set_run_state(RunState::Running);
+            }
+            RunState::Cancelling if run.after_end.is_none() => {
+                run.wish_after_end(Some(AfterEnd::Resume));
             }
             _ => {}
         }
@@ -347,18 +360,6 @@ impl Machine {
             && let Some(index) = run.item_by_id.get(&item_id).copied()
         {
             run.redo(index, fields);
-        }
-    }
-
-    fn retry_failed(&mut self, run_id: RunId) {
-        let Some(run) = self.runs.get_mut(&run_id) else {
-            return;
-        };
-        run.take_up_nodes();
-        if matches!(run.state, RunState::Cancelling | RunState::Stopping)
-            || !run.reopen(&[ItemState::Failed, ItemState::Cancelled])
-        {
-            run.retry_wished = true;
         }
     }
 
@@ -412,7 +413,7 @@ impl Machine {
     fn settle_run(&mut self, now_ms: u64, run_id: RunId) {
         if let Some(run) = self.runs.get_mut(&run_id) {
             run.drain_work();
-            if !run.redo_wishes.is_empty() {
+            if !run.redo_wishes.is_empty() && !run.is_called_off_for_now() {
                 run.fulfil_redo_wishes();
                 run.drain_work();
             }
@@ -424,10 +425,10 @@ impl Machine {
             let needless = std::mem::take(&mut run.needless_attempts);
             self.flush(now_ms, run_id);
             if call_off {
-                self.call_off_attempts(run_id);
+                self.call_off_attempts(now_ms, run_id);
             }
             for attempt_id in needless {
-                self.call_off_attempt(attempt_id);
+                self.call_off_attempt(now_ms, attempt_id, CallOff::ForGood);
             }
         }
     }
@@ -440,17 +441,11 @@ impl Machine {
         if run.state.is_ended() || !run.is_exhausted() {
             return;
         }
-        if run.retry_wished {
-            run.retry_wished = false;
-            let end = run.end_state();
-            if end != RunState::Completed && run.reopen(&[ItemState::Failed, ItemState::Cancelled])
-            {
-                run.set_run_state(RunState::Running);
-                self.settle_run(now_ms, run_id);
-                self.schedule(now_ms, &[run_id]);
-                // Nothing was left to repeat, or it ended at once.
-                return self.end_run(now_ms, run_id);
-            }
+        if run.begin_what_was_wished() {
+            self.settle_run(now_ms, run_id);
+            self.schedule(now_ms, &[run_id]);
+            // Nothing was left to repeat, or it ended at once.
+            return self.end_run(now_ms, run_id);
         }
         let state = run.end_state();
         run.set_run_state(state);

@@ -127,9 +127,6 @@ fn a_death_while_things_are_being_made_again_leaves_nothing_that_asks_without_a_
     // Of the events of that step only some were written.
     for length in before..=log.len() {
         let mut world = reviewed_batch();
-        world.start();
-        world.log.clear();
-        world.seen.clear();
         world.take_in_log(log[..length].to_vec());
         world.restart();
         for name in ["R W1:0", "R W1:1"] {

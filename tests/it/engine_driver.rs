@@ -164,6 +164,11 @@ impl World {
 
     /// Our process ends and another one takes over from the log; the servers still have what was sent.
     pub fn restart(&mut self) {
+        let asked: Vec<Option<Asked>> = self
+            .runs
+            .iter()
+            .map(|run| self.machine.asked(run.run_id))
+            .collect();
         self.machine = Machine::new();
         for number in 0..self.backends {
             let facts = Input::Backend(online(number));
@@ -180,6 +185,10 @@ impl World {
             }
             let (run_id, plan) = (run.run_id, run.plan.clone());
             self.machine.restore(run_id, plan, run.log.clone());
+            if asked[number].is_some() {
+                let remembered = self.machine.asked(run_id);
+                assert_eq!(remembered, asked[number], "what was asked is in the log");
+            }
             for effect in self.machine.take_up_run(self.now_ms, run_id) {
                 self.perform(effect);
             }

@@ -52,6 +52,7 @@ mod store;
 mod take_over;
 #[cfg(feature = "desktop")]
 mod window;
+mod wishes;
 mod workflow;
 mod workflow_commands;
 mod workflow_properties;

@@ -149,13 +149,7 @@ impl CalledOff {
     fn failure(self) -> Failure {
         match self {
             Self::Wanted { .. } => interrupted(),
-            Self::Silent { silence, .. } => Failure::new(
-                FailureClass::Timeout,
-                format!(
-                    "no sign of progress for {} s; it was called off (the node's retry settings say how long is too long)",
-                    silence.as_secs()
-                ),
-            ),
+            Self::Silent { silence, .. } => Failure::silent(silence.as_secs()),
         }
     }
 }
@@ -213,7 +207,10 @@ impl Worker {
                 )
                 .await
             }
-            Outcome::Interrupted { .. } => Err(interrupted()),
+            Outcome::Interrupted { .. } => Err(Failure::new(
+                FailureClass::Interrupted,
+                "somebody interrupted it on the server; retry it if that was not meant for it",
+            )),
             Outcome::Failed(error) => {
                 let class = if error.is_out_of_memory() {
                     FailureClass::OutOfMemory
@@ -334,14 +331,19 @@ impl Worker {
         let mut next_look = Instant::now() + SILENT_PERIOD;
         let mut out_of_reach_since: Option<Instant> = None;
         let mut called_off: Option<CalledOff> = None;
+        let mut silent_for: Option<Duration> = None;
         let mut last_sign = Instant::now();
         let mut was_heard = false;
         loop {
             let cancel = self.cancel.clone();
             tokio::select! {
                 biased;
-                () = cancel.cancelled(), if !matches!(called_off, Some(CalledOff::Wanted { .. })) => {
-                    called_off = Some(CalledOff::Wanted { at: Instant::now() });
+                () = cancel.cancelled(), if called_off.is_none() => {
+                    let at = Instant::now();
+                    called_off = Some(match silent_for {
+                        Some(silence) => CalledOff::Silent { at, silence },
+                        None => CalledOff::Wanted { at },
+                    });
                     if let Err(error) = call_off(client, self.submission.attempt_id).await {
                         tracing::warn!(%error, "an attempt could not be called off yet");
                     }
@@ -386,11 +388,9 @@ impl Worker {
                             }
                             self.mark_started().await;
                             let silence = last_sign.elapsed();
-                            if called_off.is_none() && silence > self.silence_limit(was_heard) {
-                                called_off = Some(CalledOff::Silent { at: Instant::now(), silence });
-                                if let Err(error) = call_off(client, self.submission.attempt_id).await {
-                                    tracing::warn!(%error, "a silent attempt could not be called off yet");
-                                }
+                            if silent_for.is_none() && silence > self.silence_limit(was_heard) {
+                                silent_for = Some(silence);
+                                self.tell_silence(silence).await;
                             }
                         }
                         Ok(PromptState::Pending { .. }) => {
@@ -456,6 +456,15 @@ impl Worker {
                 .await
                 .ok();
         }
+    }
+
+    /// The engine writes down that the attempt is called off, and why, and then orders it.
+    async fn tell_silence(&self, silence: Duration) {
+        let silent = Input::AttemptSilent {
+            attempt_id: self.submission.attempt_id,
+            silence_s: silence.as_secs(),
+        };
+        self.shared.facts.send(silent).await.ok();
     }
 
     async fn show(&mut self, tracker: &mut ProgressTracker, event: SocketEvent) {

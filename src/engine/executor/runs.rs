@@ -126,7 +126,7 @@ impl Executor {
             match policy {
                 _ if summary.state == RunState::Paused => {}
                 ResumePolicy::Resume | ResumePolicy::BySetting => {
-                    self.take(vec![Input::ResumeRun { run_id }]).await;
+                    self.take(vec![Input::TakeUp { run_id }]).await;
                 }
                 ResumePolicy::Paused => self.take(vec![Input::PauseRun { run_id }]).await,
                 ResumePolicy::Ask => self.unfinished.push(run_id),

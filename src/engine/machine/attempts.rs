@@ -10,8 +10,7 @@ use super::run::{ItemIndex, Run};
 use super::schedule::{Fields, fields_of};
 use super::values::leaf_count;
 use crate::artifacts::ContentHash;
-use crate::engine::event::ResultSource;
-use crate::engine::event::{ItemState, RunEventBody, RunState};
+use crate::engine::event::{CallOff, ItemState, ResultSource, RunEventBody, RunState};
 use crate::engine::failure::{Failure, FailureClass};
 use crate::engine::id::{AttemptId, IndexPath, ItemId, RunId};
 use crate::engine::placement::Models;
@@ -35,16 +34,8 @@ pub(super) struct Attempt {
     pub models: Models,
     pub started_ms: Option<u64>,
     pub is_accepted: bool,
-    pub called_off: Option<CalledOff>,
-}
-
-/// Why an attempt is called off.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum CalledOff {
-    /// Nobody wants its item any more.
-    ForGood,
-    /// Its backend is to be left alone: its item goes elsewhere.
-    ToMove,
+    /// Why it is called off, where it is.
+    pub called_off: Option<CallOff>,
 }
 
 /// How a workflow fares on a backend.
@@ -110,8 +101,20 @@ impl Machine {
                     .get(&attempt_id)
                     .and_then(|attempt| attempt.called_off);
                 match called_off {
-                    Some(CalledOff::ForGood) => self.attempt_cancelled(attempt_id),
-                    Some(CalledOff::ToMove) => self.attempt_withdrawn(attempt_id),
+                    Some(CallOff::ForGood) => self.attempt_cancelled(attempt_id),
+                    Some(CallOff::ToMove) => self.attempt_withdrawn(attempt_id),
+                    Some(CallOff::Silent { silence_s })
+                        if matches!(
+                            failure.class,
+                            FailureClass::Interrupted | FailureClass::Lost
+                        ) =>
+                    {
+                        // It was we who called it off, perhaps in an earlier process.
+                        self.attempt_failed(now_ms, attempt_id, Failure::silent(silence_s));
+                    }
+                    Some(CallOff::Silent { .. }) => {
+                        self.attempt_failed(now_ms, attempt_id, failure);
+                    }
                     None => self.attempt_failed(now_ms, attempt_id, failure),
                 }
             }
@@ -182,17 +185,12 @@ impl Machine {
     }
 
     /// Calls off what is at a backend, so that its items go elsewhere.
-    pub(super) fn vacate(&mut self, backend_id: BackendId) {
+    pub(super) fn vacate(&mut self, now_ms: u64, backend_id: BackendId) {
         for attempt_id in self.load.get(&backend_id).cloned().unwrap_or_default() {
-            if let Some(attempt) = self.attempts.get_mut(&attempt_id)
-                && attempt.called_off.is_none()
+            if let Some(attempt) = self.attempts.get(&attempt_id)
                 && !self.dormant.contains(&attempt.run_id)
             {
-                attempt.called_off = Some(CalledOff::ToMove);
-                self.effects.push(Effect::CancelAttempt {
-                    attempt_id,
-                    backend_id,
-                });
+                self.call_off_attempt(now_ms, attempt_id, CallOff::ToMove);
             }
         }
     }
@@ -355,21 +353,45 @@ impl Machine {
         }
     }
 
-    /// Orders that an attempt be called off on its backend, once.
-    pub(super) fn call_off_attempt(&mut self, attempt_id: AttemptId) {
-        if let Some(attempt) = self.attempts.get_mut(&attempt_id)
-            && attempt.called_off.replace(CalledOff::ForGood).is_none()
-        {
+    /// Records why an attempt is called off, and then orders it, once.
+    pub(super) fn call_off_attempt(&mut self, now_ms: u64, attempt_id: AttemptId, reason: CallOff) {
+        let Some(attempt) = self.attempts.get(&attempt_id) else {
+            return;
+        };
+        let (run_id, backend_id) = (attempt.run_id, attempt.backend_id);
+        let is_ordered = attempt.called_off.is_some();
+        if !self.note_called_off(attempt_id, reason) {
+            return;
+        }
+        if let Some(run) = self.runs.get_mut(&run_id) {
+            run.emit(RunEventBody::AttemptCalledOff { attempt_id, reason });
+        }
+        self.flush(now_ms, run_id);
+        if !is_ordered {
             self.effects.push(Effect::CancelAttempt {
                 attempt_id,
-                backend_id: attempt.backend_id,
+                backend_id,
             });
         }
     }
 
+    /// Notes why an attempt is called off. Says whether that is news.
+    pub(super) fn note_called_off(&mut self, attempt_id: AttemptId, reason: CallOff) -> bool {
+        let Some(attempt) = self.attempts.get_mut(&attempt_id) else {
+            return false;
+        };
+        let is_news = attempt
+            .called_off
+            .is_none_or(|known| reason.outranks(known));
+        if is_news {
+            attempt.called_off = Some(reason);
+        }
+        is_news
+    }
+
     /// Calls off the attempts of a run that is itself called off: all when it was cancelled, those that wait in a
     /// backend's queue when it was stopped.
-    pub(super) fn call_off_attempts(&mut self, run_id: RunId) {
+    pub(super) fn call_off_attempts(&mut self, now_ms: u64, run_id: RunId) {
         let Some(run) = self.runs.get(&run_id) else {
             return;
         };
@@ -385,7 +407,7 @@ impl Machine {
             .filter_map(|item| item.live_attempt)
             .collect();
         for attempt_id in live {
-            self.call_off_attempt(attempt_id);
+            self.call_off_attempt(now_ms, attempt_id, CallOff::ForGood);
         }
     }
 

@@ -417,6 +417,9 @@ impl Run {
     pub fn call_off(&mut self, state: RunState, reason: &str) {
         self.set_run_state(state);
         self.redo_wishes.clear();
+        if state == RunState::Cancelling {
+            self.after_end = None;
+        }
         self.attempts_to_call_off = true;
         self.cancel_unstarted(reason);
     }

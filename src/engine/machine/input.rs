@@ -23,6 +23,11 @@ pub enum Input {
         /// The compiled snapshot.
         plan: Arc<Plan>,
     },
+    /// A restored run goes on as it was: a paused one stays paused, one that was being cancelled is cancelled.
+    TakeUp {
+        /// The run.
+        run_id: RunId,
+    },
     /// A person calls a run off: what has not started is cancelled, what runs is interrupted.
     CancelRun {
         /// The run.
@@ -47,12 +52,13 @@ pub enum Input {
         /// The run.
         run_id: RunId,
     },
-    /// A paused run goes on; a cancelled one continues with what is missing.
+    /// A paused run goes on; a cancelled one continues with what is missing, one that is being cancelled as soon as it is.
     ResumeRun {
         /// The run.
         run_id: RunId,
     },
-    /// Failed and cancelled items of an ended run, and what they blocked, get another chance.
+    /// Failed and cancelled items of a run, and what they blocked, get another chance: at once, or when the run comes to its
+    /// end if something made from them executes.
     RetryFailed {
         /// The run.
         run_id: RunId,
@@ -138,6 +144,13 @@ pub enum Input {
         /// The attempt.
         attempt_id: AttemptId,
     },
+    /// The attempt executes, but showed no sign of progress for longer than its node allows: it is to be called off.
+    AttemptSilent {
+        /// The attempt.
+        attempt_id: AttemptId,
+        /// For how long, seconds.
+        silence_s: u64,
+    },
     /// The attempt ended: with its outputs stored, or with a failure. After a silence the executor reconciles first
     /// (queue, then history), so a `Lost` here means that the backend knows nothing of it.
     AttemptEnded {
@@ -177,7 +190,8 @@ impl Input {
     /// The run that a person wants something of.
     pub(super) fn wished_of(&self) -> Option<RunId> {
         match self {
-            Self::CancelRun { run_id }
+            Self::TakeUp { run_id }
+            | Self::CancelRun { run_id }
             | Self::CancelItem { run_id, .. }
             | Self::CancelNode { run_id, .. }
             | Self::PauseRun { run_id }
@@ -196,6 +210,7 @@ impl Input {
             | Self::BackendRemoved { .. }
             | Self::AttemptAccepted { .. }
             | Self::AttemptStarted { .. }
+            | Self::AttemptSilent { .. }
             | Self::AttemptEnded { .. }
             | Self::Transferred { .. }
             | Self::MemorySeen { .. }

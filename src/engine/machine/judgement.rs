@@ -47,6 +47,8 @@ pub(super) fn judge(
     let backend_id = circumstances.backend_id;
     let mut once_more_there = false;
     match failure.class {
+        // Somebody else wanted it to stop: only a person may send it again.
+        Class::Interrupted if fallback == Fallback::AskUser => trouble.counted += 1,
         Class::Invalid | Class::Interrupted | Class::Local => return Judgement::Fail(failure),
         Class::MissingNode | Class::MissingModel => {}
         Class::NodeError => {

@@ -3,9 +3,9 @@
 use super::flow::End;
 use super::local_orders::local_work;
 use super::merge;
-use super::run::{Hole, HoleKind, ItemIndex, Run};
+use super::run::{Hole, HoleKind, ItemIndex, RedoWish, Run};
 use super::{Effect, Machine};
-use crate::engine::event::{ItemState, RunEvent, RunEventBody, RunState};
+use crate::engine::event::{CallOff, ItemState, RunEvent, RunEventBody, RunState};
 use crate::engine::id::{AttemptId, ItemId, RunId};
 use crate::engine::plan::Plan;
 use std::collections::HashSet;
@@ -103,10 +103,13 @@ impl Machine {
             .filter_map(|index| run.items[index as usize].live_attempt)
             .collect();
         self.flush(now_ms, run_id);
-        for attempt_id in live {
-            if let Some(submission) = self.submission(attempt_id) {
+        for attempt_id in &live {
+            if let Some(submission) = self.submission(*attempt_id) {
                 self.effects.push(Effect::Reconcile(submission));
             }
+        }
+        for attempt_id in live {
+            self.call_off_again(now_ms, attempt_id);
         }
         if let Some(run) = self.runs.get(&run_id) {
             let mut unfinished: Vec<_> = self
@@ -122,8 +125,25 @@ impl Machine {
                 }
             }
             if run.is_called_off() && !run.state.is_ended() {
-                self.call_off_attempts(run_id);
+                self.call_off_attempts(now_ms, run_id);
             }
+        }
+    }
+
+    /// Orders once more what an earlier process wanted called off, and takes back what lies at a backend that a person has
+    /// removed since.
+    fn call_off_again(&mut self, now_ms: u64, attempt_id: AttemptId) {
+        let Some(attempt) = self.attempts.get(&attempt_id) else {
+            return;
+        };
+        let backend_id = attempt.backend_id;
+        if attempt.called_off.is_some() {
+            self.effects.push(Effect::CancelAttempt {
+                attempt_id,
+                backend_id,
+            });
+        } else if !self.backends.contains_key(&backend_id) {
+            self.call_off_attempt(now_ms, attempt_id, CallOff::ToMove);
         }
     }
 
@@ -221,7 +241,6 @@ impl Machine {
                 let before = run.items[index as usize].state;
                 match state {
                     ItemState::Ready if before.is_ended() || before == ItemState::Asking => {
-                        run.redo_wishes.retain(|wish| *wish != index);
                         run.reopen_root(index);
                         if run.stale_merges.remove(&index) {
                             run.await_the_rest(index);
@@ -263,6 +282,9 @@ impl Machine {
             }
             RunEventBody::AttemptAccepted { attempt_id } => self.attempt_accepted(*attempt_id),
             RunEventBody::AttemptStarted { attempt_id } => self.attempt_started(at_ms, *attempt_id),
+            RunEventBody::AttemptCalledOff { attempt_id, reason } => {
+                self.note_called_off(*attempt_id, *reason);
+            }
             RunEventBody::AttemptFailed {
                 attempt_id,
                 failure,
@@ -337,7 +359,29 @@ impl Machine {
                     && let Some(run) = self.runs.get_mut(&run_id)
                 {
                     run.edit(index, fields.clone());
-                    run.redo_wishes.push(index);
+                    run.wish_redo(index, RedoWish::Again);
+                }
+            }
+            RunEventBody::RedoWished { item_ids } => {
+                if let Some(run) = self.runs.get_mut(&run_id) {
+                    for item_id in item_ids {
+                        if let Some(index) = run.item_by_id.get(item_id).copied() {
+                            run.items[index as usize].is_cancel_wished = false;
+                            run.wish_redo(index, RedoWish::Retry);
+                        }
+                    }
+                }
+            }
+            RunEventBody::RedoWithdrawn { item_id } => {
+                if let Some(index) = index_of(self, item_id)
+                    && let Some(run) = self.runs.get_mut(&run_id)
+                {
+                    run.redo_wishes.remove(&index);
+                }
+            }
+            RunEventBody::AfterEndWished { wish } => {
+                if let Some(run) = self.runs.get_mut(&run_id) {
+                    run.after_end = *wish;
                 }
             }
             RunEventBody::ItemPriorityChanged { item_id, priority } => {
@@ -469,6 +513,14 @@ fn is_same_fact(one: &RunEventBody, other: &RunEventBody) -> bool {
                 attempt_id: one, ..
             },
             Body::AttemptFailed {
+                attempt_id: other, ..
+            },
+        )
+        | (
+            Body::AttemptCalledOff {
+                attempt_id: one, ..
+            },
+            Body::AttemptCalledOff {
                 attempt_id: other, ..
             },
         )

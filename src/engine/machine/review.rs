@@ -2,7 +2,7 @@
 
 use super::flow::{End, done};
 use super::path::{self, Path};
-use super::run::{Hole, HoleKind, ItemIndex, Run};
+use super::run::{Hole, HoleKind, ItemIndex, RedoWish, Run};
 use crate::engine::event::{ItemState, RunEventBody};
 use crate::engine::id::ItemId;
 use crate::engine::plan::NodeIndex;
@@ -90,8 +90,12 @@ impl Run {
 
     /// Makes a Workflow item again with some fields changed, at once or as soon as nothing made from it executes.
     pub(super) fn redo(&mut self, index: ItemIndex, fields: Vec<(ParameterAddress, Literal)>) {
-        if !self.is_remote(self.items[index as usize].node) || self.is_called_off_for_now() {
+        let node = self.items[index as usize].node;
+        if !self.is_remote(node) {
             return;
+        }
+        if self.called_off_nodes.contains(&node) {
+            self.take_up_node(self.plan.nodes[node].node.id);
         }
         let item_id = self.items[index as usize].item_id;
         self.emit(RunEventBody::ItemEdited {
@@ -99,13 +103,8 @@ impl Run {
             fields: fields.clone(),
         });
         self.edit(index, fields);
-        self.redo_wishes.push(index);
+        self.wish_redo(index, RedoWish::Again);
         self.fulfil_redo_wishes();
-    }
-
-    /// Whether the run is being cancelled or stopped at this moment.
-    pub(super) fn is_called_off_for_now(&self) -> bool {
-        self.is_called_off() && !self.state.is_ended()
     }
 
     /// Later changes of the same field win.
@@ -114,19 +113,6 @@ impl Run {
         for (address, value) in fields {
             edits.retain(|(known, _)| *known != address);
             edits.push((address, value));
-        }
-    }
-
-    /// Reopens items that are to be made again, as far as nothing made from them executes right now.
-    pub(super) fn fulfil_redo_wishes(&mut self) {
-        for index in std::mem::take(&mut self.redo_wishes) {
-            let state = self.items[index as usize].state;
-            let executes = matches!(state, ItemState::Submitted | ItemState::Running);
-            // What asks is made again instead of being answered.
-            let is_over = executes || state.is_ended() || state == ItemState::Asking;
-            if is_over && (executes || !self.reopen_where(|_, one| one == index)) {
-                self.redo_wishes.push(index);
-            }
         }
     }
 

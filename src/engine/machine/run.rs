@@ -3,7 +3,7 @@
 use super::CacheUse;
 use super::flow::Weight;
 use super::path::{NO_INDEX, Path};
-use crate::engine::event::{ItemState, RunEventBody, RunState};
+use crate::engine::event::{AfterEnd, ItemState, RunEventBody, RunState};
 use crate::engine::failure::Failure;
 use crate::engine::id::{AttemptId, ItemId, RunId};
 use crate::engine::plan::{FanIndex, NodeIndex, Plan};
@@ -12,7 +12,7 @@ use crate::engine::value::{Labels, Value};
 use crate::project::{BackendId, CachePolicy, Literal, NodeKind};
 use crate::workflow::ParameterAddress;
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 /// Number of an item in [`Run::items`], in order of creation: after everything it takes from.
@@ -55,7 +55,7 @@ pub(super) struct Run {
     /// What a person answered for every question of the run.
     pub standing_answer: Option<Answer>,
     /// Items to be made again as soon as nothing made from them executes.
-    pub redo_wishes: Vec<ItemIndex>,
+    pub redo_wishes: BTreeMap<ItemIndex, RedoWish>,
     /// Items of Merges that ended before all that belongs into their lists was there: a retry upstream made more of it. They
     /// are made again as soon as nothing made from them executes.
     pub stale_merges: BTreeSet<ItemIndex>,
@@ -92,8 +92,17 @@ pub(super) struct Run {
     pub goals_done: u32,
     /// The run was called off and its attempts were not told yet.
     pub attempts_to_call_off: bool,
-    /// A retry was wished while something it touches was still executing.
-    pub retry_wished: bool,
+    /// What is to become of the run when it comes to its end.
+    pub after_end: Option<AfterEnd>,
+}
+
+/// Why an item is to be made again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RedoWish {
+    /// It failed or was cancelled, or is being cancelled. Not if it comes to be Done all the same.
+    Retry,
+    /// With other fields, whatever became of it.
+    Again,
 }
 
 /// Where a Ready item stands among those of its node: higher priority first, then by index.
@@ -342,7 +351,7 @@ impl Run {
             ratings: HashMap::new(),
             questions: HashMap::new(),
             standing_answer: None,
-            redo_wishes: Vec::new(),
+            redo_wishes: BTreeMap::new(),
             stale_merges: BTreeSet::new(),
             priority: 0,
             called_off_nodes: BTreeSet::new(),
@@ -361,7 +370,7 @@ impl Run {
             bad_items: 0,
             goals_done: 0,
             attempts_to_call_off: false,
-            retry_wished: false,
+            after_end: None,
             plan,
         }
     }
@@ -411,6 +420,14 @@ impl Run {
         let node = item.node;
         if state != ItemState::Waiting {
             item.is_cancel_wished = false;
+        }
+        let is_redone = match state {
+            ItemState::Ready | ItemState::Waiting => true,
+            ItemState::Done => self.redo_wishes.get(&index) == Some(&RedoWish::Retry),
+            _ => false,
+        };
+        if is_redone {
+            self.redo_wishes.remove(&index);
         }
         if before == ItemState::Ready && state != ItemState::Ready {
             self.leave_queues(index);

@@ -2,12 +2,13 @@
 
 use super::Machine;
 use super::flow::{End, NODE_CALLED_OFF};
-use super::run::{ItemIndex, Run};
+use super::run::{ItemIndex, RedoWish, Run};
 use crate::engine::command::RetryScope;
-use crate::engine::event::{ItemState, RunEventBody};
-use crate::engine::id::{AttemptId, RunId};
+use crate::engine::event::{AfterEnd, CallOff, ItemState, RunEventBody, RunState};
+use crate::engine::id::{AttemptId, ItemId, RunId};
 use crate::engine::plan::NodeIndex;
 use crate::project::NodeId;
+use std::collections::BTreeSet;
 
 impl Machine {
     /// Calls a node off: its items that have not ended, and those still to come.
@@ -21,7 +22,24 @@ impl Machine {
         let live = run.call_off_node(node_id);
         self.flush(now_ms, run_id);
         for attempt_id in live {
-            self.call_off_attempt(attempt_id);
+            self.call_off_attempt(now_ms, attempt_id, CallOff::ForGood);
+        }
+    }
+
+    /// Gives everything that failed or was cancelled another chance: at once, and what cannot be made again yet when the run
+    /// comes to its end.
+    pub(super) fn retry_failed(&mut self, run_id: RunId) {
+        let being_cancelled = self.being_cancelled(run_id);
+        let Some(run) = self.runs.get_mut(&run_id) else {
+            return;
+        };
+        run.take_up_nodes();
+        run.forgive(|_, _| true);
+        if run.is_called_off_for_now()
+            || !run.reopen(&[ItemState::Failed, ItemState::Cancelled])
+            || !being_cancelled.is_empty()
+        {
+            run.wish_after_end(Some(AfterEnd::Retry));
         }
     }
 
@@ -31,12 +49,10 @@ impl Machine {
             self.retry_failed(run_id);
             return;
         }
+        let being_cancelled = self.being_cancelled(run_id);
         let Some(run) = self.runs.get_mut(&run_id) else {
             return;
         };
-        if run.is_called_off_for_now() {
-            return;
-        }
         let is_meant = |run: &Run, index: ItemIndex| {
             let item = &run.items[index as usize];
             match scope {
@@ -47,10 +63,11 @@ impl Machine {
         };
         let chosen: Vec<ItemIndex> = (0..run.items.len() as ItemIndex)
             .filter(|index| {
-                matches!(
+                let is_bad = matches!(
                     run.items[*index as usize].state,
                     ItemState::Failed | ItemState::Cancelled
-                ) && is_meant(run, *index)
+                );
+                (is_bad || being_cancelled.contains(index)) && is_meant(run, *index)
             })
             .collect();
         let called_off: Vec<NodeId> = run
@@ -67,16 +84,139 @@ impl Machine {
         for node_id in called_off {
             run.take_up_node(node_id);
         }
-        for index in chosen {
-            if !run.redo_wishes.contains(&index) {
-                run.redo_wishes.push(index);
-            }
+        run.forgive(is_meant);
+        for index in &chosen {
+            run.wish_redo(*index, RedoWish::Retry);
         }
         run.fulfil_redo_wishes();
+        let later: Vec<ItemId> = chosen
+            .iter()
+            .filter(|index| run.redo_wishes.contains_key(index))
+            .map(|index| run.items[*index as usize].item_id)
+            .collect();
+        if !later.is_empty() {
+            run.emit(RunEventBody::RedoWished { item_ids: later });
+        }
+    }
+
+    /// Items whose attempts are being called off for good at this moment.
+    fn being_cancelled(&self, run_id: RunId) -> BTreeSet<ItemIndex> {
+        let Some(run) = self.runs.get(&run_id) else {
+            return BTreeSet::new();
+        };
+        let live = run.items.iter().filter_map(|item| item.live_attempt);
+        live.filter_map(|attempt_id| self.attempts.get(&attempt_id))
+            .filter(|attempt| attempt.called_off == Some(CallOff::ForGood))
+            .map(|attempt| attempt.item)
+            .filter(|index| run.needless(*index).is_none())
+            .collect()
     }
 }
 
 impl Run {
+    /// Whether the run is being cancelled or stopped at this moment.
+    pub(super) fn is_called_off_for_now(&self) -> bool {
+        self.is_called_off() && !self.state.is_ended()
+    }
+
+    /// An item is to be made again as soon as nothing made from it executes. One that is still to be made is made anyway.
+    pub(super) fn wish_redo(&mut self, index: ItemIndex, wish: RedoWish) {
+        let state = self.items[index as usize].state;
+        // What asks is made again instead of being answered.
+        let has_begun = matches!(
+            state,
+            ItemState::Submitted | ItemState::Running | ItemState::Asking
+        );
+        if has_begun || state.is_ended() {
+            let known = self.redo_wishes.entry(index).or_insert(wish);
+            if wish == RedoWish::Again {
+                *known = wish;
+            }
+        }
+    }
+
+    /// Reopens items that are to be made again, as far as nothing made from them executes right now. In a run that is being
+    /// called off nothing is: there they wait for its end.
+    pub(super) fn fulfil_redo_wishes(&mut self) {
+        if !self.is_called_off_for_now() {
+            self.redo_what_can_be();
+        }
+    }
+
+    fn redo_what_can_be(&mut self) {
+        let wished: Vec<ItemIndex> = self.redo_wishes.keys().copied().collect();
+        for index in wished {
+            let state = self.items[index as usize].state;
+            let executes = matches!(state, ItemState::Submitted | ItemState::Running);
+            // One that was reopened with another is no longer wished.
+            if !executes && self.redo_wishes.contains_key(&index) {
+                // Where something made from it executes the wish stays.
+                self.reopen_where(|_, one| one == index);
+            }
+        }
+    }
+
+    /// An item is not to be made again after all.
+    pub(super) fn withdraw_redo(&mut self, index: ItemIndex) {
+        if self.redo_wishes.remove(&index).is_some() {
+            let item_id = self.items[index as usize].item_id;
+            self.emit(RunEventBody::RedoWithdrawn { item_id });
+        }
+    }
+
+    /// Nothing is to be made again after all, and the run is to end when it comes to its end.
+    pub(super) fn withdraw_wishes(&mut self) {
+        let wished: Vec<ItemIndex> = self.redo_wishes.keys().copied().collect();
+        for index in wished {
+            self.withdraw_redo(index);
+        }
+        self.wish_after_end(None);
+    }
+
+    /// Notes what is to become of the run when it comes to its end.
+    pub(super) fn wish_after_end(&mut self, wish: Option<AfterEnd>) {
+        if self.after_end != wish {
+            self.after_end = wish;
+            self.emit(RunEventBody::AfterEndWished { wish });
+        }
+    }
+
+    /// Items that were cancelled while they wait for what is being made again are wanted after all.
+    fn forgive(&mut self, is_meant: impl Fn(&Self, ItemIndex) -> bool) {
+        let forgiven: Vec<ItemIndex> = (0..self.items.len() as ItemIndex)
+            .filter(|index| self.items[*index as usize].is_cancel_wished && is_meant(self, *index))
+            .collect();
+        if forgiven.is_empty() {
+            return;
+        }
+        let mut item_ids = Vec::with_capacity(forgiven.len());
+        for index in forgiven {
+            let item = &mut self.items[index as usize];
+            item.is_cancel_wished = false;
+            item_ids.push(item.item_id);
+        }
+        self.emit(RunEventBody::RedoWished { item_ids });
+    }
+
+    /// Every item has ended: begins what was wished for then. Says whether the run goes on.
+    pub(super) fn begin_what_was_wished(&mut self) -> bool {
+        let mut goes_on = false;
+        if let Some(wish) = self.after_end {
+            let states: &[ItemState] = match wish {
+                AfterEnd::Resume => &[ItemState::Cancelled],
+                AfterEnd::Retry => &[ItemState::Failed, ItemState::Cancelled],
+            };
+            goes_on = self.end_state() != RunState::Completed && self.reopen(states);
+            self.wish_after_end(None);
+        }
+        self.redo_what_can_be();
+        goes_on |= !self.is_exhausted();
+        if goes_on {
+            self.set_run_state(RunState::Running);
+        }
+        goes_on
+    }
+
     fn index_of(&self, node_id: NodeId) -> Option<NodeIndex> {
         self.plan
             .nodes
@@ -93,6 +233,9 @@ impl Run {
             return Vec::new();
         }
         self.emit(RunEventBody::NodeCalledOff { node_id });
+        let items = &self.items;
+        self.redo_wishes
+            .retain(|index, _| items[*index as usize].node != node);
         let unended: Vec<ItemIndex> = (0..self.items.len() as ItemIndex)
             .filter(|index| {
                 let item = &self.items[*index as usize];

@@ -187,7 +187,8 @@ impl Watched {
                 seen.enter(ItemState::Submitted);
                 self.item_of.insert(*attempt_id, *item_id);
             }
-            RunEventBody::AttemptAccepted { attempt_id } => {
+            RunEventBody::AttemptAccepted { attempt_id }
+            | RunEventBody::AttemptCalledOff { attempt_id, .. } => {
                 assert!(self.live_item(*attempt_id).is_some());
             }
             RunEventBody::AttemptStarted { attempt_id } => {
@@ -247,12 +248,22 @@ impl Watched {
                 // It is made again also where nothing was changed.
                 seen.owes_edit |= seen.state.is_ended();
             }
+            RunEventBody::RedoWithdrawn { item_id } => {
+                self.seen.get_mut(item_id).unwrap().owes_edit = false;
+            }
+            RunEventBody::NodeCalledOff { node_id } => {
+                let of_node = self.seen.values_mut();
+                for seen in of_node.filter(|seen| seen.node_id == *node_id) {
+                    seen.owes_edit = false;
+                }
+            }
             RunEventBody::RunCreated { .. }
+            | RunEventBody::RedoWished { .. }
+            | RunEventBody::AfterEndWished { .. }
             | RunEventBody::ItemRated { .. }
             | RunEventBody::ItemPriorityChanged { .. }
             | RunEventBody::RunPriorityChanged { .. }
             | RunEventBody::NodePriorityChanged { .. }
-            | RunEventBody::NodeCalledOff { .. }
             | RunEventBody::NodeTakenUp { .. }
             | RunEventBody::FilesWritten { .. } => {}
         }

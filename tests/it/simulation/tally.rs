@@ -5,7 +5,7 @@ use comfyui_orchestrator::engine::machine::{
     Effect, Input, LocalOutcome, LocalTask, ReviewVerdict,
 };
 use comfyui_orchestrator::engine::{
-    Answer, AnswerReach, FailureClass, ItemState, RetryScope, RunEventBody, RunState,
+    AfterEnd, Answer, AnswerReach, CallOff, FailureClass, ItemState, RetryScope, RunEventBody, RunState,
 };
 use std::collections::BTreeMap;
 
@@ -42,6 +42,12 @@ pub const MUST_HAPPEN: &[&str] = &[
     "command: start",
     "command: vacate backend",
     "event: attempt accepted",
+    "event: after the end, nothing more",
+    "event: after the end, resume",
+    "event: after the end, retry",
+    "event: attempt called off, for good",
+    "event: attempt called off, silent",
+    "event: attempt called off, to move",
     "event: attempt cancelled",
     "event: attempt failed",
     "event: attempt placed",
@@ -64,6 +70,8 @@ pub const MUST_HAPPEN: &[&str] = &[
     "event: item state changed, skipped",
     "event: item state changed, waiting",
     "event: node called off",
+    "event: redo wished",
+    "event: redo withdrawn",
     "event: node priority changed",
     "event: node taken up",
     "event: run created",
@@ -79,6 +87,7 @@ pub const MUST_HAPPEN: &[&str] = &[
     "fact: attempt accepted",
     "fact: attempt ended, failed",
     "fact: attempt ended, made",
+    "fact: attempt silent",
     "fact: attempt started",
     "fact: backend",
     "fact: backend removed",
@@ -165,6 +174,7 @@ impl Tally {
     pub fn input(&mut self, input: &Input) {
         let name = match input {
             Input::Start { .. } => "command: start",
+            Input::TakeUp { .. } => "command: take up",
             Input::CancelRun { .. } => "command: cancel run",
             Input::CancelItem { .. } => "command: cancel item",
             Input::CancelNode { .. } => "command: cancel node",
@@ -210,6 +220,7 @@ impl Tally {
             Input::BackendRemoved { .. } => "fact: backend removed",
             Input::AttemptAccepted { .. } => "fact: attempt accepted",
             Input::AttemptStarted { .. } => "fact: attempt started",
+            Input::AttemptSilent { .. } => "fact: attempt silent",
             Input::AttemptEnded { outcome, .. } => match outcome {
                 Ok(_) => "fact: attempt ended, made",
                 Err(failure) => {
@@ -294,6 +305,11 @@ impl Tally {
             RunEventBody::AttemptPlaced { .. } => "event: attempt placed",
             RunEventBody::AttemptAccepted { .. } => "event: attempt accepted",
             RunEventBody::AttemptStarted { .. } => "event: attempt started",
+            RunEventBody::AttemptCalledOff { reason, .. } => match reason {
+                CallOff::Silent { .. } => "event: attempt called off, silent",
+                CallOff::ToMove => "event: attempt called off, to move",
+                CallOff::ForGood => "event: attempt called off, for good",
+            },
             RunEventBody::AttemptFailed { .. } => "event: attempt failed",
             RunEventBody::AttemptCancelled { .. } => "event: attempt cancelled",
             RunEventBody::AttemptWithdrawn { .. } => "event: attempt withdrawn",
@@ -303,6 +319,13 @@ impl Tally {
             RunEventBody::ItemAnswered { .. } => "event: item answered",
             RunEventBody::ItemRated { .. } => "event: item rated",
             RunEventBody::ItemEdited { .. } => "event: item edited",
+            RunEventBody::RedoWished { .. } => "event: redo wished",
+            RunEventBody::RedoWithdrawn { .. } => "event: redo withdrawn",
+            RunEventBody::AfterEndWished { wish } => match wish {
+                Some(AfterEnd::Resume) => "event: after the end, resume",
+                Some(AfterEnd::Retry) => "event: after the end, retry",
+                None => "event: after the end, nothing more",
+            },
             RunEventBody::ItemPriorityChanged { .. } => "event: item priority changed",
             RunEventBody::RunPriorityChanged { .. } => "event: run priority changed",
             RunEventBody::NodePriorityChanged { .. } => "event: node priority changed",

@@ -14,7 +14,8 @@ impl Life {
             Input::CancelRun { run_id }
             | Input::CancelItem { run_id, .. }
             | Input::CancelNode { run_id, .. } => (run_id, true),
-            Input::PauseRun { run_id }
+            Input::TakeUp { run_id }
+            | Input::PauseRun { run_id }
             | Input::ResumeRun { run_id }
             | Input::RetryFailed { run_id }
             | Input::Retry { run_id, .. }
@@ -24,15 +25,16 @@ impl Life {
             | Input::SetRunPriority { run_id, .. }
             | Input::SetItemPriority { run_id, .. }
             | Input::SetNodePriority { run_id, .. } => (run_id, false),
-            Input::VacateBackend { .. } => {
+            // What lies at a removed backend is taken back after a restart.
+            Input::VacateBackend { .. } | Input::BackendRemoved { .. } => {
                 self.is_vacated = true;
                 return None;
             }
             Input::Start { .. }
             | Input::Backend(_)
-            | Input::BackendRemoved { .. }
             | Input::AttemptAccepted { .. }
             | Input::AttemptStarted { .. }
+            | Input::AttemptSilent { .. }
             | Input::AttemptEnded { .. }
             | Input::Transferred { .. }
             | Input::MemorySeen { .. }

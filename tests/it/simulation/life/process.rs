@@ -1,7 +1,7 @@
 //! Our own process: it steps the machine, records, orders, waits for a full disk, dies and starts again.
 
 use super::{Life, MAX_DEATHS, SERVERS, machine};
-use comfyui_orchestrator::engine::machine::{Effect, Input};
+use comfyui_orchestrator::engine::machine::{Asked, Effect, Input};
 
 impl Life {
     /// Steps the machine. Sometimes more facts come before its orders are carried out, as they do when they come together.
@@ -48,6 +48,7 @@ impl Life {
                 cut = 0;
             }
         }
+        let is_all_written = cut >= records.len();
         for effect in records.into_iter().chain(orders).take(cut) {
             if let Effect::Submit(submission) = &effect {
                 self.in_flight.push(submission.clone());
@@ -60,7 +61,12 @@ impl Life {
             self.world.submitted.push_back(submission);
         }
         if dies {
-            self.restart();
+            let asked = |number: usize| {
+                let run_id = self.world.runs[number].run_id;
+                self.world.machine.asked(run_id).filter(|_| is_all_written)
+            };
+            let asked = (0..self.stories.len()).map(asked).collect();
+            self.restart(asked);
         }
     }
 
@@ -73,7 +79,8 @@ impl Life {
         }
     }
 
-    fn restart(&mut self) {
+    /// Starts again from the logs. They have everything that was `asked` of each run before.
+    fn restart(&mut self, asked: Vec<Option<Asked>>) {
         self.restarts += 1;
         self.tally.count("world: our process dies");
         // What was being sent arrived, or did not.
@@ -101,7 +108,7 @@ impl Life {
                 self.world.machine.step(self.world.now_ms, facts);
             }
         }
-        for number in 0..self.stories.len() {
+        for (number, asked) in asked.into_iter().enumerate() {
             let run = &self.world.runs[number];
             if !self.stories[number].is_begun {
                 continue;
@@ -110,6 +117,9 @@ impl Life {
             self.world
                 .machine
                 .restore(run_id, plan, self.world.runs[number].log.clone());
+            if asked.is_some() {
+                assert_eq!(self.world.machine.asked(run_id), asked, "asked of run {number}");
+            }
             self.stories[number].rests = true;
         }
         for number in 0..self.stories.len() {

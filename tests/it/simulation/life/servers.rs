@@ -307,13 +307,11 @@ impl Life {
         } else if server.running == Some(attempt_id) {
             self.step(Input::AttemptStarted { attempt_id });
             if self.random.u32(0..30) == 0 && self.may_hurt(submission.item_id) {
-                // It hangs: called off there, then told.
-                self.servers[number].call_off(attempt_id);
-                self.fail(
+                let silence_s = 1800;
+                self.step(Input::AttemptSilent {
                     attempt_id,
-                    FailureClass::Timeout,
-                    "trouble: no sign of life",
-                );
+                    silence_s,
+                });
             }
         } else if let Some(outcome) = server.history.get(&attempt_id).cloned() {
             self.tell_end(attempt_id, outcome);
