@@ -102,7 +102,20 @@ impl Store {
     /// [`StoreError::OutOfTurn`] for a gap or an event that differs from the one written, [`StoreError::UnknownRun`],
     /// [`StoreError::DiskFull`] and others; nothing of `events` is then written.
     pub async fn append_events(&self, events: Vec<RunEvent>) -> Result<(), StoreError> {
-        self.writer.append(events).await
+        self.writer.append(events, None).await
+    }
+
+    /// Appends events as [`Self::append_events`] does, and takes the command that asked for what they tell in the same commit:
+    /// after a crash it is either in the log or still there, never both, never neither.
+    ///
+    /// # Errors
+    /// As [`Self::append_events`]; the command is then still there.
+    pub async fn append_events_of_wish(
+        &self,
+        events: Vec<RunEvent>,
+        wish_id: i64,
+    ) -> Result<(), StoreError> {
+        self.writer.append(events, Some(wish_id)).await
     }
 
     /// All runs, newest first.
@@ -223,33 +236,25 @@ impl Store {
         Ok(!is_left)
     }
 
-    /// Takes back a command that was left. False when it was taken.
+    /// Removes a command that was left: it is taken back, or nothing follows from it. False when it was taken.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn take_wish_back(&self, wish_id: i64) -> Result<bool, StoreError> {
+    pub async fn remove_wish(&self, wish_id: i64) -> Result<bool, StoreError> {
         self.writer
-            .call(move |connection| wishes::take_back(connection, wish_id))
+            .call(move |connection| wishes::remove(connection, wish_id))
             .await
     }
 
-    /// Takes the commands that were left for runs of this instance, oldest first. Costs next to nothing when there are
-    /// none.
+    /// The commands that were left for runs of this instance with their numbers, oldest first. They stay until
+    /// [`Self::append_events_of_wish`] or [`Self::remove_wish`]. Costs next to nothing when there are none.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn take_wishes(&self) -> Result<Vec<String>, StoreError> {
+    pub async fn wishes(&self) -> Result<Vec<(i64, String)>, StoreError> {
         let instance = self.instance.clone();
-        let any = self
-            .reader
-            .call(move |connection| wishes::any_for(connection, instance.id()))
-            .await?;
-        if !any {
-            return Ok(Vec::new());
-        }
-        let instance = self.instance.clone();
-        self.writer
-            .call(move |connection| wishes::take(connection, instance.id()))
+        self.reader
+            .call(move |connection| wishes::left_for(connection, instance.id()))
             .await
     }
 

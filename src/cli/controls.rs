@@ -5,7 +5,8 @@ use super::deliver::{After, deliver};
 use super::earlier::EarlierRun;
 use super::review::set_fields;
 use super::run::node_called;
-use crate::engine::{ItemId, RetryScope, RunCommand, remembered_object_info};
+use super::runs::state_words;
+use crate::engine::{ItemId, RetryScope, RunCommand, RunState, remembered_object_info};
 use crate::project::{Literal, NodeKind, WorkflowNode};
 use crate::store::{RunSummary, Store};
 use crate::workflow::{self, Control, ParameterAddress};
@@ -104,6 +105,10 @@ pub(super) async fn control(
     run: RunSummary,
     command: ControlCommand,
 ) -> anyhow::Result<ExitCode> {
+    if let Some(words) = needs_nothing(&run, &command) {
+        println!("{words}");
+        return Ok(ExitCode::SUCCESS);
+    }
     let earlier = EarlierRun::read(&store, &run).await?;
     let run_id = run.run_id;
     let (commands, after, backends) = match command {
@@ -194,6 +199,31 @@ pub(super) async fn control(
     deliver(data_dir, store, &run, &earlier, commands, after, backends).await
 }
 
+/// Says so where a run is already as it is wanted to be, or can never be so again.
+fn needs_nothing(run: &RunSummary, command: &ControlCommand) -> Option<String> {
+    let (name, state) = (&run.name, state_words(run.state));
+    match (command, run.state) {
+        (ControlCommand::Pause { .. }, RunState::Paused) => {
+            Some(format!("{name} is already {state}."))
+        }
+        (ControlCommand::Pause { .. }, RunState::Cancelling | RunState::Stopping) => Some(format!(
+            "{name} is {state}; nothing new of it is sent anyway."
+        )),
+        (ControlCommand::Pause { .. }, ended) if ended.is_ended() => Some(format!(
+            "{name} has ended ({state}); there is nothing to pause."
+        )),
+        (ControlCommand::Cancel { part, .. }, RunState::Cancelled) if part.is_whole_run() => {
+            Some(format!("{name} is already {state}."))
+        }
+        (ControlCommand::Cancel { part, .. }, ended) if part.is_whole_run() && ended.is_ended() => {
+            Some(format!(
+                "{name} has ended ({state}); there is nothing to cancel."
+            ))
+        }
+        _ => None,
+    }
+}
+
 /// Which part of a run is meant.
 enum Part {
     Run,
@@ -202,11 +232,15 @@ enum Part {
 }
 
 impl PartArguments {
+    fn is_whole_run(&self) -> bool {
+        self.node.is_none() && self.items.is_empty()
+    }
+
     fn of(&self, earlier: &EarlierRun) -> anyhow::Result<Part> {
         if let Some(title) = &self.node {
             return Ok(Part::Node(node_called(&earlier.project, title)?.id));
         }
-        if self.items.is_empty() {
+        if self.is_whole_run() {
             return Ok(Part::Run);
         }
         let mut item_ids = Vec::new();

@@ -17,8 +17,8 @@ use std::time::Duration;
 const HEARING: Duration = Duration::from_secs(15);
 /// How often it is looked whether it has.
 const HEARING_POLL: Duration = Duration::from_millis(100);
-/// How long a wish may take that changes nothing on any backend.
-const SETTLING: Duration = Duration::from_secs(30);
+/// How long backends may take to let go of a run: a little longer than the engine waits for one that does not answer.
+const SETTLING: Duration = Duration::from_secs(45);
 
 /// What is waited for where no program works on the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,40 +80,42 @@ pub(super) async fn deliver(
         }
         return Ok(exit_code(&end, &run.run_id.to_string()));
     }
-    let settled = tokio::time::timeout(SETTLING, async {
-        while let Some(event) = events.recv().await {
+    let mut heard = engine.handle.settled()?;
+    let rested = tokio::time::timeout(SETTLING, async {
+        let mut is_heard = false;
+        let mut rests = false;
+        while !is_heard || (after == After::Rest && !rests) {
+            let event = tokio::select! {
+                biased;
+                // What follows from the commands at once is told before they count as heard.
+                event = events.recv() => event,
+                _ = &mut heard, if !is_heard => {
+                    is_heard = true;
+                    continue;
+                }
+            };
             match event {
-                EngineEvent::Run(event)
-                    if event.run_id == run.run_id && event.seq >= run.event_count =>
-                {
-                    let is_settled = match (&event.body, after) {
-                        (RunEventBody::RunStateChanged { state }, After::Rest) => {
-                            *state == RunState::Paused || state.is_ended()
-                        }
-                        (_, After::Rest) => false,
-                        (body, _) => matches!(
-                            body,
-                            RunEventBody::RunPriorityChanged { .. }
-                                | RunEventBody::NodePriorityChanged { .. }
-                                | RunEventBody::ItemPriorityChanged { .. }
-                        ),
-                    };
-                    if is_settled {
-                        return Ok(());
+                Some(EngineEvent::Run(event)) if event.run_id == run.run_id => {
+                    if let RunEventBody::RunStateChanged { state } = event.body {
+                        rests = state == RunState::Paused || state.is_ended();
                     }
                 }
-                EngineEvent::Trouble(failure) => bail!("{}", failure.message),
-                _ => {}
+                Some(EngineEvent::Trouble(failure)) => bail!("{}", failure.message),
+                Some(_) => {}
+                None => bail!("the engine ended too early; try again"),
             }
         }
-        bail!("the engine ended too early; try again")
+        Ok(())
     })
     .await;
     engine.stop().await;
-    match settled {
+    match rested {
         Ok(outcome) => outcome.map(|()| ExitCode::SUCCESS),
-        // It was so already.
-        Err(_elapsed) => Ok(ExitCode::SUCCESS),
+        Err(_elapsed) => bail!(
+            "{} was told, but a backend does not let go of what it executes; see `runs show {}`",
+            run.name,
+            run.run_id
+        ),
     }
 }
 
@@ -132,7 +134,10 @@ async fn tell_other(
     for wish_id in left {
         while !store.is_wish_taken(wish_id).await? {
             if begun.elapsed() > HEARING {
-                store.take_wish_back(wish_id).await?;
+                if !store.remove_wish(wish_id).await? {
+                    // It was heard at last.
+                    break;
+                }
                 bail!(
                     "the program that works on {} does not listen; end it, then ask again",
                     run.name

@@ -291,6 +291,20 @@ fn line_of(event: &RunEvent) -> Option<String> {
     }
 }
 
+/// A run's state in lists and sentences.
+pub(super) fn state_words(state: RunState) -> &'static str {
+    match state {
+        RunState::Running => "running",
+        RunState::Paused => "paused",
+        RunState::Cancelling => "cancelling",
+        RunState::Stopping => "stopping",
+        RunState::Completed => "completed",
+        RunState::CompletedWithFailures => "completed with failures",
+        RunState::Failed => "failed",
+        RunState::Cancelled => "cancelled",
+    }
+}
+
 /// What a run's state does not say by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Standing {
@@ -335,14 +349,7 @@ impl Standing {
             (Self::Interrupted, _) => "interrupted",
             (Self::AsksAboutItems, _) => "asks you",
             (Self::WaitsForReview, _) => "waits for you",
-            (_, RunState::Running) => "running",
-            (_, RunState::Paused) => "paused",
-            (_, RunState::Cancelling) => "cancelling",
-            (_, RunState::Stopping) => "stopping",
-            (_, RunState::Completed) => "completed",
-            (_, RunState::CompletedWithFailures) => "completed with failures",
-            (_, RunState::Failed) => "failed",
-            (_, RunState::Cancelled) => "cancelled",
+            (Self::AsItSays, state) => state_words(state),
         }
     }
 

@@ -293,7 +293,7 @@ impl Executor {
                 () = stop.cancelled() => break,
                 Some(request) = inbox.requests.recv() => match request {
                     Request::Subscribe(subscriber) => self.welcome(subscriber).await,
-                    Request::Command(command) => self.obey(*command).await,
+                    Request::Command(command) => self.obey(*command, None).await,
                     // Who does not wait any more does not need to know.
                     Request::Settle(waiting) => { waiting.send(()).ok(); }
                 },

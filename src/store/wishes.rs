@@ -25,38 +25,23 @@ pub(super) fn is_left(connection: &Connection, wish_id: i64) -> Result<bool, Cal
         .is_some())
 }
 
-/// Takes a command back. False when it was taken.
-pub(super) fn take_back(connection: &Connection, wish_id: i64) -> Result<bool, CallError> {
+/// Removes a command. False when it is not there any more.
+pub(super) fn remove(connection: &Connection, wish_id: i64) -> Result<bool, CallError> {
     let deleted = connection
         .prepare_cached("DELETE FROM wishes WHERE wish_id = ?1")?
         .execute([wish_id])?;
     Ok(deleted > 0)
 }
 
-/// Whether there is any command for runs of this instance.
-pub(super) fn any_for(connection: &Connection, instance: &str) -> Result<bool, CallError> {
-    Ok(connection
-        .prepare_cached("SELECT 1 FROM wishes JOIN runs USING (run_id) WHERE owner = ?1 LIMIT 1")?
-        .query_row([instance], |_| Ok(()))
-        .optional()?
-        .is_some())
-}
-
-/// Takes the commands for runs of this instance, oldest first.
-pub(super) fn take(connection: &mut Connection, instance: &str) -> Result<Vec<String>, CallError> {
-    let transaction =
-        connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-    let found: Vec<(i64, String)> = {
-        let mut statement = transaction.prepare_cached(
-            "SELECT wish_id, command FROM wishes JOIN runs USING (run_id)
-             WHERE owner = ?1 ORDER BY wish_id",
-        )?;
-        let rows = statement.query_map([instance], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        rows.collect::<Result<_, _>>()?
-    };
-    for (wish_id, _) in &found {
-        transaction.execute("DELETE FROM wishes WHERE wish_id = ?1", [wish_id])?;
-    }
-    transaction.commit()?;
-    Ok(found.into_iter().map(|(_, command)| command).collect())
+/// The commands for runs of this instance with their numbers, oldest first. They stay until what they ask is in the log.
+pub(super) fn left_for(
+    connection: &Connection,
+    instance: &str,
+) -> Result<Vec<(i64, String)>, CallError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT wish_id, command FROM wishes JOIN runs USING (run_id)
+         WHERE owner = ?1 ORDER BY wish_id",
+    )?;
+    let rows = statement.query_map([instance], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }

@@ -3,7 +3,7 @@
 //! Requests to append events that wait together are committed together: one write to the disk answers them all.
 
 use super::error::StoreError;
-use super::runs;
+use super::{runs, wishes};
 use crate::engine::RunEvent;
 use rusqlite::Connection;
 use std::path::{Path, PathBuf};
@@ -23,6 +23,8 @@ type Call = Box<dyn FnOnce(&Path, &mut Connection) + Send>;
 /// Events to write, and who waits for them.
 struct Append {
     events: Vec<RunEvent>,
+    /// The command that asked for what they tell, which is taken with them.
+    wish_id: Option<i64>,
     answer: oneshot::Sender<Result<(), StoreError>>,
 }
 
@@ -91,11 +93,20 @@ impl Worker {
         result.await.map_err(|_dropped| StoreError::Closed)?
     }
 
-    /// Appends events, together with others that wait; returns when they are on the disk.
-    pub(super) async fn append(&self, events: Vec<RunEvent>) -> Result<(), StoreError> {
+    /// Appends events, together with others that wait, and takes the command that asked for them; returns when all of it is
+    /// on the disk.
+    pub(super) async fn append(
+        &self,
+        events: Vec<RunEvent>,
+        wish_id: Option<i64>,
+    ) -> Result<(), StoreError> {
         let (answer, result) = oneshot::channel();
         self.jobs
-            .send(Job::Append(Append { events, answer }))
+            .send(Job::Append(Append {
+                events,
+                wish_id,
+                answer,
+            }))
             .await
             .map_err(|_closed| StoreError::Closed)?;
         result.await.map_err(|_dropped| StoreError::Closed)?
@@ -168,7 +179,12 @@ fn commit(path: &Path, connection: &mut Connection, appends: Vec<Append>) {
             connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
         for append in &appends {
             let savepoint = transaction.savepoint()?;
-            match runs::append(&savepoint, &append.events) {
+            let written = runs::append(&savepoint, &append.events).and_then(|()| {
+                append.wish_id.map_or(Ok(()), |wish_id| {
+                    wishes::remove(&savepoint, wish_id).map(|_was_there| ())
+                })
+            });
+            match written {
                 Ok(()) => {
                     savepoint.commit()?;
                     outcomes.push(Ok(()));

@@ -9,7 +9,7 @@ pub use watched::{Seen, Watched};
 
 use comfyui_orchestrator::artifacts::{Artifact, ContentHash, Measures};
 use comfyui_orchestrator::engine::machine::{
-    AttemptOutputs, Availability, BackendFacts, CacheQuestion, Effect, Input, LocalOutcome,
+    Asked, AttemptOutputs, Availability, BackendFacts, CacheQuestion, Effect, Input, LocalOutcome,
     LocalTask, LocalWork, Machine, Submission,
 };
 use comfyui_orchestrator::engine::{AttemptId, Failure, FailureClass, ItemState, RunId, Value};
@@ -178,16 +178,16 @@ impl World {
         self.cancels.clear();
         self.wakes.clear();
         self.submitted.clear();
-        for number in 0..self.runs.len() {
+        for (number, asked) in asked.into_iter().enumerate() {
             let run = &self.runs[number];
             if run.log.is_empty() && number > 0 {
                 continue;
             }
             let (run_id, plan) = (run.run_id, run.plan.clone());
             self.machine.restore(run_id, plan, run.log.clone());
-            if asked[number].is_some() {
+            if asked.is_some() {
                 let remembered = self.machine.asked(run_id);
-                assert_eq!(remembered, asked[number], "what was asked is in the log");
+                assert_eq!(remembered, asked, "what was asked is in the log");
             }
             for effect in self.machine.take_up_run(self.now_ms, run_id) {
                 self.perform(effect);

@@ -192,6 +192,35 @@ fn the_log_has_no_gaps_and_no_event_ever_changes() {
     assert_eq!(wait(store.events(run_id, 0, 10)).unwrap(), []);
 }
 
+#[test]
+fn a_command_of_another_program_is_taken_with_what_follows_from_it_or_is_still_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("orchestrator.sqlite");
+    let run_id = RunId::new_now();
+    {
+        let store = Store::open(&path).unwrap();
+        wait(store.create_run(new_run(run_id))).unwrap();
+        let wish_id = wait(store.leave_wish(run_id, "cancel it".to_owned())).unwrap();
+        let left = vec![(wish_id, "cancel it".to_owned())];
+        assert_eq!(wait(store.wishes()).unwrap(), left);
+        // What follows cannot be written: nothing is taken.
+        let gap = event(run_id, 5, item_created(run_id, 5));
+        wait(store.append_events_of_wish(vec![gap], wish_id)).unwrap_err();
+        assert!(!wait(store.is_wish_taken(wish_id)).unwrap());
+        store.release_runs();
+    }
+    // Nor is it when the program that read it has died since: the next one has it.
+    let store = Store::open(&path).unwrap();
+    assert_eq!(wait(store.wishes()).unwrap(), []);
+    assert!(wait(store.claim_run(run_id)).unwrap());
+    let (wish_id, _) = wait(store.wishes()).unwrap().remove(0);
+    let first = event(run_id, 0, item_created(run_id, 0));
+    wait(store.append_events_of_wish(vec![first.clone()], wish_id)).unwrap();
+    assert!(wait(store.is_wish_taken(wish_id)).unwrap());
+    assert_eq!(wait(store.events(run_id, 0, 10)).unwrap(), [first]);
+    assert!(!wait(store.remove_wish(wish_id)).unwrap(), "it is too late");
+}
+
 /// The other half of the test below: appends events for ever and says which are confirmed.
 #[test]
 fn child_that_appends_until_killed() {

@@ -1,5 +1,5 @@
 //! What a person asked and was accepted is done, whenever our process dies: in the pure machine, wish by wish, and on real
-//! servers by kill -9.
+//! backends by kill -9.
 
 use crate::command_line::{BuiltinProcess, command, run, stderr, stdout};
 use crate::engine_driver::{Graph, World};
@@ -11,7 +11,9 @@ use comfyui_orchestrator::engine::ItemState::{
 };
 use comfyui_orchestrator::engine::machine::Input;
 use comfyui_orchestrator::engine::{Failure, FailureClass, RetryScope, RunState};
-use comfyui_orchestrator::project::{MergeFailurePolicy, MergeMode, MergeScope, NodeId, RetryPolicy, write_portable_form};
+use comfyui_orchestrator::project::{
+    MergeFailurePolicy, MergeMode, MergeScope, NodeId, RetryPolicy, write_portable_form,
+};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::process::Stdio;
@@ -119,9 +121,9 @@ impl Wish {
 #[derive(Clone, Copy, Debug)]
 enum Death {
     Never,
-    /// Before the servers hear of anything.
-    BeforeTheServersHear,
-    /// After a server has interrupted what it was told to, and before we hear of that.
+    /// Before the backends hear of anything.
+    BeforeTheBackendsHear,
+    /// After a backend has interrupted what it was told to, and before we hear of that.
     BeforeWeHear,
 }
 
@@ -158,7 +160,7 @@ fn live(wishes: &[Wish], death: Death) -> Outcome {
     let ordered = world.cancels.clone();
     match death {
         Death::Never => {}
-        Death::BeforeTheServersHear => world.restart(),
+        Death::BeforeTheBackendsHear => world.restart(),
         Death::BeforeWeHear => {
             world.restart();
             for attempt_id in ordered {
@@ -167,7 +169,7 @@ fn live(wishes: &[Wish], death: Death) -> Outcome {
                     attempt_id,
                     outcome: Err(Failure::new(
                         FailureClass::Interrupted,
-                        "somebody interrupted it on the server",
+                        "somebody interrupted it on the backend",
                     )),
                 });
             }
@@ -345,7 +347,7 @@ fn whatever_was_asked_is_done_although_the_program_died_before() {
                 wrong.push(format!("{wishes:?}: {name} {:?}", whole.1[*name]));
             }
         }
-        for death in [Death::BeforeTheServersHear, Death::BeforeWeHear] {
+        for death in [Death::BeforeTheBackendsHear, Death::BeforeWeHear] {
             let cut_off = live(wishes, death);
             if cut_off != whole {
                 wrong.push(format!(
@@ -357,7 +359,7 @@ fn whatever_was_asked_is_done_although_the_program_died_before() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// A picture whose server stops for nobody before it is done.
+/// A picture whose backend stops for nobody before it is done.
 fn stubborn_picture(seconds: f64) -> Value {
     json!({
         "1": {"class_type": "EmptyImage", "inputs": {"width": 16, "height": 16, "batch_size": 1, "color": 0}},
@@ -416,9 +418,12 @@ fn an_item_called_off_by_a_program_that_is_killed_then_is_cancelled_and_not_fail
     assert!(tell(&["runs", "pause", "last"]).contains("was told"));
     child.kill().unwrap();
     child.wait().unwrap();
-    assert!(of("attempt_cancelled").is_empty(), "it died before it heard");
+    assert!(
+        of("attempt_cancelled").is_empty(),
+        "it died before it heard"
+    );
     assert!(tell(&["runs", "pause", "last"]).contains("is already paused"));
-    // The server interrupts it meanwhile, and nobody listens.
+    // The backend interrupts it meanwhile, and nobody listens.
     std::thread::sleep(Duration::from_secs(3));
 
     let resumed = run(&data, &["runs", "resume", "last"]);

@@ -209,7 +209,7 @@ impl Worker {
             }
             Outcome::Interrupted { .. } => Err(Failure::new(
                 FailureClass::Interrupted,
-                "somebody interrupted it on the server; retry it if that was not meant for it",
+                "somebody interrupted it on the backend; retry it if that was not meant for it",
             )),
             Outcome::Failed(error) => {
                 let class = if error.is_out_of_memory() {

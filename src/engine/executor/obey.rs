@@ -8,7 +8,8 @@ use crate::engine::machine::Input;
 use crate::project::BackendId;
 
 impl Executor {
-    pub(super) async fn obey(&mut self, command: RunCommand) {
+    /// Does what is asked. `wish_id` names the command where another program left it.
+    pub(super) async fn obey(&mut self, command: RunCommand, wish_id: Option<i64>) {
         match command {
             RunCommand::Start {
                 run_id,
@@ -51,7 +52,8 @@ impl Executor {
                 enabled,
             } => self.set_enabled(backend_id, enabled).await,
             RunCommand::VacateBackend { backend_id } => {
-                self.take(vec![Input::VacateBackend { backend_id }]).await;
+                self.take_asked(vec![Input::VacateBackend { backend_id }], wish_id)
+                    .await;
             }
             RunCommand::RemoveBackend { backend_id } => self.disconnect(backend_id).await,
             RunCommand::RefreshBackend { backend_id } => self.shared.fleet.refresh(backend_id),
@@ -59,7 +61,7 @@ impl Executor {
                 if let Some((run_id, wish)) = wish_of(of_run)
                     && self.load(run_id).await
                 {
-                    self.take(vec![wish]).await;
+                    self.take_asked(vec![wish], wish_id).await;
                     self.unfinished.retain(|waiting| *waiting != run_id);
                 }
             }

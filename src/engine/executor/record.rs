@@ -24,6 +24,12 @@ enum Kept {
 impl Executor {
     /// Steps the machine with facts, makes what it records durable, tells it, and carries out the rest.
     pub(super) async fn take(&mut self, facts: Vec<Input>) {
+        self.take_asked(facts, None).await;
+    }
+
+    /// The same for what another program asked by a command that it left: in one commit the command is taken and what follows
+    /// from it is written.
+    pub(super) async fn take_asked(&mut self, facts: Vec<Input>, wish_id: Option<i64>) {
         let now_ms = super::now_ms();
         let mut events = Vec::new();
         let mut orders = Vec::new();
@@ -35,7 +41,7 @@ impl Executor {
                 }
             }
         }
-        if self.record(events).await == Kept::No {
+        if self.record(events, wish_id).await == Kept::No {
             return;
         }
         for order in orders {
@@ -45,12 +51,12 @@ impl Executor {
 
     /// Writes events and tells them. While the store cannot write (full disk, lost folder) nothing else happens: that is
     /// the safe stop. It goes on as soon as the store can, or ends with the engine.
-    async fn record(&mut self, events: Vec<RunEvent>) -> Kept {
-        if events.is_empty() {
+    async fn record(&mut self, events: Vec<RunEvent>, wish_id: Option<i64>) -> Kept {
+        if events.is_empty() && wish_id.is_none() {
             return Kept::Yes;
         }
         let mut said = false;
-        while let Err(error) = self.shared.store.append_events(events.clone()).await {
+        while let Err(error) = self.write(events.clone(), wish_id).await {
             if !said {
                 tracing::error!(%error, "the history cannot be written; runs wait");
                 self.tell(&EngineEvent::Trouble(Failure::new(
@@ -72,6 +78,14 @@ impl Executor {
             self.tell(&EngineEvent::Run(event)).await;
         }
         Kept::Yes
+    }
+
+    async fn write(&self, events: Vec<RunEvent>, wish_id: Option<i64>) -> Result<(), StoreError> {
+        let store = &self.shared.store;
+        match wish_id {
+            Some(wish_id) => store.append_events_of_wish(events, wish_id).await,
+            None => store.append_events(events).await,
+        }
     }
 
     /// Tells everybody, waiting for those that lag.

@@ -28,14 +28,23 @@ pub(super) struct SeenRegistry {
 impl Executor {
     /// Takes what other programs left.
     pub(super) async fn look_around(&mut self) {
-        match self.shared.store.take_wishes().await {
+        match self.shared.store.wishes().await {
             Ok(commands) => {
-                for text in commands {
+                for (wish_id, text) in commands {
                     match serde_json::from_str::<RunCommand>(&text) {
-                        Ok(command) => self.obey(command).await,
+                        Ok(command) => self.obey(command, Some(wish_id)).await,
                         Err(error) => {
                             tracing::warn!(%error, "another program asked something unknown");
                         }
+                    }
+                    if self.stop.is_cancelled() {
+                        // Perhaps it could not be written: the next start sees whether it is still there.
+                        return;
+                    }
+                    // What led to no event is done with, too.
+                    if let Err(error) = self.shared.store.remove_wish(wish_id).await {
+                        tracing::debug!(%error, "a command that was obeyed cannot be removed yet");
+                        break;
                     }
                 }
             }

@@ -3,6 +3,7 @@
 use super::Machine;
 use super::flow::{End, NODE_CALLED_OFF};
 use super::run::{ItemIndex, RedoWish, Run};
+use crate::artifacts::ContentHash;
 use crate::engine::command::RetryScope;
 use crate::engine::event::{AfterEnd, CallOff, ItemState, RunEventBody, RunState};
 use crate::engine::id::{AttemptId, ItemId, RunId};
@@ -35,12 +36,25 @@ impl Machine {
         };
         run.take_up_nodes();
         run.forgive(|_, _| true);
+        let workflows: BTreeSet<ContentHash> = run
+            .plan
+            .nodes
+            .iter()
+            .filter_map(|planned| planned.workflow_hash)
+            .collect();
         if run.is_called_off_for_now()
             || !run.reopen(&[ItemState::Failed, ItemState::Cancelled])
             || !being_cancelled.is_empty()
         {
             run.wish_after_end(Some(AfterEnd::Retry));
         }
+        self.forget_inability(&workflows);
+    }
+
+    /// Somebody may have mended what backends lacked for these workflows; if not, the next attempt says so again.
+    fn forget_inability(&mut self, workflows: &BTreeSet<ContentHash>) {
+        self.learned_unable
+            .retain(|(workflow, _), _| !workflows.contains(workflow));
     }
 
     /// Gives failed and cancelled items another chance: at once, or as soon as nothing made from them executes.
@@ -97,6 +111,11 @@ impl Machine {
         if !later.is_empty() {
             run.emit(RunEventBody::RedoWished { item_ids: later });
         }
+        let workflows = chosen
+            .iter()
+            .filter_map(|index| run.plan.nodes[run.items[*index as usize].node].workflow_hash)
+            .collect();
+        self.forget_inability(&workflows);
     }
 
     /// Items whose attempts are being called off for good at this moment.

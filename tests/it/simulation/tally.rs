@@ -5,7 +5,8 @@ use comfyui_orchestrator::engine::machine::{
     Effect, Input, LocalOutcome, LocalTask, ReviewVerdict,
 };
 use comfyui_orchestrator::engine::{
-    AfterEnd, Answer, AnswerReach, CallOff, FailureClass, ItemState, RetryScope, RunEventBody, RunState,
+    AfterEnd, Answer, AnswerReach, CallOff, FailureClass, ItemState, RetryScope, RunEventBody,
+    RunState,
 };
 use std::collections::BTreeMap;
 
@@ -310,7 +311,13 @@ impl Tally {
                 CallOff::ToMove => "event: attempt called off, to move",
                 CallOff::ForGood => "event: attempt called off, for good",
             },
-            RunEventBody::AttemptFailed { .. } => "event: attempt failed",
+            RunEventBody::AttemptFailed { failure, .. } => {
+                if failure.class == FailureClass::Timeout {
+                    // What was silent is interrupted; only the machine knows why.
+                    self.count(failure_name(failure.class));
+                }
+                "event: attempt failed"
+            }
             RunEventBody::AttemptCancelled { .. } => "event: attempt cancelled",
             RunEventBody::AttemptWithdrawn { .. } => "event: attempt withdrawn",
             RunEventBody::ItemDone { .. } => "event: item done",

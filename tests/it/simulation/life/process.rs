@@ -118,7 +118,11 @@ impl Life {
                 .machine
                 .restore(run_id, plan, self.world.runs[number].log.clone());
             if asked.is_some() {
-                assert_eq!(self.world.machine.asked(run_id), asked, "asked of run {number}");
+                assert_eq!(
+                    self.world.machine.asked(run_id),
+                    asked,
+                    "asked of run {number}"
+                );
             }
             self.stories[number].rests = true;
         }
