@@ -42,7 +42,7 @@ pub use object_info::{
     ObjectInfo, ObjectInfoError, OutputSpec, Upload,
 };
 pub use patch::{Broken, PatchError, patch, resolve, resolve_node};
-pub use preflight::{Reason, is_model_name, preflight, respell};
+pub use preflight::{Reason, is_model_name, lacks_choice, preflight, respell};
 pub use prompt::{Prompt, PromptNode};
 pub use read::{
     MAX_NODE_INPUTS, MAX_WORKFLOW_BYTES, MAX_WORKFLOW_DEPTH, MAX_WORKFLOW_NODES,

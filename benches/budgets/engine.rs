@@ -265,5 +265,6 @@ fn online(number: u128) -> BackendFacts {
         availability: Availability::Online,
         vram_bytes: None,
         unable: BTreeMap::new(),
+        classes: None,
     }
 }

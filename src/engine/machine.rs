@@ -33,7 +33,7 @@ mod wishes;
 
 pub use asked::Asked;
 pub use effect::{CacheQuestion, Effect, LocalTask, LocalWork, ServerCache, Submission};
-pub use input::{AttemptOutputs, Availability, BackendFacts, Input, LocalOutcome};
+pub use input::{AttemptOutputs, Availability, BackendFacts, Input, LocalOutcome, NodeClasses};
 pub use review::{MAX_RATING, ReviewAnswer, ReviewVerdict};
 
 use crate::artifacts::ContentHash;

@@ -37,6 +37,13 @@ pub enum Exclusion {
         /// For example "lacks flux1-dev.safetensors".
         reason: String,
     },
+    /// It does not have what the item brings by name: a model or another choice.
+    Lacks {
+        /// For example "lacks flux1-dev.safetensors (`ckpt_name` of #4)".
+        reason: String,
+        /// What kind of thing it lacks.
+        what: Lacking,
+    },
     /// The workflow failed there too often lately.
     PairBlocked {
         /// Milliseconds until it is tried again.
@@ -65,11 +72,23 @@ pub enum Exclusion {
     },
 }
 
+/// What a backend lacks of what an item brings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lacking {
+    /// A model file: another backend may have it.
+    Model,
+    /// Any other choice of a list: if nobody has it, the value is wrong.
+    Choice,
+}
+
 impl Exclusion {
     /// Whether waiting changes nothing: only a person or another backend helps.
     #[must_use]
     pub fn is_inability(&self) -> bool {
-        matches!(self, Self::Unable { .. } | Self::TooSmall { .. })
+        matches!(
+            self,
+            Self::Unable { .. } | Self::Lacks { .. } | Self::TooSmall { .. }
+        )
     }
 }
 
@@ -82,7 +101,7 @@ impl fmt::Display for Exclusion {
             Self::TiedElsewhere => f.write_str("is not the backend the node is tied to"),
             Self::NotChosen => f.write_str("is not the backend that was chosen for it"),
             Self::LacksTags { tags } => write!(f, "lacks the tag {}", tags.join(", ")),
-            Self::Unable { reason } => f.write_str(reason),
+            Self::Unable { reason } | Self::Lacks { reason, .. } => f.write_str(reason),
             Self::PairBlocked { left_ms } => write!(
                 f,
                 "this workflow failed there twice; tried again in {} s",

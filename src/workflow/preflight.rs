@@ -80,6 +80,42 @@ impl Reason {
     }
 }
 
+/// Why a backend with these node classes does not take a value for a field: a choice that it does not list. None where it
+/// does, and where that is not known.
+#[must_use]
+pub fn lacks_choice(
+    object_info: &ObjectInfo,
+    address: &ParameterAddress,
+    value: &str,
+) -> Option<Reason> {
+    let input = object_info
+        .get(&address.node.class_type)?
+        .input(&address.input)?;
+    match fit(address, input, value.into()) {
+        Err(PatchError::NotInList { .. }) => {
+            Some(not_listed(address.clone(), input, &value.into()))
+        }
+        _ => None,
+    }
+}
+
+fn not_listed(address: ParameterAddress, input: &InputSpec, value: &Value) -> Reason {
+    match value.as_str() {
+        Some(model) if is_model_name(model) => Reason::MissingModel {
+            address,
+            model: model.to_owned(),
+        },
+        _ => Reason::NotInList {
+            address,
+            value: shorten(value),
+            examples: match &input.kind {
+                InputKind::Choice { choices, .. } => examples(choices),
+                _ => String::new(),
+            },
+        },
+    }
+}
+
 fn name_nodes(nodes: &[NodeAddress]) -> String {
     const SHOWN: usize = 3;
     let mut names: Vec<String> = nodes
@@ -158,20 +194,7 @@ fn check_node(
         }
         if let Err(error) = fit(&address(name), input, value.clone()) {
             reasons.push(match error {
-                PatchError::NotInList { .. } => match value.as_str() {
-                    Some(model) if is_model_name(model) => Reason::MissingModel {
-                        address: address(name),
-                        model: model.to_owned(),
-                    },
-                    _ => Reason::NotInList {
-                        address: address(name),
-                        value: shorten(value),
-                        examples: match &input.kind {
-                            InputKind::Choice { choices, .. } => examples(choices),
-                            _ => String::new(),
-                        },
-                    },
-                },
+                PatchError::NotInList { .. } => not_listed(address(name), input, value),
                 // The backend converts what it can: a number written as text is no obstacle.
                 PatchError::WrongType { .. } if converts(input, value) => continue,
                 other => Reason::BadValue(other),

@@ -31,6 +31,7 @@ pub fn online(number: u128) -> BackendFacts {
         availability: Availability::Online,
         vram_bytes: None,
         unable: BTreeMap::new(),
+        classes: None,
     }
 }
 

@@ -147,8 +147,15 @@ fn patch(
     json: serde_json::Value,
     object_info: Option<&ObjectInfo>,
 ) -> Result<(), Failure> {
-    workflow::patch(prompt, address, json, object_info)
-        .map_err(|error| Failure::new(FailureClass::Invalid, error.to_string()))
+    let names_a_model = json.as_str().is_some_and(workflow::is_model_name);
+    workflow::patch(prompt, address, json, object_info).map_err(|error| {
+        let class = match error {
+            // Placement went by an older list of the backend's; another one may have the model.
+            workflow::PatchError::NotInList { .. } if names_a_model => FailureClass::MissingModel,
+            _ => FailureClass::Invalid,
+        };
+        Failure::new(class, error.to_string())
+    })
 }
 
 /// Puts a file's name into a loader. Not checked against the loader's list of choices: it holds only what lies at the top

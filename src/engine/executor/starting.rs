@@ -6,7 +6,7 @@ use super::shared::Shared;
 use crate::artifacts::ContentHash;
 use crate::engine::command::RunFolders;
 use crate::engine::id::RunId;
-use crate::engine::machine::{Availability, BackendFacts};
+use crate::engine::machine::{Availability, BackendFacts, NodeClasses};
 use crate::engine::plan::Plan;
 use crate::fleet::{BackendConfig, BackendState, BackendStatus, Fleet};
 use crate::project::{
@@ -288,6 +288,7 @@ pub(super) fn backend_facts(
         availability,
         vram_bytes: status.devices.iter().map(|device| device.vram_total).max(),
         unable,
+        classes: fleet.object_info(status.backend_id).map(NodeClasses),
     })
 }
 

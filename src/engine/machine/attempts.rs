@@ -2,6 +2,7 @@
 
 use super::Effect;
 use super::Machine;
+use super::candidates::brings_models;
 use super::flow::{CANCELLED_BY_A_PERSON, End, NODE_CALLED_OFF, done};
 use super::input::{AttemptOutputs, LocalOutcome};
 use super::judgement::{Circumstances, Judgement, judge, policy_of};
@@ -263,6 +264,7 @@ impl Machine {
             .take()
             .unwrap_or_default();
         let policy = policy_of(run, attempt.item);
+        let brings_models = brings_models(run, attempt.item);
         if attempt.started_ms.is_some()
             && matches!(failure.class, FailureClass::Offline | FailureClass::Lost)
         {
@@ -275,6 +277,7 @@ impl Machine {
             &Circumstances {
                 backend_id: attempt.backend_id,
                 vram_bytes,
+                brings_models,
             },
             failure.clone(),
         );
@@ -283,10 +286,11 @@ impl Machine {
         run.items[attempt.item as usize].trouble = Some(trouble);
         if let Some(workflow) = attempt.workflow
             && !matches!(judgement, Judgement::Fail(_))
-            && matches!(
-                failure.class,
-                FailureClass::MissingNode | FailureClass::MissingModel
-            )
+            && match failure.class {
+                FailureClass::MissingNode => true,
+                FailureClass::MissingModel => !brings_models,
+                _ => false,
+            }
         {
             self.learned_unable
                 .insert((workflow, attempt.backend_id), failure);

@@ -1,17 +1,17 @@
 //! What placement weighs for one item: every backend, out for a reason or with what it would cost.
 
 use super::attempts::Attempt;
-use super::input::Availability;
+use super::input::{Availability, NodeClasses};
 use super::run::{ItemIndex, Run};
 use super::values::bytes_elsewhere;
 use super::{ATTEMPTS_AHEAD_PER_BACKEND, BackendFacts, Machine};
 use crate::artifacts::ContentHash;
 use crate::engine::event::{ItemState, RunState};
 use crate::engine::id::{ItemId, RunId};
-use crate::engine::placement::{self, Candidate, Cost, Exclusion};
+use crate::engine::placement::{self, Candidate, Cost, Exclusion, Lacking};
 use crate::engine::value::Value;
-use crate::project::{Affinity, BackendId, Literal, NodeKind, WorkflowNode};
-use crate::workflow::is_model_name;
+use crate::project::{Affinity, BackendId, Literal, NodeKind, PortBinding, WorkflowNode};
+use crate::workflow::{ParameterAddress, is_model_name, lacks_choice};
 use std::collections::BTreeMap;
 
 /// A backend while work is given out.
@@ -99,6 +99,7 @@ impl Machine {
                             | Exclusion::NotChosen
                             | Exclusion::LacksTags { .. }
                             | Exclusion::Unable { .. }
+                            | Exclusion::Lacks { .. }
                             | Exclusion::TooSmall { .. }
                     )
                 )
@@ -227,6 +228,9 @@ impl Machine {
                 reason: failure.message.clone(),
             });
         }
+        if let Some(exclusion) = lacks_own_choice(run, index, facts) {
+            return Some(exclusion);
+        }
         match &facts.availability {
             Availability::Disabled => return Some(Exclusion::Disabled),
             Availability::Offline { reason } => {
@@ -237,6 +241,16 @@ impl Machine {
             Availability::Online => {}
         }
         if let Some(trouble) = &item.trouble {
+            if let Some((_, reason)) = trouble
+                .lacking
+                .iter()
+                .find(|(backend_id, _)| *backend_id == facts.backend_id)
+            {
+                return Some(Exclusion::Lacks {
+                    reason: reason.clone(),
+                    what: Lacking::Model,
+                });
+            }
             if let Some(has_bytes) = facts.vram_bytes
                 && has_bytes <= trouble.too_few_bytes
             {
@@ -357,6 +371,52 @@ pub(super) fn models_of(run: &Run, index: ItemIndex) -> Option<ContentHash> {
         .map(String::as_str)
         .collect();
     Some(ContentHash::of(all.join("\n").as_bytes()))
+}
+
+/// The texts that an item brings to fields of its workflow itself: by links, or as a person changed them.
+fn own_texts(run: &Run, index: ItemIndex) -> impl Iterator<Item = (&ParameterAddress, &str)> {
+    let planned = &run.plan.nodes[run.items[index as usize].node];
+    let edits = run.edits.get(&index).map(Vec::as_slice).unwrap_or_default();
+    let linked = planned
+        .inputs
+        .iter()
+        .enumerate()
+        .filter_map(move |(input, planned_input)| {
+            let port = planned.node.inputs.get(planned_input.port)?;
+            match (&port.binding, run.input_value(index, input)?) {
+                (PortBinding::Parameter(address), Value::Literal(Literal::Text(text))) => {
+                    Some((address, text.as_str()))
+                }
+                _ => None,
+            }
+        })
+        .filter(|(address, _)| !edits.iter().any(|(edited, _)| edited == *address));
+    let edited = edits.iter().filter_map(|(address, value)| match value {
+        Literal::Text(text) => Some((address, text.as_str())),
+        _ => None,
+    });
+    linked.chain(edited)
+}
+
+/// Whether a model that an item needs is named by what the item itself brings.
+pub(super) fn brings_models(run: &Run, index: ItemIndex) -> bool {
+    own_texts(run, index).any(|(_, text)| is_model_name(text))
+}
+
+/// What an item brings by name and a backend does not list.
+fn lacks_own_choice(run: &Run, index: ItemIndex, facts: &BackendFacts) -> Option<Exclusion> {
+    let NodeClasses(object_info) = facts.classes.as_ref()?;
+    own_texts(run, index).find_map(|(address, text)| {
+        let reason = lacks_choice(object_info, address, text)?;
+        Some(Exclusion::Lacks {
+            reason: reason.to_string(),
+            what: if is_model_name(text) {
+                Lacking::Model
+            } else {
+                Lacking::Choice
+            },
+        })
+    })
 }
 
 /// Why a node does not want a backend.

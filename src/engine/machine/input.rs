@@ -9,7 +9,7 @@ use crate::engine::plan::Plan;
 use crate::engine::question::{Answer, AnswerReach};
 use crate::engine::value::Value;
 use crate::project::{BackendId, Literal, NodeId, PortId};
-use crate::workflow::ParameterAddress;
+use crate::workflow::{ObjectInfo, ParameterAddress};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -236,6 +236,19 @@ pub struct BackendFacts {
     /// Workflows it cannot run, by [`Plan::workflow_hash`], each with the reason ("lacks flux1-dev.safetensors"). What is
     /// not named is assumed to run.
     pub unable: BTreeMap<ContentHash, String>,
+    /// Its node classes, for what items bring themselves: a model named by a table, a sampler by a link. None where they are
+    /// not known: then every value is assumed to be fine.
+    pub classes: Option<NodeClasses>,
+}
+
+/// The node classes of a backend, shared. Equal when they are the same answer of the backend.
+#[derive(Clone, Debug)]
+pub struct NodeClasses(pub Arc<ObjectInfo>);
+
+impl PartialEq for NodeClasses {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
 }
 
 /// Whether prompts can be sent to a backend.

@@ -18,6 +18,8 @@ pub(super) struct Circumstances {
     pub backend_id: BackendId,
     /// Memory of the backend's largest device.
     pub vram_bytes: Option<u64>,
+    /// Whether the item itself names a model, by a link or a change.
+    pub brings_models: bool,
 }
 
 /// What a failure means for its item.
@@ -50,6 +52,10 @@ pub(super) fn judge(
         // Somebody else wanted it to stop: only a person may send it again.
         Class::Interrupted if fallback == Fallback::AskUser => trouble.counted += 1,
         Class::Invalid | Class::Interrupted | Class::Local => return Judgement::Fail(failure),
+        // The list that placement went by was out of date. Only this item is kept away.
+        Class::MissingModel if circumstances.brings_models => {
+            trouble.lacking.push((backend_id, failure.message.clone()));
+        }
         Class::MissingNode | Class::MissingModel => {}
         Class::NodeError => {
             trouble.counted += 1;

@@ -7,7 +7,7 @@ use super::run::{ItemIndex, ReadyKey, Run};
 use crate::engine::event::RunState;
 use crate::engine::failure::{Failure, FailureClass};
 use crate::engine::id::RunId;
-use crate::engine::placement::{self, Candidate, Exclusion};
+use crate::engine::placement::{self, Candidate, Exclusion, Lacking};
 use crate::engine::plan::NodeIndex;
 use crate::project::BackendId;
 use std::cmp::Reverse;
@@ -145,7 +145,7 @@ impl Machine {
                 placement::best(&candidates).map(|(candidate, cost)| (candidate.backend_id, cost))
             };
             let Some((backend_id, cost)) = choice else {
-                let hopeless = out_of_memory_everywhere(run, index, &candidates)
+                let hopeless = nobody_can_take(run, index, &candidates)
                     .or_else(|| chosen_is_unable(run, index, &candidates));
                 if let Some(failure) = hopeless {
                     round.hopeless.push((run_id, index, failure));
@@ -248,20 +248,14 @@ fn retry_time(
         .fold(own, |first, at_ms| earlier(first, Some(at_ms)))
 }
 
-/// The failure of an item for which every backend that it may run on has too little memory; none while there is hope.
-fn out_of_memory_everywhere(
-    run: &Run,
-    index: ItemIndex,
-    candidates: &[Candidate<'_>],
-) -> Option<Failure> {
+/// The failure of an item that no backend it may run on can take, for reasons of its own: memory, or what it brings by
+/// name. None while there is hope.
+fn nobody_can_take(run: &Run, index: ItemIndex, candidates: &[Candidate<'_>]) -> Option<Failure> {
     let exclusions: Vec<(&str, &Exclusion)> = candidates
         .iter()
         .filter_map(|candidate| Some((candidate.name, candidate.verdict.as_ref().err()?)))
         .collect();
     let is_hopeless = exclusions.len() == candidates.len()
-        && exclusions
-            .iter()
-            .any(|(_, exclusion)| matches!(exclusion, Exclusion::TooSmall { .. }))
         && exclusions.iter().all(|(_, exclusion)| {
             exclusion.is_inability()
                 || matches!(
@@ -269,21 +263,41 @@ fn out_of_memory_everywhere(
                     Exclusion::TiedElsewhere | Exclusion::NotChosen | Exclusion::LacksTags { .. }
                 )
         });
-    is_hopeless.then(|| {
-        let reasons: Vec<String> = exclusions
-            .iter()
-            .filter(|(_, exclusion)| exclusion.is_inability())
-            .map(|(name, exclusion)| format!("{name}: {exclusion}"))
-            .collect();
-        Failure::new(
-            FailureClass::OutOfMemory,
-            format!(
-                "no backend has enough memory for {}: {}",
-                run.name_of(index),
-                reasons.join("; ")
-            ),
+    if !is_hopeless {
+        return None;
+    }
+    let any = |wanted: fn(&Exclusion) -> bool| exclusions.iter().any(|(_, one)| wanted(one));
+    let (class, what) = if any(|one| matches!(one, Exclusion::TooSmall { .. })) {
+        (FailureClass::OutOfMemory, "has enough memory for")
+    } else if any(|one| {
+        matches!(
+            one,
+            Exclusion::Lacks {
+                what: Lacking::Model,
+                ..
+            }
         )
-    })
+    }) {
+        (FailureClass::MissingModel, "has the models of")
+    } else if any(|one| matches!(one, Exclusion::Lacks { .. })) {
+        (FailureClass::Invalid, "offers what is asked for by")
+    } else {
+        // What keeps every item of the node out is looked at for the node.
+        return None;
+    };
+    let reasons: Vec<String> = exclusions
+        .iter()
+        .filter(|(_, exclusion)| exclusion.is_inability())
+        .map(|(name, exclusion)| format!("{name}: {exclusion}"))
+        .collect();
+    Some(Failure::new(
+        class,
+        format!(
+            "no backend {what} {}: {}",
+            run.name_of(index),
+            reasons.join("; ")
+        ),
+    ))
 }
 
 /// The failure of an item that a person sent to a backend which cannot run it; none while there is hope.

@@ -130,6 +130,7 @@ impl Machine {
                 let against = self.exclusion_of_facts(now_ms, run, index, facts);
                 if let Some(
                     exclusion @ (Exclusion::Unable { .. }
+                    | Exclusion::Lacks { .. }
                     | Exclusion::TooSmall { .. }
                     | Exclusion::Disabled),
                 ) = against

@@ -273,6 +273,8 @@ pub(super) struct Trouble {
     pub failed_on: Vec<BackendId>,
     /// Backends on which memory ran out once.
     pub out_of_memory_on: Vec<BackendId>,
+    /// Backends without a model that the item names itself, each with its words.
+    pub lacking: Vec<(BackendId, String)>,
     /// Bytes of memory that were too few.
     pub too_few_bytes: u64,
     /// Backends to leave alone until a Unix time in milliseconds.

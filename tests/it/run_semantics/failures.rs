@@ -1,12 +1,16 @@
 //! What a failure does: to what depends on it, by its class, to the pair of backend and workflow.
 
-use super::example_2;
+use super::{example_2, item_id};
 use crate::engine_driver::{Graph, World, backend_id, online};
-use comfyui_orchestrator::engine::machine::{Availability, Input};
+use comfyui_orchestrator::engine::machine::{Availability, BackendFacts, Input, NodeClasses};
 use comfyui_orchestrator::engine::{FailureClass, ItemState, RunState};
 use comfyui_orchestrator::project::{
-    Affinity, MergeFailurePolicy, MergeMode, MergeScope, WorkflowName,
+    Affinity, Axis, DataType, FanOutSource, Literal, MergeFailurePolicy, MergeMode, MergeScope,
+    WorkflowName,
 };
+use comfyui_orchestrator::workflow::ObjectInfo;
+use serde_json::json;
+use std::sync::Arc;
 
 use ItemState::{Blocked, Done, Failed};
 
@@ -142,6 +146,138 @@ fn failures_are_answered_by_class() {
             && reason.contains("machine-0")
             && reason.contains("machine-1"),
         "{reason}"
+    );
+}
+
+/// A backend whose class "Make" takes one of these checkpoints and one of these samplers.
+fn with_choices(number: u128, checkpoints: &[&str], samplers: &[&str]) -> BackendFacts {
+    let json = json!({ "Make": {
+        "input": { "required": { "checkpoint": [checkpoints, {}], "sampler": [samplers, {}] } },
+        "output": ["IMAGE"], "name": "Make", "output_node": true,
+    } });
+    BackendFacts {
+        classes: Some(NodeClasses(Arc::new(ObjectInfo::from_json(&json).unwrap()))),
+        ..online(number)
+    }
+}
+
+#[test]
+fn a_model_that_a_link_brings_is_looked_for_before_anything_is_sent() {
+    let mut graph = Graph::new();
+    let names = [
+        "xl\\base.safetensors",
+        "flux.safetensors",
+        "gone.safetensors",
+    ];
+    let fan_out = graph.fan_out_of(
+        "F",
+        FanOutSource::List(Axis {
+            name: "checkpoint".to_owned(),
+            data_type: DataType::Text,
+            values: names.map(|name| Literal::Text(name.to_owned())).to_vec(),
+        }),
+    );
+    let workflow = graph.workflow("W", &["checkpoint"]);
+    graph.link(fan_out, "checkpoint", workflow, "checkpoint");
+
+    let mut world = World::with_backends(&graph, 2);
+    let both = ["euler"];
+    world.step(Input::Backend(with_choices(
+        0,
+        &["xl/base.safetensors"],
+        &both,
+    )));
+    world.step(Input::Backend(with_choices(
+        1,
+        &["flux.safetensors"],
+        &both,
+    )));
+    world.start();
+    world.run();
+    assert_eq!(world.item("W F:0").state, Done);
+    assert_eq!(world.item("W F:1").state, Done);
+    assert_eq!(world.item("W F:1").attempts, 1, "nothing is tried in vain");
+    let lost = world.item("W F:2");
+    assert_eq!((lost.state, lost.attempts), (Failed, 0));
+    assert!(
+        lost.reason.contains("machine-0: lacks gone.safetensors")
+            && lost.reason.contains("machine-1: lacks gone.safetensors"),
+        "{}",
+        lost.reason
+    );
+
+    // A backend that is away may have it: then it is waited for.
+    let mut world = World::with_backends(&graph, 2);
+    world.step(Input::Backend(with_choices(
+        0,
+        &["xl/base.safetensors"],
+        &both,
+    )));
+    world.step(Input::Backend(BackendFacts {
+        availability: Availability::Offline {
+            reason: "connection refused".to_owned(),
+        },
+        ..online(1)
+    }));
+    world.start();
+    world.run();
+    assert_eq!(world.item("W F:0").state, Done);
+    assert_eq!(world.item("W F:1").state, ItemState::Ready);
+    let waits = world
+        .machine
+        .waiting_reason(world.now_ms, world.run_id, item_id(&world, "W F:1"));
+    assert_eq!(
+        waits.unwrap(),
+        "machine-0: lacks flux.safetensors (checkpoint of #1 Make); machine-1: is offline: connection refused"
+    );
+}
+
+#[test]
+fn a_list_that_was_out_of_date_keeps_only_its_own_item_away() {
+    let mut graph = Graph::new();
+    let fan_out = graph.fan_out_of(
+        "F",
+        FanOutSource::List(Axis {
+            name: "checkpoint".to_owned(),
+            data_type: DataType::Text,
+            values: ["a.ckpt", "b.ckpt"]
+                .map(|name| Literal::Text(name.to_owned()))
+                .to_vec(),
+        }),
+    );
+    let workflow = graph.workflow("W", &["checkpoint"]);
+    graph.link(fan_out, "checkpoint", workflow, "checkpoint");
+    let mut world = World::with_backends(&graph, 1);
+    world
+        .fails
+        .insert("W F:0".to_owned(), (FailureClass::MissingModel, 99));
+    world.start();
+    world.run();
+    assert_eq!(world.item("W F:0").attempts, 1);
+    assert_eq!(world.item("W F:0").state, Failed);
+    assert_eq!(world.item("W F:1").state, Done);
+}
+
+#[test]
+fn a_choice_that_nobody_offers_is_wrong() {
+    let mut graph = Graph::new();
+    let input = graph.input("I", "eulr");
+    let workflow = graph.workflow("W", &["sampler"]);
+    graph.link(input, "value", workflow, "sampler");
+    let mut world = World::with_backends(&graph, 1);
+    world.step(Input::Backend(with_choices(
+        0,
+        &["a.ckpt"],
+        &["euler", "heun"],
+    )));
+    world.start();
+    world.run();
+    let item = world.item("W");
+    assert_eq!((item.state, item.attempts), (Failed, 0));
+    assert!(
+        item.reason.contains("does not offer \"eulr\"") && item.reason.contains("(euler, heun)"),
+        "{}",
+        item.reason
     );
 }
 
