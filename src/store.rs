@@ -26,6 +26,7 @@ pub use library::{
     MAX_LIBRARY_VERSIONS, NewLibraryWorkflow,
 };
 pub use runs::{Attendance, NewRun, RunSummary, StoredRun};
+pub use worker::Writing;
 
 use crate::artifacts::{Artifact, ContentHash};
 use crate::engine::{RunEvent, RunId, Value};
@@ -102,7 +103,7 @@ impl Store {
     /// [`StoreError::OutOfTurn`] for a gap or an event that differs from the one written, [`StoreError::UnknownRun`],
     /// [`StoreError::DiskFull`] and others; nothing of `events` is then written.
     pub async fn append_events(&self, events: Vec<RunEvent>) -> Result<(), StoreError> {
-        self.writer.append(events, None).await
+        self.begin_append(events, None).await?.written().await
     }
 
     /// Appends events as [`Self::append_events`] does, and takes the command that asked for what they tell in the same commit:
@@ -115,7 +116,28 @@ impl Store {
         events: Vec<RunEvent>,
         wish_id: i64,
     ) -> Result<(), StoreError> {
-        self.writer.append(events, Some(wish_id)).await
+        let mut writing = self.begin_append(events, Some(wish_id)).await?;
+        writing.written().await
+    }
+
+    /// Appends events as those two do, but returns as soon as they have their place before whatever is asked for later.
+    ///
+    /// # Errors
+    /// [`StoreError::Closed`]; the others come with [`Writing::written`].
+    pub async fn begin_append(
+        &self,
+        events: Vec<RunEvent>,
+        wish_id: Option<i64>,
+    ) -> Result<Writing, StoreError> {
+        self.writer
+            .begin_write(events.len(), move |connection| {
+                runs::append(connection, &events)?;
+                if let Some(wish_id) = wish_id {
+                    wishes::remove(connection, wish_id)?;
+                }
+                Ok(())
+            })
+            .await
     }
 
     /// All runs, newest first.
@@ -284,7 +306,9 @@ impl Store {
         created_ms: u64,
     ) -> Result<(), StoreError> {
         self.writer
-            .call(move |connection| registry::put_artifact(connection, &artifact, created_ms))
+            .write(1, move |connection| {
+                registry::put_artifact(connection, &artifact, created_ms)
+            })
             .await
     }
 
@@ -307,9 +331,18 @@ impl Store {
         key: ContentHash,
         now_ms: u64,
     ) -> Result<Option<Vec<Value>>, StoreError> {
-        self.writer
-            .call(move |connection| cache::cached(connection, key, now_ms))
-            .await
+        let found = self
+            .reader
+            .call(move |connection| cache::cached(connection, key))
+            .await?;
+        if found.is_some() {
+            self.writer
+                .write(1, move |connection| {
+                    cache::note_use(connection, key, now_ms)
+                })
+                .await?;
+        }
+        Ok(found)
     }
 
     /// Stores a result under a key, in place of an earlier one.
@@ -323,7 +356,9 @@ impl Store {
         now_ms: u64,
     ) -> Result<(), StoreError> {
         self.writer
-            .call(move |connection| cache::put_cached(connection, key, &outputs, now_ms))
+            .write(1, move |connection| {
+                cache::put_cached(connection, key, &outputs, now_ms)
+            })
             .await
     }
 

@@ -33,7 +33,7 @@ use backends::{ClientIds, SoleEngine};
 use learned::{ESTIMATES_PERIOD, TRIM_PERIOD};
 use shared::Shared;
 use starting::{Prepared, RunContext};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -171,6 +171,7 @@ pub async fn start(options: EngineOptions) -> Result<Engine, EngineError> {
         lacks: HashMap::new(),
         begun_last: HashMap::new(),
         workers: JoinSet::new(),
+        turns: VecDeque::new(),
         wake_at_ms: None,
         estimates_kept: Instant::now(),
         expected_told: Instant::now(),
@@ -263,6 +264,8 @@ struct Executor {
     /// The attempt that began last on each backend.
     begun_last: HashMap<BackendId, AttemptId>,
     workers: JoinSet<()>,
+    /// Steps of the machine that are on their way to the disk, in order.
+    turns: VecDeque<record::Turn>,
     wake_at_ms: Option<u64>,
     /// When what was learned was last written down.
     estimates_kept: Instant,
@@ -291,12 +294,17 @@ impl Executor {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                Some(request) = inbox.requests.recv() => match request {
-                    Request::Subscribe(subscriber) => self.welcome(subscriber).await,
-                    Request::Command(command) => self.obey(*command, None).await,
-                    // Who does not wait any more does not need to know.
-                    Request::Settle(waiting) => { waiting.send(()).ok(); }
+                Some(request) = inbox.requests.recv() => {
+                    // Who asks sees everything that was before, and once.
+                    self.settle().await;
+                    match request {
+                        Request::Subscribe(subscriber) => self.welcome(subscriber).await,
+                        Request::Command(command) => self.obey(*command, None).await,
+                        // Who does not wait any more does not need to know.
+                        Request::Settle(waiting) => { waiting.send(()).ok(); }
+                    }
                 },
+                written = record::first_written(&mut self.turns) => self.settle_first(written).await,
                 Some(fact) = inbox.facts.recv() => {
                     let mut facts = vec![fact];
                     while facts.len() < FACTS_PER_TURN && let Ok(fact) = inbox.facts.try_recv() {
@@ -310,7 +318,7 @@ impl Executor {
                         }
                     }
                     told.extend(facts);
-                    self.take(told).await;
+                    self.take_ahead(told).await;
                     if self.estimates_kept.elapsed() > ESTIMATES_PERIOD {
                         self.keep_estimates().await;
                     }
@@ -329,6 +337,7 @@ impl Executor {
                 }
             }
         }
+        self.settle().await;
         self.keep_estimates().await;
         // Attempts go on at their backends; the next start finds them by their ids.
         self.workers.shutdown().await;

@@ -53,6 +53,9 @@ use std::sync::Arc;
 
 /// Prompts at one backend at a time: one running, one waiting, so that our queue stays ours and no GPU idles.
 pub const ATTEMPTS_AHEAD_PER_BACKEND: usize = 2;
+/// Prompts of one backend whose outputs may be on their way here while it executes others: bounds what is fetched at once where
+/// fetching takes longer than executing.
+pub const ATTEMPTS_FETCHED_PER_BACKEND: usize = 4;
 /// Local tasks ordered at a time.
 pub const LOCAL_TASKS_AT_ONCE: usize = 4;
 
@@ -77,7 +80,7 @@ pub struct Machine {
     dormant: std::collections::BTreeSet<RunId>,
     backends: BTreeMap<BackendId, BackendFacts>,
     attempts: HashMap<AttemptId, Attempt>,
-    /// Live attempts per backend, in order of submission.
+    /// Live attempts per backend, in order of submission, with those whose outputs are on their way here.
     load: BTreeMap<BackendId, Vec<AttemptId>>,
     estimates: Estimates,
     /// The models of the prompt that was sent last to each backend; none where that is not known.
@@ -186,6 +189,7 @@ impl Machine {
                 attempt_id,
                 silence_s,
             } => self.call_off_attempt(now_ms, attempt_id, CallOff::Silent { silence_s }),
+            Input::AttemptExecuted { attempt_id } => self.attempt_executed(now_ms, attempt_id),
             Input::AttemptEnded {
                 attempt_id,
                 outcome,

@@ -30,15 +30,26 @@ pub struct CachedResult {
 pub(super) fn cached(
     connection: &Connection,
     key: ContentHash,
-    now_ms: u64,
 ) -> Result<Option<Vec<Value>>, CallError> {
     let outputs: Option<String> = connection
-        .prepare_cached("UPDATE cache SET used_ms = ?2 WHERE key = ?1 RETURNING outputs")?
-        .query_row(params![key.to_string(), now_ms as i64], |row| row.get(0))
+        .prepare_cached("SELECT outputs FROM cache WHERE key = ?1")?
+        .query_row([key.to_string()], |row| row.get(0))
         .optional()?;
     outputs
         .map(|outputs| from_json(&outputs, "a cached result"))
         .transpose()
+}
+
+/// Those used last are kept longest.
+pub(super) fn note_use(
+    connection: &Connection,
+    key: ContentHash,
+    now_ms: u64,
+) -> Result<(), CallError> {
+    connection
+        .prepare_cached("UPDATE cache SET used_ms = ?2 WHERE key = ?1")?
+        .execute(params![key.to_string(), now_ms as i64])?;
+    Ok(())
 }
 
 pub(super) fn put_cached(

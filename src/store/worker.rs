@@ -1,10 +1,8 @@
 //! A thread that owns a connection and works off a bounded queue.
 //!
-//! Requests to append events that wait together are committed together: one write to the disk answers them all.
+//! Requests to write that wait together are committed together: one write to the disk answers them all.
 
 use super::error::StoreError;
-use super::{runs, wishes};
-use crate::engine::RunEvent;
 use rusqlite::Connection;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,22 +12,24 @@ use tokio::sync::{mpsc, oneshot};
 /// Requests that may wait. Whoever asks more waits for a place.
 const QUEUE_CAPACITY: usize = 256;
 
-/// Events that one commit may hold, so that no caller waits long for others.
-const EVENTS_PER_COMMIT: usize = 4096;
+/// Rows that one commit may hold, so that no caller waits long for others.
+const ROWS_PER_COMMIT: usize = 4096;
 
 /// A question for the connection; answers through a channel of its own.
 type Call = Box<dyn FnOnce(&Path, &mut Connection) + Send>;
 
-/// Events to write, and who waits for them.
-struct Append {
-    events: Vec<RunEvent>,
-    /// The command that asked for what they tell, which is taken with them.
-    wish_id: Option<i64>,
+/// Something to write, within whatever transaction it is committed in.
+type Change = Box<dyn FnOnce(&Connection) -> Result<(), CallError> + Send>;
+
+/// Rows to write, and who waits for them.
+struct Write {
+    row_count: usize,
+    change: Change,
     answer: oneshot::Sender<Result<(), StoreError>>,
 }
 
 enum Job {
-    Append(Append),
+    Write(Write),
     Call(Call),
 }
 
@@ -93,23 +93,48 @@ impl Worker {
         result.await.map_err(|_dropped| StoreError::Closed)?
     }
 
-    /// Appends events, together with others that wait, and takes the command that asked for them; returns when all of it is
-    /// on the disk.
-    pub(super) async fn append(
+    /// Writes about so many rows, all or none of them, in one commit with what others wait to write; returns when it is on
+    /// the disk.
+    pub(super) async fn write<F>(&self, row_count: usize, change: F) -> Result<(), StoreError>
+    where
+        F: FnOnce(&Connection) -> Result<(), CallError> + Send + 'static,
+    {
+        self.begin_write(row_count, change).await?.written().await
+    }
+
+    /// The same, but returns as soon as it has its place before whatever is asked for later.
+    pub(super) async fn begin_write<F>(
         &self,
-        events: Vec<RunEvent>,
-        wish_id: Option<i64>,
-    ) -> Result<(), StoreError> {
+        row_count: usize,
+        change: F,
+    ) -> Result<Writing, StoreError>
+    where
+        F: FnOnce(&Connection) -> Result<(), CallError> + Send + 'static,
+    {
         let (answer, result) = oneshot::channel();
         self.jobs
-            .send(Job::Append(Append {
-                events,
-                wish_id,
+            .send(Job::Write(Write {
+                row_count,
+                change: Box::new(change),
                 answer,
             }))
             .await
             .map_err(|_closed| StoreError::Closed)?;
-        result.await.map_err(|_dropped| StoreError::Closed)?
+        Ok(Writing(result))
+    }
+}
+
+/// Something on its way to the disk. It gets there also when nobody waits for it.
+#[derive(Debug)]
+pub struct Writing(oneshot::Receiver<Result<(), StoreError>>);
+
+impl Writing {
+    /// Waits until it is on the disk. May be broken off and called again, but not after it has answered.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing of it is written then.
+    pub async fn written(&mut self) -> Result<(), StoreError> {
+        (&mut self.0).await.map_err(|_dropped| StoreError::Closed)?
     }
 }
 
@@ -146,14 +171,14 @@ fn work(path: &Path, mut connection: Connection, mut queue: mpsc::Receiver<Job>)
     while let Some(job) = next.take() {
         match job {
             Job::Call(call) => call(path, &mut connection),
-            Job::Append(first) => {
-                let mut event_count = first.events.len();
-                let mut appends = vec![first];
-                while event_count < EVENTS_PER_COMMIT {
+            Job::Write(first) => {
+                let mut row_count = first.row_count;
+                let mut writes = vec![first];
+                while row_count < ROWS_PER_COMMIT {
                     match queue.try_recv() {
-                        Ok(Job::Append(append)) => {
-                            event_count += append.events.len();
-                            appends.push(append);
+                        Ok(Job::Write(write)) => {
+                            row_count += write.row_count;
+                            writes.push(write);
                         }
                         Ok(other) => {
                             next = Some(other);
@@ -162,7 +187,7 @@ fn work(path: &Path, mut connection: Connection, mut queue: mpsc::Receiver<Job>)
                         Err(_empty_or_closed) => break,
                     }
                 }
-                commit(path, &mut connection, appends);
+                commit(path, &mut connection, writes);
             }
         }
         if next.is_none() {
@@ -172,19 +197,20 @@ fn work(path: &Path, mut connection: Connection, mut queue: mpsc::Receiver<Job>)
 }
 
 /// Commits requests together. One that is refused does not take the others with it; a failed commit fails them all.
-fn commit(path: &Path, connection: &mut Connection, appends: Vec<Append>) {
-    let mut outcomes = Vec::with_capacity(appends.len());
+fn commit(path: &Path, connection: &mut Connection, writes: Vec<Write>) {
+    let mut outcomes = Vec::with_capacity(writes.len());
+    let mut waiting = Vec::with_capacity(writes.len());
+    let mut changes = Vec::with_capacity(writes.len());
+    for write in writes {
+        waiting.push(write.answer);
+        changes.push(write.change);
+    }
     let committed = (|| -> Result<(), CallError> {
         let mut transaction =
             connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-        for append in &appends {
+        for change in changes {
             let savepoint = transaction.savepoint()?;
-            let written = runs::append(&savepoint, &append.events).and_then(|()| {
-                append.wish_id.map_or(Ok(()), |wish_id| {
-                    wishes::remove(&savepoint, wish_id).map(|_was_there| ())
-                })
-            });
-            match written {
+            match change(&savepoint) {
                 Ok(()) => {
                     savepoint.commit()?;
                     outcomes.push(Ok(()));
@@ -202,14 +228,15 @@ fn commit(path: &Path, connection: &mut Connection, appends: Vec<Append>) {
     })();
     match committed {
         Ok(()) => {
-            for (append, outcome) in appends.into_iter().zip(outcomes) {
-                append.answer.send(outcome).ok();
+            for (answer, outcome) in waiting.into_iter().zip(outcomes) {
+                // Whoever asked may have lost interest.
+                answer.send(outcome).ok();
             }
         }
         Err(error) => {
             let error = error.at(path);
-            for append in appends {
-                append.answer.send(Err(error.clone())).ok();
+            for answer in waiting {
+                answer.send(Err(error.clone())).ok();
             }
         }
     }

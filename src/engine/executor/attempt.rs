@@ -86,19 +86,22 @@ pub(super) async fn work(
         submission,
         cancel,
         is_started: false,
+        is_executed: false,
     };
     let outcome = worker.live(beginning, signals).await;
-    if let Ok(outputs) = &outcome {
-        cache::keep(&worker.shared, &worker.context, &worker.submission, outputs).await;
-    }
+    let made = outcome.as_ref().ok().cloned();
+    let keep = async {
+        if let Some(made) = made {
+            cache::keep(&worker.shared, &worker.context, &worker.submission, &made).await;
+        }
+    };
     // The engine has ended when nobody listens; the next start finds the attempt by its id.
-    facts
-        .send(Input::AttemptEnded {
-            attempt_id,
-            outcome,
-        })
-        .await
-        .ok();
+    let tell = facts.send(Input::AttemptEnded {
+        attempt_id,
+        outcome,
+    });
+    // Asked for in this order, both are written in one go.
+    let ((), _told) = tokio::join!(biased; keep, tell);
 }
 
 /// Takes an attempt out of a backend's queue, or interrupts it there. Does nothing to an attempt the backend does not have.
@@ -161,6 +164,7 @@ struct Worker {
     submission: Submission,
     cancel: CancellationToken,
     is_started: bool,
+    is_executed: bool,
 }
 
 impl Worker {
@@ -197,6 +201,7 @@ impl Worker {
         let entry = self.follow(&client, signals, &prompt).await?;
         match &entry.outcome {
             Outcome::Success => {
+                self.mark_executed().await;
                 outputs::collect(
                     &self.shared,
                     &self.context,
@@ -364,7 +369,14 @@ impl Worker {
                     Signal::Event(event) => {
                         last_sign = Instant::now();
                         was_heard = true;
+                        if matches!(*event, SocketEvent::ExecutionSuccess { .. }) {
+                            self.mark_executed().await;
+                        }
                         if matches!(*event, SocketEvent::Finished { .. }) {
+                            // Written by now, and much smaller than the queue. Whatever is wrong with the answer is looked into.
+                            if let Ok(Some(entry)) = client.history(&self.prompt_id).await {
+                                return ended(called_off, entry);
+                            }
                             next_look = Instant::now();
                         }
                         self.show(&mut tracker, *event).await;
@@ -372,14 +384,7 @@ impl Worker {
                 },
                 () = tokio::time::sleep_until(next_look.into()) => {
                     match watch::reconcile(client, &self.prompt_id).await {
-                        Ok(PromptState::Finished(entry)) => {
-                            return match (called_off, &entry.outcome) {
-                                (Some(called_off), Outcome::Interrupted { .. }) => {
-                                    Err(called_off.failure())
-                                }
-                                _ => Ok(*entry),
-                            };
-                        }
+                        Ok(PromptState::Finished(entry)) => return ended(called_off, *entry),
                         Ok(PromptState::Unknown) => return Err(vanished(called_off)),
                         Ok(PromptState::Running) => {
                             out_of_reach_since = None;
@@ -467,6 +472,19 @@ impl Worker {
         self.shared.facts.send(silent).await.ok();
     }
 
+    /// Says that the backend has room for another prompt, although what this one made is not here yet.
+    async fn mark_executed(&mut self) {
+        if !self.is_executed {
+            self.is_executed = true;
+            let attempt_id = self.submission.attempt_id;
+            self.shared
+                .facts
+                .send(Input::AttemptExecuted { attempt_id })
+                .await
+                .ok();
+        }
+    }
+
     async fn show(&mut self, tracker: &mut ProgressTracker, event: SocketEvent) {
         if matches!(
             event,
@@ -495,6 +513,14 @@ impl Worker {
         };
         // Only true now: when the engine lags, the next one makes up for it.
         self.shared.live.try_send(live).ok();
+    }
+}
+
+/// What the history says of a prompt that was perhaps called off.
+fn ended(called_off: Option<CalledOff>, entry: HistoryEntry) -> Result<HistoryEntry, Failure> {
+    match (called_off, &entry.outcome) {
+        (Some(called_off), Outcome::Interrupted { .. }) => Err(called_off.failure()),
+        _ => Ok(entry),
     }
 }
 

@@ -138,7 +138,7 @@ impl Executor {
         };
         let mut facts: Vec<Input> = self.memory_in_use(backend_id).into_iter().collect();
         facts.extend(self.facts_about(backend_id));
-        self.take(facts).await;
+        self.take_ahead(facts).await;
     }
 
     /// How much memory of a backend's largest device is in use while one of our attempts executes there. A processor's

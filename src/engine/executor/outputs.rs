@@ -1,6 +1,7 @@
 //! What a finished prompt made, brought into the artifact store.
 
 use super::inputs::transfer_failure;
+use super::record::STORE_RETRY_DELAY;
 use super::shared::Shared;
 use super::starting::RunContext;
 use crate::artifacts::{Artifact, Origin, StreamError};
@@ -8,9 +9,11 @@ use crate::comfy::{
     Client, ComfyError, Download, HistoryEntry, NodeOutput, OutputFile, StoredFile,
 };
 use crate::engine::failure::{Failure, FailureClass};
+use crate::engine::live::EngineEvent;
 use crate::engine::machine::{AttemptOutputs, Submission};
 use crate::engine::value::Value;
 use crate::project::{DataType, Literal, Port, PortBinding};
+use crate::store::StoreError;
 use crate::workflow::{self, Prompt};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -269,11 +272,29 @@ async fn fetch_once(
         .await
 }
 
-/// Enters a stored file in the database.
+/// Enters a stored file in the database. While that cannot be written (full disk, locked by another program) the work waits: what
+/// was made is not thrown away for it.
 pub(super) async fn note(shared: &Shared, artifact: &Artifact) -> Result<(), Failure> {
-    shared
-        .store
-        .put_artifact(artifact.clone(), super::now_ms())
-        .await
-        .map_err(|error| Failure::new(FailureClass::Local, error.to_string()))
+    let mut said = false;
+    loop {
+        let error = match shared
+            .store
+            .put_artifact(artifact.clone(), super::now_ms())
+            .await
+        {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        let trouble = Failure::new(FailureClass::Local, error.to_string());
+        if matches!(error, StoreError::Closed) {
+            return Err(trouble);
+        }
+        if !said {
+            tracing::error!(%error, "a file cannot be noted; its item waits");
+            // The engine is ending when nobody listens.
+            shared.live.send(EngineEvent::Trouble(trouble)).await.ok();
+            said = true;
+        }
+        tokio::time::sleep(STORE_RETRY_DELAY).await;
+    }
 }

@@ -23,7 +23,7 @@ use tokio::sync::mpsc;
 /// How long the start of a run waits for backends that are just being connected.
 const CONNECTING_GRACE: Duration = Duration::from_secs(10);
 /// How often it looks whether they are.
-const CONNECTING_POLL: Duration = Duration::from_millis(50);
+const CONNECTING_POLL: Duration = Duration::from_millis(5);
 
 /// What workers need of a run; never changes while it runs.
 #[derive(Debug)]

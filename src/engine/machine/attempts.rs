@@ -34,6 +34,8 @@ pub(super) struct Attempt {
     /// Whether other models were sent for before it.
     pub models: Models,
     pub started_ms: Option<u64>,
+    /// Since when only its outputs are on their way here.
+    pub executed_ms: Option<u64>,
     pub is_accepted: bool,
     /// Why it is called off, where it is.
     pub called_off: Option<CallOff>,
@@ -68,6 +70,13 @@ impl Machine {
             attempt.started_ms = Some(now_ms);
             run.set_item_state(attempt.item, ItemState::Running);
             run.emit(RunEventBody::AttemptStarted { attempt_id });
+        }
+    }
+
+    /// Nothing of it is written down: after a restart the backend is asked.
+    pub(super) fn attempt_executed(&mut self, now_ms: u64, attempt_id: AttemptId) {
+        if let Some(attempt) = self.attempts.get_mut(&attempt_id) {
+            attempt.executed_ms.get_or_insert(now_ms);
         }
     }
 
@@ -148,7 +157,8 @@ impl Machine {
         };
         if let Some(workflow) = attempt.workflow {
             if let Some(started_ms) = attempt.started_ms {
-                let run_ms = now_ms.saturating_sub(started_ms);
+                let executed_ms = attempt.executed_ms.unwrap_or(now_ms);
+                let run_ms = executed_ms.saturating_sub(started_ms);
                 self.estimates
                     .learn(workflow, attempt.backend_id, run_ms, attempt.models);
             }

@@ -4,7 +4,7 @@ use super::attempts::Attempt;
 use super::input::{Availability, NodeClasses};
 use super::run::{ItemIndex, Run};
 use super::values::bytes_elsewhere;
-use super::{ATTEMPTS_AHEAD_PER_BACKEND, BackendFacts, Machine};
+use super::{ATTEMPTS_AHEAD_PER_BACKEND, ATTEMPTS_FETCHED_PER_BACKEND, BackendFacts, Machine};
 use crate::artifacts::ContentHash;
 use crate::engine::event::{ItemState, RunState};
 use crate::engine::id::{ItemId, RunId};
@@ -38,13 +38,19 @@ impl Machine {
             .get(&facts.backend_id)
             .map(Vec::as_slice)
             .unwrap_or_default();
-        let wait_ms = live
+        let unexecuted = live
             .iter()
             .filter_map(|attempt_id| self.attempts.get(attempt_id))
+            .filter(|attempt| attempt.executed_ms.is_none());
+        let wait_ms = unexecuted
+            .clone()
             .map(|attempt| self.remaining_ms(now_ms, attempt))
             .sum();
         let free = if facts.availability == Availability::Online {
-            ATTEMPTS_AHEAD_PER_BACKEND.saturating_sub(live.len())
+            let room = ATTEMPTS_AHEAD_PER_BACKEND + ATTEMPTS_FETCHED_PER_BACKEND;
+            ATTEMPTS_AHEAD_PER_BACKEND
+                .saturating_sub(unexecuted.count())
+                .min(room.saturating_sub(live.len()))
         } else {
             0
         };
@@ -55,9 +61,12 @@ impl Machine {
         }
     }
 
-    /// Expected milliseconds until an attempt is done. One that takes longer than expected is expected to take half as
+    /// Expected milliseconds until an attempt is executed. One that takes longer than expected is expected to take half as
     /// long again as it has taken.
     pub(super) fn remaining_ms(&self, now_ms: u64, attempt: &Attempt) -> u64 {
+        if attempt.executed_ms.is_some() {
+            return 0;
+        }
         let expected = attempt
             .workflow
             .map_or(placement::PRIOR_RUN_MS, |workflow| {
@@ -151,7 +160,8 @@ impl Machine {
                 if attempt.workflow == workflow
                     && let Some(started_ms) = attempt.started_ms
                 {
-                    run_ms = run_ms.max(now_ms.saturating_sub(started_ms));
+                    let until_ms = attempt.executed_ms.unwrap_or(now_ms);
+                    run_ms = run_ms.max(until_ms.saturating_sub(started_ms));
                 }
             }
         }

@@ -151,6 +151,11 @@ pub enum Input {
         /// For how long, seconds.
         silence_s: u64,
     },
+    /// The backend has executed the prompt; what it made is on its way here. From now on the backend has room for another.
+    AttemptExecuted {
+        /// The attempt.
+        attempt_id: AttemptId,
+    },
     /// The attempt ended: with its outputs stored, or with a failure. After a silence the executor reconciles first
     /// (queue, then history), so a `Lost` here means that the backend knows nothing of it.
     AttemptEnded {
@@ -211,6 +216,7 @@ impl Input {
             | Self::AttemptAccepted { .. }
             | Self::AttemptStarted { .. }
             | Self::AttemptSilent { .. }
+            | Self::AttemptExecuted { .. }
             | Self::AttemptEnded { .. }
             | Self::Transferred { .. }
             | Self::MemorySeen { .. }

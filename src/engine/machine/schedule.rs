@@ -266,6 +266,7 @@ impl Machine {
                 workflow,
                 models,
                 started_ms: None,
+                executed_ms: None,
                 is_accepted: false,
                 called_off: None,
             },

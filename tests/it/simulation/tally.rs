@@ -88,6 +88,7 @@ pub const MUST_HAPPEN: &[&str] = &[
     "fact: attempt accepted",
     "fact: attempt ended, failed",
     "fact: attempt ended, made",
+    "fact: attempt executed",
     "fact: attempt silent",
     "fact: attempt started",
     "fact: backend",
@@ -222,6 +223,7 @@ impl Tally {
             Input::AttemptAccepted { .. } => "fact: attempt accepted",
             Input::AttemptStarted { .. } => "fact: attempt started",
             Input::AttemptSilent { .. } => "fact: attempt silent",
+            Input::AttemptExecuted { .. } => "fact: attempt executed",
             Input::AttemptEnded { outcome, .. } => match outcome {
                 Ok(_) => "fact: attempt ended, made",
                 Err(failure) => {

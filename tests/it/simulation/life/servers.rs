@@ -247,7 +247,17 @@ impl Life {
                     });
                 }
             }
-            Done::Ended(attempt_id, outcome) => self.tell_end(attempt_id, outcome),
+            Done::Ended(attempt_id, outcome) => {
+                if outcome.is_ok() && self.is_followed(attempt_id) {
+                    self.world.executed.insert(attempt_id);
+                    self.step(Input::AttemptExecuted { attempt_id });
+                    // What it made is on its way here; the next look at it finds that it has come.
+                    if self.random.bool() {
+                        return;
+                    }
+                }
+                self.tell_end(attempt_id, outcome);
+            }
         }
     }
 
