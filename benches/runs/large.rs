@@ -11,7 +11,7 @@ use comfyui_orchestrator::project::{BackendId, DataType, PortId, write_portable_
 use comfyui_orchestrator::store::{NewRun, Store, wait};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 /// Seeds; each makes a prompt and an output, so that there are 100,001 items.
@@ -24,7 +24,7 @@ const PAGE: usize = 4096;
 
 /// Prints what such a run costs.
 pub fn hundred_thousand_items() {
-    let (project, image) = scene::project(1, SEEDS);
+    let (project, image) = scene::project(1, SEEDS, Duration::ZERO);
     let plan = Arc::new(Plan::compile(Arc::new(project)).unwrap());
     let folder = tempfile::tempdir().unwrap();
     let database = folder.path().join("orchestrator.sqlite");

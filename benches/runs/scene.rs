@@ -1,4 +1,4 @@
-//! Seeds → a picture each → an output each.
+//! Colours → a picture each → an output each.
 
 use comfyui_orchestrator::project::{
     Affinity, BatchMode, CachePolicy, DataType, Edit, Fallback, FanOutSource, Link, LinkId, Node,
@@ -6,24 +6,26 @@ use comfyui_orchestrator::project::{
     RetryPolicy, SeedOrder, WorkflowFile, WorkflowName, WorkflowNode,
 };
 use comfyui_orchestrator::workflow::{NodeAddress, ParameterAddress};
+use std::time::Duration;
 
-/// The prompt: steps of a picture, saved.
-pub fn prompt(seed: u64) -> serde_json::Value {
+/// The prompt: a picture of one colour, which its server thinks about for a while and saves.
+pub fn prompt(color: u64, takes: Duration) -> serde_json::Value {
     serde_json::json!({
-        "1": {"class_type": "OrchestratorPicture", "inputs": {"seed": seed, "text": "harbour at dusk", "width": 256,
-            "height": 192, "steps": 4, "style": "harbour", "detail": 0.6}},
-        "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "bench"}}
+        "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": color}},
+        "2": {"class_type": "OrchestratorSleep", "inputs": {"seconds": takes.as_secs_f64(), "steps": 1, "seed": 0,
+            "anything": ["1", 0]}},
+        "3": {"class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": "bench"}}
     })
 }
 
 /// The project, and the port at which its Workflow node gives the picture.
-pub fn project(first_seed: u64, count: u32) -> (Project, PortId) {
+pub fn project(first_color: u64, count: u32, takes: Duration) -> (Project, PortId) {
     let mut project = Project::new(ProjectId::new_now(), "Bench");
     let name = WorkflowName::new("draw").unwrap();
     let fresh: &mut dyn FnMut() -> PortId = &mut PortId::new_now;
     let source = FanOutSource::Seeds {
-        axis: "seed".to_owned(),
-        first: first_seed,
+        axis: "color".to_owned(),
+        first: first_color,
         count,
         order: SeedOrder::Increment,
     };
@@ -33,13 +35,13 @@ pub fn project(first_seed: u64, count: u32) -> (Project, PortId) {
         class_type: class_type.to_owned(),
         title: String::new(),
     };
-    let seed_in = Port {
+    let color_in = Port {
         id: PortId::new_now(),
-        name: "seed".to_owned(),
+        name: "color".to_owned(),
         data_type: DataType::Integer,
         binding: PortBinding::Parameter(ParameterAddress {
-            node: address("1", "OrchestratorPicture"),
-            input: "seed".to_owned(),
+            node: address("1", "EmptyImage"),
+            input: "color".to_owned(),
         }),
         need: PortNeed::Required,
     };
@@ -48,7 +50,7 @@ pub fn project(first_seed: u64, count: u32) -> (Project, PortId) {
         name: "image".to_owned(),
         data_type: DataType::Image,
         binding: PortBinding::WorkflowOutput {
-            address: address("2", "SaveImage"),
+            address: address("3", "SaveImage"),
             batch: BatchMode::Whole,
         },
         need: PortNeed::Optional,
@@ -62,7 +64,7 @@ pub fn project(first_seed: u64, count: u32) -> (Project, PortId) {
         retry: RetryPolicy::default(),
         cache: CachePolicy::Use,
     };
-    let draw = Node::workflow(NodeId::new_now(), settings, vec![seed_in], vec![image_out]);
+    let draw = Node::workflow(NodeId::new_now(), settings, vec![color_in], vec![image_out]);
     let output = Node::output_to(
         NodeId::new_now(),
         OutputNode::default(),
@@ -81,7 +83,7 @@ pub fn project(first_seed: u64, count: u32) -> (Project, PortId) {
         },
     };
     let links = [link(&seeds, 0, &draw), link(&draw, 0, &output)];
-    let text = prompt(1).to_string();
+    let text = prompt(0, takes).to_string();
     let file = WorkflowFile::new(text);
     project.apply(Edit::AddWorkflow { name, file }).unwrap();
     for node in [seeds, draw, output] {
