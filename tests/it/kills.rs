@@ -2,7 +2,12 @@
 //! killed is started again, until the run is done. Then nothing may be missing or doubled, and the servers must have seen
 //! every prompt once.
 //!
-//! `make kills KILLS=300` kills so many times and says what it came to; `KILLS_SEED=7` takes other instants.
+//! `make kills KILLS=300` kills so many times and says what it came to; `KILLS_SEED=7` takes other instants. Where something
+//! is not as expected, everything stays: the folder is printed, with the run's events, its failures and what the servers counted.
+//!
+//! Two things are right although nobody likes them: a run does not begin while all servers are away, and an item under which
+//! four servers died is given up, since it may be what kills them. A person tries again then, and so does this test; it counts
+//! how often.
 
 use crate::command_line::{command, small_scene};
 use comfyui_orchestrator::engine::{
@@ -102,15 +107,12 @@ impl Server {
 
     /// The ids of all prompts that were POSTed here, over all its lives.
     fn posts(&self) -> Vec<String> {
-        std::fs::read_to_string(self.posts_file())
-            .unwrap_or_default()
-            .lines()
-            .map(str::to_owned)
-            .collect()
+        lines_of(&self.posts_file())
     }
 }
 
 /// The orchestrator's side of one run.
+#[derive(Clone)]
 struct Desk {
     data: PathBuf,
     out: PathBuf,
@@ -215,12 +217,75 @@ impl Desk {
     }
 }
 
+/// Keeps everything when the test fails, with what a reader wants to see first.
+struct Workplace {
+    folder: Option<TempDir>,
+    /// The run at hand, and what is POSTed.
+    run: Option<Desk>,
+    posts_files: Vec<PathBuf>,
+}
+
+impl Workplace {
+    fn path(&self) -> &Path {
+        self.folder.as_ref().unwrap().path()
+    }
+}
+
+impl Drop for Workplace {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        let Some(folder) = self.folder.take().map(TempDir::keep) else {
+            return;
+        };
+        println!("everything is left in {}", folder.display());
+        let Some(run) = &self.run else {
+            return;
+        };
+        // A second panic would hide the first.
+        if run.run().is_none() {
+            return;
+        }
+        let mut said = String::new();
+        for event in run.events() {
+            let line = serde_json::to_string(&event).unwrap();
+            if matches!(
+                event.body,
+                RunEventBody::AttemptFailed { .. }
+                    | RunEventBody::ItemFailed { .. }
+                    | RunEventBody::RunStateChanged { .. }
+            ) {
+                println!("{line}");
+            }
+            said.push_str(&line);
+            said.push('\n');
+        }
+        std::fs::write(folder.join("events.jsonl"), said).ok();
+        for file in &self.posts_files {
+            println!("{}: {} prompts", file.display(), lines_of(file).len());
+        }
+    }
+}
+
+fn lines_of(file: &Path) -> Vec<String> {
+    std::fs::read_to_string(file)
+        .unwrap_or_default()
+        .lines()
+        .map(str::to_owned)
+        .collect()
+}
+
 /// How often was whom.
 #[derive(Debug, Default)]
 struct Kills {
     orchestrator: u64,
     servers: u64,
     both: u64,
+    /// Items that were given up because servers died under them.
+    given_up: usize,
+    /// Runs that could not begin because every server was away.
+    not_begun: u64,
 }
 
 impl Kills {
@@ -260,16 +325,32 @@ fn play(
             Instant::now() + pause
         };
         if let Some(status) = wait_for_end(&mut orchestrator, until) {
-            let run = desk.run().expect("it has begun");
+            let Some(run) = desk.run() else {
+                let said = desk.last_words();
+                assert!(
+                    said.contains("no backend can be reached"),
+                    "{status}: {said}"
+                );
+                kills.not_begun += 1;
+                orchestrator = desk.start(servers);
+                continue;
+            };
             assert!(run.state.is_ended(), "{status}: {}", desk.last_words());
             if run.state == RunState::Completed {
                 assert!(status.success(), "{status}: {}", desk.last_words());
                 return;
             }
             // An item whose server was killed under it again and again is given up; a person retries it.
-            for failure in desk.failures() {
-                assert!(failure.contains("it may be the cause"), "{failure}");
+            let failures = desk.failures();
+            assert!(!failures.is_empty(), "{:?}, but nothing failed", run.state);
+            for failure in &failures {
+                assert!(
+                    failure.contains("it may be the cause"),
+                    "{failures:#?} after {status}: {}",
+                    desk.last_words()
+                );
             }
+            kills.given_up += failures.len();
             orchestrator = desk.start(servers);
             continue;
         }
@@ -400,23 +481,31 @@ fn killed_at_any_instant_nothing_is_lost_and_nothing_is_made_twice() {
     let seed = number_of("KILLS_SEED", 1);
     let mut random = fastrand::Rng::with_seed(seed);
     let begin = Instant::now();
-    let folder = TempDir::new().unwrap();
+    let mut workplace = Workplace {
+        folder: Some(TempDir::new().unwrap()),
+        run: None,
+        posts_files: Vec::new(),
+    };
+    let folder = workplace.path().to_path_buf();
     let mut servers: Vec<Server> = [4, 8, 16]
         .into_iter()
         .enumerate()
         .map(|(number, delay_ms)| {
-            let folder = folder.path().join(format!("server-{number}"));
+            let folder = folder.join(format!("server-{number}"));
             Server::new(folder, delay_ms, &mut random)
         })
         .collect();
-    let quiet = [Server::new(folder.path().join("quiet"), 0, &mut random)];
+    workplace.posts_files = servers.iter().map(Server::posts_file).collect();
+    let quiet = [Server::new(folder.join("quiet"), 0, &mut random)];
     let mut kills = Kills::default();
     let (mut rounds, mut items, mut posts, mut files) = (0, 0, 0, 0);
     while kills.total() < wanted {
         rounds += 1;
         let first_seed = 1000 * rounds;
-        let at = |name: &str| folder.path().join(format!("{name}-{rounds}"));
+        let at = |name: &str| folder.join(format!("{name}-{rounds}"));
         let desk = Desk::new(&at("run"), first_seed);
+        workplace.run = Some(desk.clone());
+        let given_up = kills.given_up;
         let most = (wanted - kills.total()).min(random.u64(1..=KILLS_PER_RUN));
         play(&desk, &mut servers, most, &mut random, &mut kills);
         let of_run = check_log(&desk, &servers);
@@ -428,13 +517,23 @@ fn killed_at_any_instant_nothing_is_lost_and_nothing_is_made_twice() {
         let mut alone = reference.start(&quiet);
         let status = wait_for_end(&mut alone, Instant::now() + PATIENCE);
         assert!(status.is_some_and(|status| status.success()));
-        let (found, expected) = (pictures(&desk.out), pictures(&reference.out));
+        let (mut found, expected) = (pictures(&desk.out), pictures(&reference.out));
+        if kills.given_up > given_up {
+            // What was written while an item was missing (a sheet without it, outputs counted without it) stays.
+            found.retain(|name, _| expected.contains_key(name));
+        }
         assert_eq!(
             found.keys().collect::<Vec<_>>(),
             expected.keys().collect::<Vec<_>>(),
             "seed {seed}, run {rounds}"
         );
-        assert!(found == expected, "a picture differs");
+        for (name, pixels) in &found {
+            let is_sheet_of_fewer = kills.given_up > given_up && name.contains("contact sheet");
+            assert!(
+                *pixels == expected[name] || is_sheet_of_fewer,
+                "{name} differs"
+            );
+        }
         files += found.len();
         println!(
             "{} kills after {} s: run {rounds} complete",
@@ -446,11 +545,14 @@ fn killed_at_any_instant_nothing_is_lost_and_nothing_is_made_twice() {
     }
     println!(
         "{} kills ({} of the orchestrator, {} of servers, {} of both) in {rounds} runs: {items} items, {posts} prompts, \
-         {files} files, nothing missing, nothing doubled; {} s (seed {seed})",
+         {files} files, nothing missing, nothing doubled; {} items given up under dying servers and retried, \
+         {} runs begun again because every server was away; {} s (seed {seed})",
         kills.total(),
         kills.orchestrator,
         kills.servers,
         kills.both,
+        kills.given_up,
+        kills.not_begun,
         begin.elapsed().as_secs()
     );
 }
