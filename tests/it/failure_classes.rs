@@ -244,6 +244,23 @@ async fn results_that_are_gone_from_the_server_are_made_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_backend_refuses_is_sent_to_no_other() {
+    let folder = TempDir::new().unwrap();
+    let a = start_server(folder.path(), "a", 0, None).await;
+    let b = start_server(folder.path(), "b", 0, None).await;
+    // Pictures 0, 1 and 2 pixels wide; there is none of 0.
+    let prompt = failing("error", "nobody");
+    let project = numbered(&prompt, ("1", "width"), 3, RetryPolicy::default());
+    let (view, log) = run_to_end(folder.path(), &[&a, &b], project).await;
+    assert_eq!(view.state, Some(RunState::CompletedWithFailures));
+    assert_eq!(failures(&log).len(), 1, "{:?}", failures(&log));
+    assert_eq!(count(&log, FailureClass::Invalid), 1);
+    assert!(end_of(&log).contains("width"), "{}", end_of(&log));
+    assert_eq!(files_below(&folder.path().join("out")).len(), 2);
+    assert_posted_once(&log, &[&a.handle, &b.handle]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_error_on_two_servers_is_the_items_own() {
     let folder = TempDir::new().unwrap();
     let a = start_server(folder.path(), "a", 0, None).await;
