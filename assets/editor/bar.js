@@ -23,6 +23,8 @@
   let is_loading = false;
   let opened = null; // what the node has, for Revert
   let change_timer = 0;
+  let is_leaving = false; // whether the window closes when the app has taken the save
+  let tab = null; // the frontend's own record of what was opened
 
   const sleep = (time_ms) => new Promise((resolve) => setTimeout(resolve, time_ms));
   const root_graph = () => window.app.rootGraph ?? window.app.graph;
@@ -55,8 +57,10 @@
   const show = async (form, graph, name) => {
     is_loading = true;
     try {
+      // Again in the same tab, where the frontend has tabs.
       if (form === "api") await window.app.loadApiJson(graph, name);
-      else await window.app.loadGraphData(graph, true, true, name);
+      else await window.app.loadGraphData(graph, true, true, tab ?? name);
+      tab = window.app.extensionManager?.workflow?.activeWorkflow ?? null;
       await sleep(SETTLE_MS);
     } finally {
       is_loading = false;
@@ -97,8 +101,9 @@
     change_timer = setTimeout(look_for_change, CHANGE_DELAY_MS);
   };
 
+  // Gives whether it was sent.
   const save = async (target) => {
-    if (baseline === null) return;
+    if (baseline === null) return false;
     bar.say("Saving…");
     look_for_change();
     try {
@@ -108,8 +113,10 @@
       // Taken after it: making a prompt numbers the nodes anew, which is no change of the person's.
       sent = target === "node" ? { graph, text: content().text } : null;
       post({ save: { target, workflow: graph, prompt: output } });
+      return true;
     } catch (error) {
       bar.say(`Could not be converted: ${error?.message ?? error}`);
+      return false;
     }
   };
 
@@ -145,13 +152,20 @@
         bar.say("Saved");
         look_for_change();
       }
+      if (is_leaving) {
+        is_leaving = false;
+        post(state === "refused" ? "stay" : "may_close");
+      }
     },
     close: () => {
       look_for_change();
       if (!is_changed) { post("may_close"); return; }
       post("asking");
       bar.ask("Save the changes before closing?", [
-        ["Save to node", async () => { await save("node"); post("may_close"); }],
+        ["Save to node", async () => {
+          is_leaving = await save("node");
+          if (!is_leaving) post("stay");
+        }],
         ["Throw away", () => post("may_close")],
         ["Stay", () => post("stay")],
       ]);

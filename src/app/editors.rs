@@ -25,6 +25,7 @@ use crate::project::{BackendId, Node, NodeId, NodeKind, WorkflowFile};
 use crate::workflow::{self, ObjectInfo, WorkflowDocument};
 use bevy::ecs::system::SystemParam;
 use bevy::prelude::*;
+use bevy::window::PrimaryWindow;
 use serde_json::value::RawValue;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -142,7 +143,8 @@ impl From<EditorError> for NotOpened {
 
 /// What opening and hearing windows reads and writes.
 #[derive(SystemParam)]
-pub struct EditorWorld<'w> {
+pub struct EditorWorld<'w, 's> {
+    own_window: Query<'w, 's, &'static mut Window, With<PrimaryWindow>>,
     editors: ResMut<'w, Editors>,
     document: Res<'w, Document>,
     selection: Res<'w, Selection>,
@@ -256,7 +258,7 @@ pub fn hear_editors(mut world: EditorWorld, mut actions: MessageWriter<Action>) 
     }
 }
 
-impl EditorWorld<'_> {
+impl EditorWorld<'_, '_> {
     fn selected_node(&self) -> Option<NodeId> {
         let nodes = &self.document.project().nodes;
         let mut workflow_nodes = self.selection.nodes.iter().filter(|id| {
@@ -423,7 +425,8 @@ impl EditorWorld<'_> {
             FromWindow::Failed { text } => self.offer_browser(node_id, first_upper(&text), None),
             FromWindow::Geometry(geometry) => self.settings.editor_window = Some(geometry),
             FromWindow::Closed { draft } => {
-                if draft == DraftFate::Discard {
+                // What was saved on the way out is kept until the person has looked at it.
+                if draft == DraftFate::Discard && !self.asks_about(node_id) {
                     self.keep_draft(node_id, None);
                 }
             }
@@ -437,10 +440,10 @@ impl EditorWorld<'_> {
         }
     }
 
-    /// Whether the app shows what saving another node's workflow changes.
-    fn asks_about_another(&self, node_id: NodeId) -> bool {
+    /// Whether the app shows what saving this node's workflow changes.
+    fn asks_about(&self, node_id: NodeId) -> bool {
         let shown = self.dialogs.replacement.as_ref();
-        shown.is_some_and(|dialog| dialog.node_id() != node_id)
+        shown.is_some_and(|dialog| dialog.node_id() == node_id)
     }
 
     /// What a window saves: shown before it replaces anything, or kept as a new workflow at once.
@@ -462,7 +465,7 @@ impl EditorWorld<'_> {
                 });
                 self.editors.answer(node_id, SaveAnswer::Kept);
             }
-            SaveTarget::Node if self.asks_about_another(node_id) => {
+            SaveTarget::Node if self.dialogs.replacement.is_some() && !self.asks_about(node_id) => {
                 self.keep_draft(node_id, Some(&saved.workflow));
                 self.editors.answer(
                     node_id,
@@ -485,6 +488,10 @@ impl EditorWorld<'_> {
                     Ok(replacement) => {
                         self.editors.answer(node_id, SaveAnswer::InReview);
                         self.dialogs.replacement = Some(replacement.into());
+                        // The person is in the editor's window, and the question is here.
+                        if let Ok(mut window) = self.own_window.single_mut() {
+                            window.focused = true;
+                        }
                     }
                     Err(error) => self
                         .editors

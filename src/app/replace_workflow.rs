@@ -50,6 +50,8 @@ pub struct Rematched {
     pub broken: Vec<BrokenUse>,
     /// Outputs that the new workflow adds.
     pub added: Vec<String>,
+    /// Fields whose value in the workflow changed while the node has one of its own, by their label.
+    pub overriding: Vec<String>,
 }
 
 /// A field or port of a node that leads nowhere in the new workflow.
@@ -185,6 +187,7 @@ fn rematch(
 ) -> Rematched {
     let mut rematched = Rematched {
         node: node.clone(),
+        overriding: overriding(node, before, after),
         moved: Vec::new(),
         retyped: Vec::new(),
         broken: Vec::new(),
@@ -207,6 +210,7 @@ fn rematch(
         retyped,
         broken,
         added,
+        overriding: _,
     } = &mut rematched;
     let mut find =
         |label: &str, address: &mut ParameterAddress| match workflow::resolve(after, address) {
@@ -290,12 +294,38 @@ fn rematch(
     rematched
 }
 
+/// Labels of the parameters for which the node has a value of its own, where the workflow's own value changed: the change has
+/// no effect on this node.
+fn overriding(node: &Node, before: &Prompt, after: &Prompt) -> Vec<String> {
+    let NodeKind::Workflow(settings) = &node.kind else {
+        return Vec::new();
+    };
+    let value_in = |prompt: &Prompt, address: &ParameterAddress| {
+        let found = workflow::resolve(prompt, address).ok()?;
+        let node = prompt.nodes.get(&found.node.node_id)?;
+        node.inputs.get(&found.input).cloned()
+    };
+    settings
+        .parameters
+        .iter()
+        .filter(|parameter| parameter.value.is_some())
+        .filter(|parameter| {
+            let address = &parameter.address;
+            matches!(
+                (value_in(before, address), value_in(after, address)),
+                (Some(old), Some(new)) if old != new
+            )
+        })
+        .map(|parameter| parameter.label.clone())
+        .collect()
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
     use crate::app::catalog::node_for_workflow;
-    use crate::project::ProjectId;
+    use crate::project::{ExposedParameter, Literal, ProjectId};
 
     const BEFORE: &str = r#"{
         "1": {"class_type": "LoadImage", "inputs": {"image": "a.png"}, "_meta": {"title": "Picture"}},
@@ -369,6 +399,34 @@ mod tests {
             before.nodes[&second].inputs.len(),
             "what broke stays to be mended"
         );
+    }
+
+    #[test]
+    fn a_changed_value_that_the_node_overrides_is_named() {
+        let (mut project, first, _) = project_with_two_users();
+        let overriding = |project: &Project| {
+            let file =
+                WorkflowFile::new(BEFORE.replace("\"blur_radius\": 3", "\"blur_radius\": 9"));
+            let plan = Replacement::plan(project, first, file, None).unwrap();
+            plan.nodes[0].overriding.clone()
+        };
+        let prompt = prompt_of(&WorkflowFile::new(BEFORE), None).unwrap();
+        let inspection = workflow::inspect(&prompt, None);
+        let is_radius = |field: &&workflow::Field| field.address.input == "blur_radius";
+        let field = inspection.fields.iter().find(is_radius).unwrap();
+        let mut shown = ExposedParameter::new(field.address.clone(), "radius");
+        let mut node = project.nodes[&first].clone();
+        for (value, named) in [
+            (None, vec![]),
+            (Some(Literal::Integer(5_i64.into())), vec!["radius"]),
+        ] {
+            shown.value = value;
+            if let NodeKind::Workflow(settings) = &mut node.kind {
+                settings.parameters = vec![shown.clone()];
+            }
+            project.apply(Edit::configure(node.clone())).unwrap();
+            assert_eq!(overriding(&project), named);
+        }
     }
 
     #[test]

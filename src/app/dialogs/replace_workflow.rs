@@ -175,7 +175,8 @@ fn uses(
     let is_quiet = rematched.broken.is_empty()
         && rematched.moved.is_empty()
         && rematched.retyped.is_empty()
-        && rematched.added.is_empty();
+        && rematched.added.is_empty()
+        && rematched.overriding.is_empty();
     if is_quiet {
         return;
     }
@@ -200,6 +201,10 @@ fn uses(
         (&rematched.retyped, "takes another kind of value now"),
         (&rematched.moved, "was found again elsewhere"),
         (&rematched.added, "comes as a new output"),
+        (
+            &rematched.overriding,
+            "keeps the value that the node gives it",
+        ),
     ];
     for (labels, words) in lists {
         for label in labels {

@@ -7,7 +7,7 @@ use crate::workflow;
 use serde_json::value::RawValue;
 use std::path::{Path, PathBuf};
 
-impl EditorWorld<'_> {
+impl EditorWorld<'_, '_> {
     /// Where everything of the editors is kept.
     pub(super) fn own_folder(&self) -> PathBuf {
         self.folders
