@@ -4,6 +4,7 @@ mod browser;
 mod drafts;
 
 use super::actions::Action;
+use super::apply::free_workflow_name;
 use super::bridge::{Backends, Bridge, RunViews};
 use super::catalog::Catalog;
 use super::dialogs::Dialogs;
@@ -459,8 +460,10 @@ impl EditorWorld<'_, '_> {
         };
         match saved.target {
             SaveTarget::NewWorkflow => {
+                // The name it gets in the project is its name in the library too, so that it is no version of this one.
+                let name = free_workflow_name(self.document.project(), &self.title_of(node_id));
                 actions.write(Action::AddWorkflow {
-                    name: self.title_of(node_id),
+                    name: name.to_string(),
                     file,
                 });
                 self.editors.answer(node_id, SaveAnswer::Kept);
