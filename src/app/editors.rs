@@ -352,13 +352,18 @@ impl EditorWorld<'_, '_> {
                 )
             })
         };
+        // Where most of the node's items of the last run were.
         let ran_last = || {
-            let view = self.runs.shown_view()?;
-            view.items
-                .values()
-                .filter(|item| item.node_id == node.id)
-                .filter_map(|item| item.backend_id)
-                .find(|backend_id| answers(backend_id))
+            let mut items_there: BTreeMap<BackendId, usize> = BTreeMap::new();
+            for item in self.runs.shown_view()?.items.values() {
+                if let Some(backend_id) = item.backend_id.filter(answers)
+                    && item.node_id == node.id
+                {
+                    *items_there.entry(backend_id).or_default() += 1;
+                }
+            }
+            let (backend_id, _) = items_there.into_iter().max_by_key(|(_, count)| *count)?;
+            Some(backend_id)
         };
         let backend_id = wished
             .or_else(ran_last)
