@@ -5,9 +5,10 @@
 //! Orders of one step are performed in their order, and every [`Effect::Record`] is durable before a later order starts.
 //!
 //! How it works: what leaves an output is a token (a value, or the reason why there is none) at an index path. Tokens join
-//! into items ([`flow`]), a Merge gathers them into groups ([`merge`]), Ready items get backends ([`placing`]), ended
-//! attempts are judged ([`judgement`]). A log is replayed by the same code ([`replay`]): events that follow from others are
-//! made again and met in the log; those a crash cut off are recorded afterwards.
+//! into items ([`flow`]), a Merge gathers them into groups ([`merge`]) and makes lists of these ([`merged_list`]), Ready items
+//! get backends ([`placing`]), ended attempts are judged ([`judgement`]). What people ask and what has to wait is in
+//! [`wishes`]. A log is replayed by the same code ([`replay`]): events that follow from others are made again and met in the
+//! log; those a crash cut off are recorded afterwards.
 
 mod asked;
 mod attempts;
@@ -20,6 +21,7 @@ mod input;
 mod judgement;
 mod local_orders;
 mod merge;
+mod merged_list;
 mod path;
 mod placing;
 mod questions;

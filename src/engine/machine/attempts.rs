@@ -6,7 +6,7 @@ use super::candidates::brings_models;
 use super::flow::{CANCELLED_BY_A_PERSON, End, NODE_CALLED_OFF, done};
 use super::input::{AttemptOutputs, LocalOutcome};
 use super::judgement::{Circumstances, Judgement, judge, policy_of};
-use super::merge;
+use super::merged_list;
 use super::run::{ItemIndex, Run};
 use super::schedule::{Fields, fields_of};
 use super::values::leaf_count;
@@ -518,8 +518,8 @@ fn local_end(run: &mut Run, index: ItemIndex, item_id: ItemId, outcome: LocalOut
             done(outputs)
         }
         (NodeKind::Merge(_), LocalOutcome::SheetDrawn(sheet)) => {
-            let elements = merge::gathered(run, index).elements;
-            let mut outputs = merge::list_outputs(run, index, elements);
+            let elements = merged_list::gathered(run, index).elements;
+            let mut outputs = merged_list::list_outputs(run, index, elements);
             outputs.extend(
                 node.outputs
                     .iter()
@@ -529,12 +529,12 @@ fn local_end(run: &mut Run, index: ItemIndex, item_id: ItemId, outcome: LocalOut
             done(outputs)
         }
         (NodeKind::Merge(_), LocalOutcome::Ranked { kept, sheet }) => {
-            let elements = merge::gathered(run, index).elements;
+            let elements = merged_list::gathered(run, index).elements;
             let kept = kept
                 .into_iter()
                 .filter_map(|place| elements.get(place as usize).cloned())
                 .collect();
-            let mut outputs = merge::list_outputs(run, index, kept);
+            let mut outputs = merged_list::list_outputs(run, index, kept);
             outputs.extend(sheet.and_then(|sheet| {
                 let port = node
                     .outputs

@@ -1,6 +1,6 @@
 //! How values flow: tokens arrive, join into items, items are evaluated, and what they give flows on.
 
-use super::merge;
+use super::merged_list;
 use super::path::{self, Path};
 use super::run::{Content, Hole, HoleKind, Item, ItemIndex, Partial, Run, TokenIndex, Work};
 use super::values::{collapsed, leaf_count};
@@ -230,7 +230,7 @@ impl Run {
             return;
         }
         match &planned.node.kind {
-            NodeKind::Merge(_) => merge::evaluate(self, index),
+            NodeKind::Merge(_) => merged_list::evaluate(self, index),
             NodeKind::FanOut(fan_out) if !matches!(fan_out.source, FanOutSource::Files(_)) => {
                 self.end_item(index, done(BTreeMap::new()));
             }
@@ -374,7 +374,7 @@ impl Run {
                 self.emit(RunEventBody::ItemDone {
                     item_id,
                     attempt_id,
-                    outputs: merge::worth_recording(self, index, &outputs),
+                    outputs: merged_list::worth_recording(self, index, &outputs),
                     source,
                     notices,
                 });

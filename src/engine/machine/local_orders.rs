@@ -1,7 +1,7 @@
 //! What is ordered to be done on this machine for an item.
 
 use super::flow::local_failure;
-use super::merge;
+use super::merged_list;
 use super::path::{self, NO_INDEX};
 use super::run::{ItemIndex, Run};
 use super::values::first_leaf;
@@ -48,13 +48,14 @@ pub(super) fn local_work(run: &Run, index: ItemIndex) -> Result<LocalWork, Failu
             ordinal: ordinal(run, index),
         },
         NodeKind::Merge(settings) => {
-            let elements = merge::gathered(run, index).elements;
+            let elements = merged_list::gathered(run, index).elements;
             match &settings.mode {
                 MergeMode::Best { expression, keep } if elements.len() > *keep as usize => {
                     LocalTask::Rank {
                         expression: expression.clone(),
                         keep: *keep,
-                        sheet: merge::draws_sheet(run, index).then_some(settings.contact_sheet),
+                        sheet: merged_list::draws_sheet(run, index)
+                            .then_some(settings.contact_sheet),
                         elements,
                     }
                 }

@@ -2,7 +2,7 @@
 
 use super::flow::End;
 use super::local_orders::local_work;
-use super::merge;
+use super::merged_list;
 use super::run::{Hole, HoleKind, ItemIndex, RedoWish, Run};
 use super::{Effect, Machine};
 use crate::engine::event::{CallOff, ItemState, RunEvent, RunEventBody, RunState};
@@ -304,7 +304,7 @@ impl Machine {
                 self.local_running.remove(item_id);
                 let outputs = self.runs.get(&run_id).map_or_else(
                     || outputs.clone(),
-                    |run| merge::completed(run, index, outputs.clone()),
+                    |run| merged_list::completed(run, index, outputs.clone()),
                 );
                 if let Some(attempt_id) = attempt_id {
                     self.attempt_succeeded(at_ms, *attempt_id, outputs, notices.clone());
