@@ -2,10 +2,10 @@
 //! and goes on when it is mended. Each is provoked for real.
 
 use crate::command_line::{BuiltinProcess, command, refuses, run, stderr};
-use crate::engine_end_to_end::{
+use crate::small_projects::numbered;
+use crate::whole_runs::{
     PATIENCE, assert_posted_once, files_below, folders, next, start_engine, start_server,
 };
-use crate::small_projects::numbered;
 use comfyui_orchestrator::engine::{
     EngineEvent, ResumePolicy, RunCommand, RunId, RunState, RunView, database_path,
 };

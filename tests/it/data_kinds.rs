@@ -1,8 +1,8 @@
 //! Every kind of value on its way from one workflow into another: on one server, where files are read in place, and from
 //! one server to another. On the built-in backends always, on real ones as well when `COMFYUI_URLS` names them.
 
-use crate::engine_end_to_end::{files_below, finish, folders, start_server};
 use crate::small_projects::{join, workflow_node};
+use crate::whole_runs::{files_below, finish, folders, start_server};
 use comfyui_orchestrator::engine::{
     EngineOptions, RegistryUse, ResumePolicy, RunCommand, RunEvent, RunEventBody, RunId, RunState,
 };

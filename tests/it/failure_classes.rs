@@ -1,18 +1,14 @@
 //! Each class of failure, provoked for real on built-in backends, and what the engine makes of it.
 
-use crate::engine_end_to_end::{
-    BuiltinServer, assert_posted_once, files_below, finish, folders, start_engine, start_server,
-    start_server_with,
-};
 use crate::small_projects::numbered;
-use comfyui_orchestrator::builtin::ServerOptions;
-use comfyui_orchestrator::engine::{
-    FailureClass, ResumePolicy, RunCommand, RunEvent, RunEventBody, RunId, RunState, RunView,
+use crate::whole_runs::{
+    assert_posted_once, files_below, run_to_end, start_server, start_server_with,
 };
+use comfyui_orchestrator::builtin::ServerOptions;
+use comfyui_orchestrator::engine::{FailureClass, RunEvent, RunEventBody, RunState};
 use comfyui_orchestrator::project::{Project, RetryPolicy};
 use serde_json::{Value, json};
 use std::num::NonZeroU32;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -29,27 +25,6 @@ fn failing(mode: &str, only_on: &str) -> Value {
 
 fn pictures(prompt: &Value, count: u32) -> Project {
     numbered(prompt, ("1", "color"), count, RetryPolicy::default())
-}
-
-async fn run_to_end(
-    folder: &Path,
-    servers: &[&BuiltinServer],
-    project: Project,
-) -> (RunView, Vec<RunEvent>) {
-    let engine = start_engine(folder, servers, ResumePolicy::Leave).await;
-    let mut events = engine.handle.subscribe().unwrap();
-    let run_id = RunId::new_now();
-    engine
-        .handle
-        .send(RunCommand::Start {
-            run_id,
-            project: Arc::new(project),
-            folders: folders(folder),
-        })
-        .unwrap();
-    let ended = finish(&mut events, run_id).await;
-    engine.stop().await;
-    ended
 }
 
 /// The failed attempts, in order, each with its message.

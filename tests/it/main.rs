@@ -50,6 +50,7 @@ mod simulation;
 mod small_projects;
 mod store;
 mod take_over;
+mod whole_runs;
 #[cfg(feature = "desktop")]
 mod window;
 mod wishes;

@@ -1,10 +1,10 @@
 //! A proxy between engine and server that treats one kind of request badly, in every way at every kind: nothing is lost,
 //! nothing is done twice.
 
-use crate::engine_end_to_end::{
+use crate::small_projects::one_for_each_file;
+use crate::whole_runs::{
     BuiltinServer, assert_posted_once, finish, folders, start_engine, start_server,
 };
-use crate::small_projects::one_for_each_file;
 use comfyui_orchestrator::engine::{ResumePolicy, RunCommand, RunId, RunState};
 use comfyui_orchestrator::fleet::BackendConfig;
 use serde_json::json;

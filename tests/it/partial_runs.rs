@@ -1,8 +1,8 @@
 //! One node alone, with what was made before it; and a workflow only up to one of its own nodes.
 
 use crate::command_line::{refuses, run, stderr, stdout};
-use crate::engine_end_to_end::{BuiltinServer, files_below, start_server};
 use crate::small_projects::chain;
+use crate::whole_runs::{BuiltinServer, files_below, start_server};
 use comfyui_orchestrator::project::{Project, write_portable_form};
 use serde_json::{Value, json};
 use std::path::Path;

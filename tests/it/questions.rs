@@ -3,9 +3,9 @@
 
 use crate::command_line::{command, run, stderr, stdout};
 use crate::engine_driver::{Graph, World, backend_id, online};
-use crate::engine_end_to_end::{files_below, start_server};
 use crate::run_semantics::item_id;
 use crate::small_projects::numbered;
+use crate::whole_runs::{files_below, start_server};
 use comfyui_orchestrator::engine::machine::{Availability, Input, Machine};
 use comfyui_orchestrator::engine::{
     Answer, AnswerOrigin, AnswerReach, FailureClass, ItemState, Question, QuestionCause, RunEvent,

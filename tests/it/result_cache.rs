@@ -2,8 +2,8 @@
 //! kept, and what becomes of damaged files. By the command line.
 
 use crate::command_line::{run, stderr, stdout};
-use crate::engine_end_to_end::{BuiltinServer, files_below, start_server};
 use crate::small_projects::chain;
+use crate::whole_runs::{BuiltinServer, files_below, start_server};
 use comfyui_orchestrator::project::{CachePolicy, NodeKind, Project, write_portable_form};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};

@@ -2,11 +2,11 @@
 
 use crate::command_line::{BuiltinProcess, command, run, stderr, stdout};
 use crate::engine_driver::{Graph, World, backend_id, online};
-use crate::engine_end_to_end::{
+use crate::small_projects::numbered;
+use crate::whole_runs::{
     BuiltinServer, PATIENCE, assert_posted_once, files_below, folders, next, start_engine,
     start_server,
 };
-use crate::small_projects::numbered;
 use comfyui_orchestrator::engine::machine::{Availability, Input};
 use comfyui_orchestrator::engine::{
     Engine, EngineEvent, ItemId, ItemState, OnStart, ResumePolicy, RetryScope, RunCommand,

@@ -1,8 +1,8 @@
 //! Runs whose program was killed while another one is open, and runs that ended in the hands of an open one.
 
 use crate::command_line::{BuiltinProcess, command, run, stderr, stdout};
-use crate::engine_end_to_end::{PATIENCE, files_below, next, start_engine};
 use crate::small_projects::numbered;
+use crate::whole_runs::{PATIENCE, files_below, next, start_engine};
 use comfyui_orchestrator::engine::{EngineEvent, ResumePolicy, RunId, RunState, RunView};
 use comfyui_orchestrator::project::{RetryPolicy, write_portable_form};
 use serde_json::{Value, json};

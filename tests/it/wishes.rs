@@ -3,9 +3,9 @@
 
 use crate::command_line::{BuiltinProcess, command, run, stderr, stdout};
 use crate::engine_driver::{Graph, World};
-use crate::engine_end_to_end::{PATIENCE, files_below};
 use crate::run_semantics::item_id;
 use crate::small_projects::numbered;
+use crate::whole_runs::{PATIENCE, files_below};
 use comfyui_orchestrator::engine::ItemState::{
     self, Blocked, Cancelled, Done, Failed, Ready, Running, Waiting,
 };
