@@ -21,7 +21,7 @@ mod rejection;
 pub mod watch;
 
 pub use client::{
-    Client, Download, ExtraData, Features, FolderType, ForwardedSocket, Job, JobState,
+    Client, Download, ExtraData, Features, FileState, FolderType, ForwardedSocket, Job, JobState,
     PreviewMethod, Queue, QueueItem, QueuePosition, StoredFile, SubmitRequest, Submitted,
     SystemDevice, SystemStats, Upload, UploadContent, UserFile, UserFileWrite, is_passed_on,
 };

@@ -105,4 +105,8 @@ pub struct Origin {
     pub subfolder: String,
     /// `output`, `temp` or `input`.
     pub folder_type: String,
+    /// The version of the file by the backend (its `ETag`) when its content was read. A backend whose folder was emptied gives
+    /// the same names to other files; without a version the name says nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
 }

@@ -5,7 +5,9 @@ mod forward;
 mod info;
 mod prompts;
 
-pub use files::{Download, FolderType, StoredFile, Upload, UploadContent, UserFile, UserFileWrite};
+pub use files::{
+    Download, FileState, FolderType, StoredFile, Upload, UploadContent, UserFile, UserFileWrite,
+};
 pub use forward::{ForwardedSocket, is_passed_on};
 pub use info::{Features, SystemDevice, SystemStats};
 pub use prompts::{

@@ -16,6 +16,8 @@ pub const USER_FILE_BYTES: u64 = 64 << 20;
 pub const ERROR_BODY_BYTES: u64 = 1 << 20;
 /// Characters of a body that an error message quotes.
 pub const EXCERPT_CHARS: usize = 300;
+/// Longest `ETag` that is remembered; a longer one counts as none. aiohttp's have about 25 bytes.
+pub const ETAG_BYTES: usize = 200;
 /// From this size on an upload asks `/features` for the server's limit first: 16 MiB.
 pub const CHECK_UPLOAD_LIMIT_BYTES: u64 = 16 << 20;
 

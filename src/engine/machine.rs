@@ -50,7 +50,7 @@ use attempts::{Attempt, PairHealth};
 use flow::{CANCELLED_BY_A_PERSON, End};
 use run::{ItemIndex, Run};
 use schedule::Fields;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 /// Prompts at one backend at a time: one running, one waiting, so that our queue stays ours and no GPU idles.
@@ -88,6 +88,8 @@ pub struct Machine {
     /// The models of the prompt that was sent last to each backend; none where that is not known.
     loaded: BTreeMap<BackendId, ContentHash>,
     pairs: HashMap<(ContentHash, BackendId), PairHealth>,
+    /// Files that were brought to a backend; they lie there.
+    brought: HashSet<(BackendId, ContentHash)>,
     /// What a failed attempt taught: this backend cannot run this workflow.
     learned_unable: HashMap<(ContentHash, BackendId), Failure>,
     /// Local work that was ordered and not answered.
@@ -198,9 +200,13 @@ impl Machine {
             } => self.attempt_ended(now_ms, attempt_id, outcome),
             Input::Transferred {
                 backend_id,
+                content,
                 bytes,
                 took_ms,
-            } => self.estimates.learn_transfer(backend_id, bytes, took_ms),
+            } => {
+                self.brought.insert((backend_id, content));
+                self.estimates.learn_transfer(backend_id, bytes, took_ms);
+            }
             Input::MemorySeen {
                 attempt_id,
                 used_bytes,

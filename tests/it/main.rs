@@ -22,6 +22,7 @@ mod embedded;
 mod engine_driver;
 mod engine_end_to_end;
 mod failure_classes;
+mod files_in_place;
 mod fleet;
 mod fuzz_seeds;
 mod house;

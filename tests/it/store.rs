@@ -78,6 +78,7 @@ fn every_event_comes_back_as_it_was_after_a_restart() {
             filename: "ComfyUI_00001_.png".to_owned(),
             subfolder: String::new(),
             folder_type: "output".to_owned(),
+            version: Some("\"18ea1b4d48502535-7\"".to_owned()),
         }),
     });
     let list = Value::List(

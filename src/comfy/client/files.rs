@@ -3,7 +3,9 @@
 use super::{Client, ComfyError, json, limits};
 use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
-use reqwest::header::{CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_RANGE, RANGE};
+use reqwest::header::{
+    CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, IF_RANGE, RANGE,
+};
 use reqwest::multipart::{Form, Part};
 use reqwest::{Method, Response, StatusCode};
 use serde::{Deserialize, Serialize};
@@ -184,6 +186,16 @@ impl Download {
     }
 }
 
+/// What a server says of a file without sending it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileState {
+    /// The file's version by the server. ComfyUI makes it of the time of the last change in nanoseconds and the size
+    /// (aiohttp's `FileResponse`), so it changes with every writing of the file.
+    pub etag: Option<String>,
+    /// Its size in bytes.
+    pub byte_len: Option<u64>,
+}
+
 /// A file of the server's user folder.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct UserFile {
@@ -229,11 +241,7 @@ impl Client {
         limit_bytes: u64,
     ) -> Result<Download, ComfyError> {
         let mut request = self.get(&["view"]);
-        request.builder = request.builder.query(&[
-            ("filename", file.filename.as_str()),
-            ("subfolder", file.subfolder.as_str()),
-            ("type", file.folder.as_str()),
-        ]);
+        request.builder = request.builder.query(&names_of(file));
         if offset > 0 {
             request.builder = request.builder.header(RANGE, format!("bytes={offset}-"));
             if let Some(etag) = etag {
@@ -254,15 +262,9 @@ impl Client {
             let error = self.refusal(name, response).await;
             return Err(self.missing(error, || format!("file {file}")));
         }
-        let header = |name| {
-            response
-                .headers()
-                .get(name)
-                .and_then(|value| value.to_str().ok())
-                .map(str::to_owned)
-        };
+        let header = |name| header_text(response.headers(), name);
         let content_type = header(CONTENT_TYPE).unwrap_or_default();
-        let etag = header(ETAG);
+        let etag = header(ETAG).filter(|etag| etag.len() <= limits::ETAG_BYTES);
         let (start, total_bytes) = if response.status() == StatusCode::PARTIAL_CONTENT {
             content_range(&header(CONTENT_RANGE).unwrap_or_default()).ok_or_else(|| {
                 ComfyError::Malformed {
@@ -293,6 +295,24 @@ impl Client {
             return Err(download.too_large());
         }
         Ok(download)
+    }
+
+    /// Asks whether a file is there, and in which version. Sends no content.
+    ///
+    /// # Errors
+    /// [`ComfyError::Missing`] when it is not there.
+    pub async fn file_state(&self, file: &StoredFile) -> Result<FileState, ComfyError> {
+        let mut request = self.request(Method::HEAD, &["view"]);
+        request.builder = request.builder.query(&names_of(file));
+        let response = self
+            .send(request)
+            .await
+            .map_err(|error| self.missing(error, || format!("file {file}")))?;
+        let header = |name| header_text(response.headers(), name);
+        Ok(FileState {
+            etag: header(ETAG).filter(|etag| etag.len() <= limits::ETAG_BYTES),
+            byte_len: header(CONTENT_LENGTH).and_then(|length| length.parse().ok()),
+        })
     }
 
     /// Uploads a file of any type. Use the name in the answer, not the one sent.
@@ -442,6 +462,22 @@ impl Client {
             .await
             .map_err(|error| self.missing(error, || format!("user file {path}")))
     }
+}
+
+/// How a file is named in a query.
+fn names_of(file: &StoredFile) -> [(&'static str, &str); 3] {
+    [
+        ("filename", file.filename.as_str()),
+        ("subfolder", file.subfolder.as_str()),
+        ("type", file.folder.as_str()),
+    ]
+}
+
+fn header_text(headers: &HeaderMap, name: HeaderName) -> Option<String> {
+    headers
+        .get(name)
+        .and_then(|value| value.to_str().ok())
+        .map(str::to_owned)
 }
 
 /// Start and full size from `bytes 100-199/1234` (size `*` when unknown).

@@ -1,7 +1,7 @@
 //! One attempt at one backend: prepare, POST, follow, fetch. Ends with exactly one `AttemptEnded`.
 
 use super::cache;
-use super::inputs::{self, FilePlacing};
+use super::inputs;
 use super::outputs;
 use super::progress::ProgressTracker;
 use super::shared::Shared;
@@ -185,7 +185,7 @@ impl Worker {
                 tokio::select! {
                     biased;
                     () = cancel.cancelled() => return Err(interrupted()),
-                    prompt = self.prepare(&client, FilePlacing::InPlace) => {
+                    prompt = self.prepare(&client) => {
                         self.post(&client, prompt?).await?
                     }
                 }
@@ -238,19 +238,9 @@ impl Worker {
         }
     }
 
-    async fn prepare(
-        &self,
-        client: &Client,
-        placing: FilePlacing,
-    ) -> Result<inputs::ReadyPrompt, Failure> {
-        let mut ready = inputs::ready_prompt(
-            &self.shared,
-            &self.context,
-            client,
-            &self.submission,
-            placing,
-        )
-        .await?;
+    async fn prepare(&self, client: &Client) -> Result<inputs::ReadyPrompt, Failure> {
+        let mut ready =
+            inputs::ready_prompt(&self.shared, &self.context, client, &self.submission).await?;
         if self.submission.server_cache == ServerCache::Bypass {
             bypass_cache(&mut ready.prompt, &self.prompt_id);
         }
@@ -263,18 +253,8 @@ impl Worker {
         client: &Client,
         ready: inputs::ReadyPrompt,
     ) -> Result<Prompt, Failure> {
-        let first = self.submit(client, &ready).await;
-        let (prompt, outcome) = match first {
-            // A refusal queues nothing, so sending the same id again cannot double anything.
-            Err(ComfyError::Rejected { rejection, .. })
-                if ready.trusts_server_files && blames_a_file(&rejection) =>
-            {
-                let again = self.prepare(client, FilePlacing::Afresh).await?;
-                let outcome = self.submit(client, &again).await;
-                (again.prompt, outcome)
-            }
-            outcome => (ready.prompt, outcome),
-        };
+        let outcome = self.submit(client, &ready).await;
+        let prompt = ready.prompt;
         match outcome {
             Ok(()) => {
                 let attempt_id = self.submission.attempt_id;
@@ -285,7 +265,23 @@ impl Worker {
                     .ok();
                 Ok(prompt)
             }
-            Err(ComfyError::Rejected { rejection, .. }) => Err(refused(&rejection)),
+            Err(ComfyError::Rejected { rejection, .. }) => {
+                let Some(loader) = blamed_loader(&rejection, &ready.in_place) else {
+                    return Err(refused(&rejection));
+                };
+                let backend_id = self.submission.backend_id;
+                let is_there = inputs::in_place(client, backend_id, &loader.artifact).await?;
+                let why = if is_there.is_some() {
+                    self.shared.note_refuses_in_place(backend_id, &loader.class);
+                    "takes no file from where the backend made it"
+                } else {
+                    "did not find its file, which was there just now"
+                };
+                Err(Failure::new(
+                    FailureClass::Transfer,
+                    format!("{} {why}; it is uploaded next", loader.class),
+                ))
+            }
             Err(ComfyError::PartlyRejected { node_errors, .. }) => {
                 // Half of what was asked for is worse than none: it would look finished.
                 if let Err(error) = call_off(client, self.submission.attempt_id).await {
@@ -539,19 +535,24 @@ fn interrupted() -> Failure {
     Failure::new(FailureClass::Interrupted, "called off")
 }
 
-/// Whether a refusal is about a file that a loader names.
-fn blames_a_file(rejection: &PromptRejection) -> bool {
-    rejection
-        .node_errors
-        .0
-        .iter()
-        .flat_map(|node| &node.errors)
-        .any(|error| {
+/// The loader whose file, named where the backend made it, a refusal is about.
+fn blamed_loader<'a>(
+    rejection: &PromptRejection,
+    in_place: &'a [inputs::InPlace],
+) -> Option<&'a inputs::InPlace> {
+    let mut blamed = rejection.node_errors.0.iter().filter(|node| {
+        node.errors.iter().any(|error| {
             matches!(
                 error.kind,
                 InputErrorKind::CustomValidation | InputErrorKind::NotInList
             )
         })
+    });
+    blamed.find_map(|node| {
+        in_place
+            .iter()
+            .find(|loader| loader.node_id == node.node_id)
+    })
 }
 
 /// The class of a refusal.

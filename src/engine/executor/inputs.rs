@@ -5,11 +5,11 @@ use super::run_workflow::Choice;
 use super::shared::Shared;
 use super::starting::RunContext;
 use crate::artifacts::Artifact;
-use crate::comfy::{Client, ComfyError, FolderType, StoredFile, Upload, UploadContent};
+use crate::comfy::{Client, ComfyError, FileState, FolderType, StoredFile, Upload, UploadContent};
 use crate::engine::failure::{Failure, FailureClass};
 use crate::engine::machine::{Input, Submission};
 use crate::engine::value::Value;
-use crate::project::{Node, PortBinding};
+use crate::project::{BackendId, Node, PortBinding};
 use crate::workflow::{self, ObjectInfo, ParameterAddress, Prompt};
 use std::sync::Arc;
 use std::time::Instant;
@@ -17,23 +17,24 @@ use std::time::Instant;
 /// Folder below the backend's input folder that our uploads go to.
 const UPLOAD_FOLDER: &str = "orchestrator";
 
-/// Whether files may be named where they lie on the backend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum FilePlacing {
-    /// In place where possible, and as uploaded before.
-    InPlace,
-    /// Uploaded anew: the backend did not find what was named before.
-    Afresh,
-}
-
 /// A prompt that is ready to POST.
 pub(super) struct ReadyPrompt {
     /// The prompt.
     pub(super) prompt: Prompt,
-    /// Whether it names files that were not checked to be there.
-    pub(super) trusts_server_files: bool,
+    /// Loaders that name a file where the backend made it.
+    pub(super) in_place: Vec<InPlace>,
     /// The output nodes it is to be run for; every one when empty.
     pub(super) targets: Vec<String>,
+}
+
+/// A loader that names a file where the backend made it.
+pub(super) struct InPlace {
+    /// The loader's node id in the prompt.
+    pub(super) node_id: String,
+    /// Its class.
+    pub(super) class: String,
+    /// The file.
+    pub(super) artifact: Arc<Artifact>,
 }
 
 /// Makes the prompt of one attempt.
@@ -42,7 +43,6 @@ pub(super) async fn ready_prompt(
     context: &RunContext,
     client: &Client,
     submission: &Submission,
-    placing: FilePlacing,
 ) -> Result<ReadyPrompt, Failure> {
     let Some(workflow) = context.workflows.get(&submission.workflow) else {
         return Err(Failure::new(
@@ -53,7 +53,7 @@ pub(super) async fn ready_prompt(
     let object_info = shared.fleet.object_info(submission.backend_id);
     let mut prompt =
         workflow.prompt_for(object_info.as_deref(), Choice::OfItem(submission.item_id))?;
-    let mut trusts_server_files = false;
+    let mut in_place = Vec::new();
     for (address, value) in &submission.fields {
         match value {
             Value::Trigger => {}
@@ -65,18 +65,20 @@ pub(super) async fn ready_prompt(
                     object_info.as_deref(),
                 )?;
             }
-            Value::Artifact(artifact) => {
-                let file = bring(shared, client, submission, artifact, placing).await?;
-                trusts_server_files |= file.is_trusted;
-                name_file(&mut prompt, address, &file.file)?;
-            }
-            Value::Batch(batch) => {
-                let Some(artifact) = batch.first() else {
+            Value::Artifact(_) | Value::Batch(_) => {
+                let Some(artifact) = value.artifacts().into_iter().next() else {
                     continue;
                 };
-                let file = bring(shared, client, submission, artifact, placing).await?;
-                trusts_server_files |= file.is_trusted;
-                name_file(&mut prompt, address, &file.file)?;
+                let loader = loader_of(&prompt, address)?;
+                let brought = bring(shared, client, submission, &artifact, &loader).await?;
+                name_file(&mut prompt, &loader, &brought.file);
+                if brought.is_in_place {
+                    in_place.push(InPlace {
+                        node_id: loader.node_id,
+                        class: loader.class,
+                        artifact,
+                    });
+                }
             }
             Value::List(_) => {
                 return Err(Failure::new(
@@ -97,7 +99,7 @@ pub(super) async fn ready_prompt(
     )?;
     Ok(ReadyPrompt {
         prompt,
-        trusts_server_files,
+        in_place,
         targets,
     })
 }
@@ -160,24 +162,40 @@ fn patch(
 
 /// Puts a file's name into a loader. Not checked against the loader's list of choices: it holds only what lies at the top
 /// of the input folder, while the backend also takes files below it and in its other folders.
-fn name_file(
-    prompt: &mut Prompt,
-    address: &ParameterAddress,
-    file: &StoredFile,
-) -> Result<(), Failure> {
-    let broken = |error: workflow::Broken| Failure::new(FailureClass::Invalid, error.to_string());
-    let found = workflow::resolve(prompt, address).map_err(broken)?;
-    if let Some(node) = prompt.nodes.get_mut(&found.node.node_id) {
-        node.inputs.insert(found.input, file.loader_value().into());
+fn name_file(prompt: &mut Prompt, loader: &Loader, file: &StoredFile) {
+    if let Some(node) = prompt.nodes.get_mut(&loader.node_id) {
+        node.inputs
+            .insert(loader.input.clone(), file.loader_value().into());
     }
-    Ok(())
+}
+
+/// The input of a prompt that takes a file.
+struct Loader {
+    node_id: String,
+    input: String,
+    class: String,
+}
+
+fn loader_of(prompt: &Prompt, address: &ParameterAddress) -> Result<Loader, Failure> {
+    let found = workflow::resolve(prompt, address)
+        .map_err(|error| Failure::new(FailureClass::Invalid, error.to_string()))?;
+    let class = prompt
+        .nodes
+        .get(&found.node.node_id)
+        .map(|node| node.class_type.clone())
+        .unwrap_or_default();
+    Ok(Loader {
+        node_id: found.node.node_id,
+        input: found.input,
+        class,
+    })
 }
 
 /// A file on the backend.
 struct Brought {
     file: StoredFile,
-    /// Whether it is taken for granted that it is still there.
-    is_trusted: bool,
+    /// Whether it lies where the backend made it.
+    is_in_place: bool,
 }
 
 /// Sees to it that the backend has a file.
@@ -186,30 +204,27 @@ async fn bring(
     client: &Client,
     submission: &Submission,
     artifact: &Arc<Artifact>,
-    placing: FilePlacing,
+    loader: &Loader,
 ) -> Result<Brought, Failure> {
-    let key = (submission.backend_id, artifact.hash);
-    if placing == FilePlacing::InPlace {
-        if let Some(origin) = &artifact.origin
-            && origin.backend_id == submission.backend_id
-            && let Some(folder) = FolderType::parse(&origin.folder_type)
-        {
-            let file = StoredFile {
-                filename: origin.filename.clone(),
-                subfolder: origin.subfolder.clone(),
-                folder,
-            };
-            return Ok(Brought {
-                file,
-                is_trusted: true,
-            });
-        }
-        if let Some(file) = shared.uploaded(&key) {
-            return Ok(Brought {
-                file,
-                is_trusted: true,
-            });
-        }
+    let backend_id = submission.backend_id;
+    if !shared.refuses_in_place(backend_id, &loader.class)
+        && let Some(file) = in_place(client, backend_id, artifact).await?
+    {
+        return Ok(Brought {
+            file,
+            is_in_place: true,
+        });
+    }
+    let key = (backend_id, artifact.hash);
+    if let Some(file) = shared.uploaded(&key)
+        && let Some(state) = state_of(client, &file).await?
+        // It bears the name of its content, so nobody puts other content there by chance.
+        && state.byte_len == Some(artifact.byte_len)
+    {
+        return Ok(Brought {
+            file,
+            is_in_place: false,
+        });
     }
     let upload = Upload {
         filename: format!("{}.{}", artifact.hash, artifact.extension),
@@ -225,7 +240,8 @@ async fn bring(
         .map_err(|error| transfer_failure(&error))?;
     shared.note_upload(key, file.clone());
     let measured = Input::Transferred {
-        backend_id: submission.backend_id,
+        backend_id,
+        content: artifact.hash,
         bytes: artifact.byte_len,
         took_ms: begin.elapsed().as_millis() as u64,
     };
@@ -233,8 +249,50 @@ async fn bring(
     shared.facts.send(measured).await.ok();
     Ok(Brought {
         file,
-        is_trusted: false,
+        is_in_place: false,
     })
+}
+
+/// The file of an artifact where it was made, if it lies there still: the same version under the same name. A backend whose
+/// folder was emptied gives old names to new files, so the name alone says nothing.
+pub(super) async fn in_place(
+    client: &Client,
+    backend_id: BackendId,
+    artifact: &Artifact,
+) -> Result<Option<StoredFile>, Failure> {
+    let Some(origin) = &artifact.origin else {
+        return Ok(None);
+    };
+    let (Some(version), Some(folder)) = (&origin.version, FolderType::parse(&origin.folder_type))
+    else {
+        return Ok(None);
+    };
+    if origin.backend_id != backend_id {
+        return Ok(None);
+    }
+    let file = StoredFile {
+        filename: origin.filename.clone(),
+        subfolder: origin.subfolder.clone(),
+        folder,
+    };
+    let state = state_of(client, &file).await?;
+    let is_same = state.is_some_and(|state| state.etag.as_ref() == Some(version));
+    if !is_same {
+        tracing::debug!(%file, "it is another file by now, or gone; the content is uploaded");
+    }
+    Ok(is_same.then_some(file))
+}
+
+/// What a backend says of a file; none when it is not there or the backend cannot say.
+async fn state_of(client: &Client, file: &StoredFile) -> Result<Option<FileState>, Failure> {
+    match client.file_state(file).await {
+        Ok(state) => Ok(Some(state)),
+        Err(error) if error.is_offline() => Err(transfer_failure(&error)),
+        Err(error) => {
+            tracing::debug!(%error, %file, "not known whether it is there");
+            Ok(None)
+        }
+    }
 }
 
 /// An upload or download that broke, by what broke it.

@@ -16,7 +16,7 @@ use crate::project::{DataType, Literal, Port, PortBinding};
 use crate::store::StoreError;
 use crate::workflow::{self, Prompt};
 use bytes::Bytes;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Largest file that is fetched: 16 GiB.
@@ -143,13 +143,15 @@ async fn fetch(
     let mut tries = 0;
     loop {
         tries += 1;
-        let error = match fetch_once(shared, client, port, file).await {
+        let etag = Mutex::new(None);
+        let error = match fetch_once(shared, client, port, file, &etag).await {
             Ok(mut artifact) => {
                 artifact.origin = Some(Origin {
                     backend_id: submission.backend_id,
                     filename: file.file.filename.clone(),
                     subfolder: file.file.subfolder.clone(),
                     folder_type: file.file.folder.as_str().to_owned(),
+                    version: etag.into_inner().unwrap_or_else(PoisonError::into_inner),
                 });
                 note(shared, &artifact).await?;
                 return Ok(artifact);
@@ -192,12 +194,19 @@ struct Resuming<'a> {
     download: Option<Download>,
     received_bytes: u64,
     /// The version of the file that what came is of.
-    etag: Option<String>,
+    etag: &'a Mutex<Option<String>>,
     /// Tries since something came last.
     tries: u32,
 }
 
 impl Resuming<'_> {
+    fn known_version(&self) -> Option<String> {
+        self.etag
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
     async fn next(mut self) -> Result<Option<(Bytes, Self)>, ComfyError> {
         loop {
             let error = if let Some(download) = &mut self.download {
@@ -211,13 +220,17 @@ impl Resuming<'_> {
                     Err(error) => error,
                 }
             } else {
-                let etag = self.etag.as_deref();
-                let view = self
-                    .client
-                    .view(self.file, self.received_bytes, etag, FILE_LIMIT_BYTES);
+                let etag = self.known_version();
+                let view = self.client.view(
+                    self.file,
+                    self.received_bytes,
+                    etag.as_deref(),
+                    FILE_LIMIT_BYTES,
+                );
                 match view.await {
                     Ok(download) if download.start == self.received_bytes => {
-                        self.etag.clone_from(&download.etag);
+                        *self.etag.lock().unwrap_or_else(PoisonError::into_inner) =
+                            download.etag.clone();
                         self.download = Some(download);
                         continue;
                     }
@@ -252,13 +265,14 @@ async fn fetch_once(
     client: &Client,
     port: &Port,
     file: &OutputFile,
+    etag: &Mutex<Option<String>>,
 ) -> Result<Artifact, StreamError<ComfyError>> {
     let resuming = Resuming {
         client,
         file: &file.file,
         download: None,
         received_bytes: 0,
-        etag: None,
+        etag,
         tries: 0,
     };
     shared

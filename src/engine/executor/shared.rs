@@ -8,7 +8,7 @@ use crate::engine::machine::Input;
 use crate::fleet::Fleet;
 use crate::project::BackendId;
 use crate::store::Store;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{RwLock, mpsc};
 
@@ -24,6 +24,8 @@ pub(super) struct Shared {
     pub(super) live: mpsc::Sender<EngineEvent>,
     /// What was uploaded where, and the name the backend gave it.
     uploads: Mutex<HashMap<(BackendId, ContentHash), StoredFile>>,
+    /// Loader classes that take no file from where a backend made it.
+    refuses_in_place: Mutex<HashSet<(BackendId, String)>>,
     /// Held for writing while a backend is told to free its memory, for reading while a prompt is sent there: a backend
     /// frees nothing before the prompt that came first has run.
     memory_gates: Mutex<HashMap<BackendId, Arc<RwLock<()>>>>,
@@ -46,6 +48,7 @@ impl Shared {
             facts,
             live,
             uploads: Mutex::default(),
+            refuses_in_place: Mutex::default(),
             memory_gates: Mutex::default(),
             hanging: Mutex::default(),
         }
@@ -66,6 +69,22 @@ impl Shared {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(key, file);
+    }
+
+    /// Whether loaders of a class take files from the backend's input folder only.
+    pub(super) fn refuses_in_place(&self, backend_id: BackendId, class: &str) -> bool {
+        self.refuses_in_place
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(&(backend_id, class.to_owned()))
+    }
+
+    /// Remembers that they do.
+    pub(super) fn note_refuses_in_place(&self, backend_id: BackendId, class: &str) {
+        self.refuses_in_place
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert((backend_id, class.to_owned()));
     }
 
     /// What keeps prompts and the freeing of memory apart on a backend.

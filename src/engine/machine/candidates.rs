@@ -167,7 +167,7 @@ impl Machine {
         }
         let bytes = (0..item.inputs.len())
             .filter_map(|input| run.input_value(index, input))
-            .map(|value| bytes_elsewhere(value, backend_id))
+            .map(|value| bytes_elsewhere(value, backend_id, &self.brought))
             .sum();
         let desk = desks.get(&backend_id);
         let models = models_of(run, index);

@@ -164,10 +164,12 @@ pub enum Input {
         /// What came of it.
         outcome: Result<AttemptOutputs, Failure>,
     },
-    /// Files were brought to a backend.
+    /// A file was brought to a backend.
     Transferred {
         /// The backend.
         backend_id: BackendId,
+        /// What it holds.
+        content: ContentHash,
         /// How many bytes.
         bytes: u64,
         /// How long it took, milliseconds.

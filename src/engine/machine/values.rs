@@ -1,8 +1,10 @@
 //! Taking values apart and putting them together.
 
+use crate::artifacts::{Artifact, ContentHash};
 use crate::engine::id::IndexPath;
 use crate::engine::value::{Labels, ListElement, Value};
-use std::sync::Arc;
+use crate::project::BackendId;
+use std::collections::HashSet;
 
 /// Several values of one port as one: a batch when all are files, else a list; none when there are none.
 pub(super) fn collapsed(mut values: Vec<Value>) -> Option<Value> {
@@ -70,29 +72,25 @@ pub(super) fn first_leaf(value: &Value) -> Option<Value> {
     }
 }
 
-/// Bytes of all files inside that do not already lie on the backend.
-pub(super) fn bytes_elsewhere(value: &Value, backend_id: crate::project::BackendId) -> u64 {
+/// Bytes of all files inside that do not already lie on the backend, made there or `brought`.
+pub(super) fn bytes_elsewhere(
+    value: &Value,
+    backend_id: BackendId,
+    brought: &HashSet<(BackendId, ContentHash)>,
+) -> u64 {
+    let bytes_of = |artifact: &Artifact| {
+        let made_there = artifact.origin.as_ref().map(|origin| origin.backend_id);
+        let is_there =
+            made_there == Some(backend_id) || brought.contains(&(backend_id, artifact.hash));
+        if is_there { 0 } else { artifact.byte_len }
+    };
     match value {
         Value::Trigger | Value::Literal(_) => 0,
-        Value::Artifact(artifact) => bytes_of(artifact, backend_id),
-        Value::Batch(batch) => batch
-            .iter()
-            .map(|artifact| bytes_of(artifact, backend_id))
-            .sum(),
+        Value::Artifact(artifact) => bytes_of(artifact),
+        Value::Batch(batch) => batch.iter().map(|artifact| bytes_of(artifact)).sum(),
         Value::List(list) => list
             .iter()
-            .map(|element| bytes_elsewhere(&element.value, backend_id))
+            .map(|element| bytes_elsewhere(&element.value, backend_id, brought))
             .sum(),
     }
-}
-
-fn bytes_of(
-    artifact: &Arc<crate::artifacts::Artifact>,
-    backend_id: crate::project::BackendId,
-) -> u64 {
-    let is_there = artifact
-        .origin
-        .as_ref()
-        .is_some_and(|origin| origin.backend_id == backend_id);
-    if is_there { 0 } else { artifact.byte_len }
 }

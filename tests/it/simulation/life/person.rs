@@ -2,6 +2,7 @@
 
 use super::{Life, MAX_REDONE, SERVERS, fate};
 use crate::engine_driver::{backend_id, field};
+use comfyui_orchestrator::artifacts::ContentHash;
 use comfyui_orchestrator::engine::machine::Input;
 use comfyui_orchestrator::engine::{
     Answer, AnswerReach, ItemId, ItemState, RetryScope, ReviewAnswer, ReviewVerdict, RunId,
@@ -63,6 +64,7 @@ impl Life {
                 let took_ms = self.random.u64(0..1000);
                 self.step(Input::Transferred {
                     backend_id,
+                    content: ContentHash::of(&bytes.to_le_bytes()),
                     bytes,
                     took_ms,
                 });
