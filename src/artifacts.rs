@@ -4,4 +4,4 @@ mod artifact;
 mod store;
 
 pub use artifact::{Artifact, ContentHash, Measures, Origin};
-pub use store::{ArtifactError, ArtifactStore, ArtifactWriter, StreamError};
+pub use store::{ArtifactError, ArtifactStore, ArtifactWriter, FileCondition, StreamError};

@@ -16,6 +16,9 @@ use thiserror::Error;
 /// Unfinished files older than this were left by a program that ended in the middle.
 const STALE_AFTER: Duration = Duration::from_hours(24);
 
+/// How much is written to see whether the disk takes anything.
+const PROBE_BYTES: usize = 256 * 1024;
+
 /// How much is read at once.
 const BUFFER_BYTES: usize = 256 * 1024;
 
@@ -26,6 +29,14 @@ pub enum ArtifactError {
     #[error("the disk is full, the file was not stored; free some space, then go on: {path}")]
     DiskFull {
         /// The folder of artifacts.
+        path: PathBuf,
+    },
+    /// The folder, which was there when it was opened, is gone.
+    #[error(
+        "the folder of results is gone; connect its disk again, or put the folder back: {path}"
+    )]
+    FolderGone {
+        /// The folder.
         path: PathBuf,
     },
     /// A file is larger than allowed.
@@ -48,6 +59,14 @@ pub enum ArtifactError {
         /// Where it should be.
         path: PathBuf,
     },
+    /// A file does not hold what its name says. It was moved aside, so that the next time it is made it is stored anew.
+    #[error(
+        "the kept file is damaged; it was moved aside, make it again (its item, or a new run). It lies here now: {path}"
+    )]
+    Damaged {
+        /// Where it lies now.
+        path: PathBuf,
+    },
     /// The disk does not do what it should.
     #[error("the file cannot be stored or read ({error}): {path}")]
     Io {
@@ -66,6 +85,31 @@ impl ArtifactError {
             _ => Self::Io { path, error },
         }
     }
+
+    /// Whether the disk takes nothing for now: it is full, read-only, not there, or nobody may write there. The same file may be stored
+    /// once that is mended.
+    #[must_use]
+    pub fn is_of_the_disk(&self) -> bool {
+        match self {
+            Self::DiskFull { .. } | Self::FolderGone { .. } => true,
+            Self::Io { error, .. } => matches!(
+                error.kind(),
+                io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied
+            ),
+            _ => false,
+        }
+    }
+}
+
+/// What has become of a stored file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileCondition {
+    /// It holds what its name says.
+    Sound,
+    /// It holds something else.
+    Damaged,
+    /// It is not there, or cannot be read.
+    Gone,
 }
 
 /// Why a stream was not stored: its source broke, or the file could not be kept.
@@ -119,8 +163,12 @@ impl ArtifactStore {
     /// [`ArtifactError`] when no file can be made.
     pub fn begin(&self, limit_bytes: u64) -> Result<ArtifactWriter, ArtifactError> {
         let unfinished = self.unfinished_folder();
-        let file = NamedTempFile::new_in(&unfinished)
-            .map_err(|error| ArtifactError::io(&unfinished, error))?;
+        let file = NamedTempFile::new_in(&unfinished).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => ArtifactError::FolderGone {
+                path: unfinished.clone(),
+            },
+            _ => ArtifactError::io(&unfinished, error),
+        })?;
         Ok(ArtifactWriter {
             store: self.clone(),
             file,
@@ -206,10 +254,49 @@ impl ArtifactStore {
         self.path_of(artifact.hash, &artifact.extension)
     }
 
-    /// Whether the file of an artifact is there in full.
+    /// Whether the file of an artifact is there in full. Its content is not looked at; see [`Self::check`].
     #[must_use]
     pub fn contains(&self, artifact: &Artifact) -> bool {
         fs::metadata(self.path(artifact)).is_ok_and(|found| found.len() == artifact.byte_len)
+    }
+
+    /// Reads the file of an artifact and compares it with its hash. Blocks.
+    #[must_use]
+    pub fn check(&self, artifact: &Artifact) -> FileCondition {
+        let mut hasher = blake3::Hasher::new();
+        let read = File::open(self.path(artifact))
+            .and_then(|file| hasher.update_reader(file).map(|hasher| hasher.finalize()));
+        match read {
+            Ok(hash) if ContentHash::from_bytes(*hash.as_bytes()) == artifact.hash => {
+                FileCondition::Sound
+            }
+            Ok(_) => FileCondition::Damaged,
+            Err(_) => FileCondition::Gone,
+        }
+    }
+
+    /// Moves a damaged file into the folder `damaged`, so that nothing takes it for what its name says, and gives where it lies
+    /// now. It is not removed: what is left of it may be all there is.
+    ///
+    /// # Errors
+    /// [`ArtifactError`] when it cannot be moved.
+    pub fn set_aside(&self, artifact: &Artifact) -> Result<PathBuf, ArtifactError> {
+        let path = self.path(artifact);
+        let folder = self.folder.join("damaged");
+        let aside = folder.join(path.file_name().unwrap_or_default());
+        fs::create_dir_all(&folder)
+            .and_then(|()| fs::rename(&path, &aside))
+            .map_err(|error| ArtifactError::io(&path, error))?;
+        Ok(aside)
+    }
+
+    /// The error for a file whose content turned out to be another one; moves it aside.
+    #[must_use]
+    pub fn damaged(&self, artifact: &Artifact) -> ArtifactError {
+        match self.set_aside(artifact) {
+            Ok(path) => ArtifactError::Damaged { path },
+            Err(error) => error,
+        }
     }
 
     /// The file of an artifact, opened for reading.
@@ -227,7 +314,7 @@ impl ArtifactStore {
     /// The bytes of an artifact, at most `limit_bytes`. Blocks.
     ///
     /// # Errors
-    /// [`ArtifactError`].
+    /// [`ArtifactError::Damaged`] when they are not those that its hash stands for; others.
     pub fn read(&self, artifact: &Artifact, limit_bytes: u64) -> Result<Vec<u8>, ArtifactError> {
         let mut file = self.open_file(artifact)?;
         if artifact.byte_len > limit_bytes {
@@ -237,7 +324,19 @@ impl ArtifactStore {
         Read::take(&mut file, limit_bytes)
             .read_to_end(&mut bytes)
             .map_err(|error| ArtifactError::io(&self.path(artifact), error))?;
+        if ContentHash::of(&bytes) != artifact.hash {
+            return Err(self.damaged(artifact));
+        }
         Ok(bytes)
+    }
+
+    /// Writes a little and removes it again: whether the disk takes anything. Blocks.
+    ///
+    /// # Errors
+    /// [`ArtifactError`].
+    pub fn probe(&self) -> Result<(), ArtifactError> {
+        let mut writer = self.begin(u64::MAX)?;
+        writer.write(&vec![0; PROBE_BYTES])
     }
 
     fn unfinished_folder(&self) -> PathBuf {
@@ -323,8 +422,8 @@ impl ArtifactWriter {
             measures,
             origin: None,
         };
-        // A file of the right name and length is this one; a shorter one was cut off by a crash of the machine.
-        if !self.store.contains(&artifact) {
+        // What lies there already may have been cut off by a crash of the machine, or damaged since; this one is sound.
+        if self.store.check(&artifact) != FileCondition::Sound {
             let path = self.store.path(&artifact);
             let parent = path.parent().unwrap_or(folder);
             fs::create_dir_all(parent)

@@ -1,13 +1,12 @@
 //! `cache stats|verify|limit|prune`: results that are kept for later.
 
 use super::data_dir::data_dir;
-use crate::artifacts::{ArtifactStore, ContentHash};
+use crate::artifacts::{ArtifactStore, ContentHash, FileCondition};
 use crate::engine::{CACHE_LIMIT_BYTES, CACHE_LIMIT_SETTING, Value};
 use crate::store::{Attendance, Store};
 use anyhow::Context as _;
 use clap::Subcommand;
 use std::collections::BTreeMap;
-use std::io::Read as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -18,8 +17,8 @@ const PAGE: usize = 1000;
 pub(super) enum CacheCommand {
     /// Say how much is kept.
     Stats,
-    /// Read every file of every kept result and compare it with its hash; results with a damaged or missing file are
-    /// forgotten.
+    /// Read every file of every kept result and compare it with its hash; damaged files are moved aside, and results with a
+    /// damaged or missing file are forgotten, so that they are made again.
     Verify,
     /// Say, or set, how large the files of kept results may be together; beyond it the least recently used are forgotten.
     Limit {
@@ -76,7 +75,8 @@ pub(super) async fn cache(
 }
 
 async fn verify(store: &Store, artifacts: &ArtifactStore) -> anyhow::Result<ExitCode> {
-    let mut checked: BTreeMap<ContentHash, bool> = BTreeMap::new();
+    let mut checked: BTreeMap<ContentHash, FileCondition> = BTreeMap::new();
+    let mut aside = Vec::new();
     let (mut results, mut forgotten) = (0_u64, 0_u64);
     let mut after = None;
     loop {
@@ -85,9 +85,16 @@ async fn verify(store: &Store, artifacts: &ArtifactStore) -> anyhow::Result<Exit
             results += 1;
             let mut is_sound = true;
             for artifact in result.outputs.iter().flat_map(Value::artifacts) {
-                is_sound &= *checked.entry(artifact.hash).or_insert_with(|| {
-                    hash_of_file(&artifacts.path(&artifact)) == Some(artifact.hash)
-                });
+                let condition = match checked.get(&artifact.hash) {
+                    Some(condition) => *condition,
+                    None => artifacts.check(&artifact),
+                };
+                if checked.insert(artifact.hash, condition).is_none()
+                    && condition == FileCondition::Damaged
+                {
+                    aside.push(artifacts.set_aside(&artifact)?);
+                }
+                is_sound &= condition == FileCondition::Sound;
             }
             if !is_sound {
                 store.forget_cached(result.key).await?;
@@ -104,22 +111,10 @@ async fn verify(store: &Store, artifacts: &ArtifactStore) -> anyhow::Result<Exit
         "{results} results, {} files read; {forgotten} results forgotten because a file was damaged or missing.",
         checked.len()
     );
-    Ok(ExitCode::SUCCESS)
-}
-
-/// The hash of a file's content; none when it cannot be read.
-fn hash_of_file(path: &std::path::Path) -> Option<ContentHash> {
-    let mut file = std::fs::File::open(path).ok()?;
-    let mut hasher = blake3::Hasher::new();
-    let mut buffer = vec![0_u8; 1 << 20];
-    loop {
-        match file.read(&mut buffer).ok()? {
-            0 => return Some(ContentHash::from_bytes(*hasher.finalize().as_bytes())),
-            read => {
-                hasher.update(buffer.get(..read)?);
-            }
-        }
+    for path in aside {
+        println!("Damaged, and moved to {}", path.display());
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn prune(

@@ -3,7 +3,7 @@
 use super::run_workflow::{Choice, RunWorkflow};
 use super::shared::Shared;
 use super::starting::RunContext;
-use crate::artifacts::{ArtifactStore, ContentHash};
+use crate::artifacts::{ArtifactStore, ContentHash, FileCondition};
 use crate::engine::id::{IndexPath, ItemId};
 use crate::engine::machine::{AttemptOutputs, CacheQuestion, Input, LocalOutcome, Submission};
 use crate::engine::value::{Labels, ListElement, Value};
@@ -194,7 +194,13 @@ pub(super) async fn look_up(
                 .map(|key| (key, node.clone()))
         });
     let outcome = match key {
-        Ok((key, node)) => find(&shared.store, &shared.artifacts, key, &node).await,
+        Ok((key, node)) => {
+            let found = find(&shared.store, &shared.artifacts, key, &node).await;
+            match found {
+                Some(outputs) => if_sound(&shared, key, outputs).await,
+                None => None,
+            }
+        }
         Err(_) => None,
     };
     let outcome = Ok(outcome.map_or(LocalOutcome::NotCached, LocalOutcome::Cached));
@@ -241,6 +247,37 @@ pub(crate) async fn find(
         })
         .collect();
     Some(AttemptOutputs { ports: outputs })
+/// A found result, if every file of it still holds what its name says. Otherwise it is forgotten, and the damaged file moved
+/// aside: the item is made again, and what it makes is stored anew.
+async fn if_sound(
+    shared: &Arc<Shared>,
+    key: ContentHash,
+    outputs: AttemptOutputs,
+) -> Option<AttemptOutputs> {
+    let artifacts = shared.artifacts.clone();
+    let checked = tokio::task::spawn_blocking(move || {
+        for artifact in outputs.ports.values().flatten().flat_map(Value::artifacts) {
+            match artifacts.check(&artifact) {
+                FileCondition::Sound => {}
+                FileCondition::Damaged => {
+                    let error = artifacts.damaged(&artifact);
+                    tracing::warn!(%error, "an earlier result is damaged; the item is made again");
+                    return None;
+                }
+                FileCondition::Gone => return None,
+            }
+        }
+        Some(outputs)
+    })
+    .await
+    .ok()
+    .flatten();
+    if checked.is_none() {
+        shared.store.forget_cached(key).await.ok();
+    }
+    checked
+}
+
 }
 
 /// Keeps the result of a finished attempt.

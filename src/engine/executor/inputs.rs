@@ -4,7 +4,7 @@
 use super::run_workflow::Choice;
 use super::shared::Shared;
 use super::starting::RunContext;
-use crate::artifacts::Artifact;
+use crate::artifacts::{Artifact, FileCondition};
 use crate::comfy::{Client, ComfyError, FileState, FolderType, StoredFile, Upload, UploadContent};
 use crate::engine::failure::{Failure, FailureClass};
 use crate::engine::machine::{Input, Submission};
@@ -226,6 +226,15 @@ async fn bring(
             is_in_place: false,
         });
     }
+    // Under the name of its hash nothing else may lie there.
+    let (store, known) = (shared.artifacts.clone(), artifact.clone());
+    tokio::task::spawn_blocking(move || match store.check(&known) {
+        FileCondition::Damaged => Err(store.damaged(&known)),
+        _ => Ok(()),
+    })
+    .await
+    .unwrap_or(Ok(()))
+    .map_err(|error| Failure::new(FailureClass::Local, error.to_string()))?;
     let upload = Upload {
         filename: format!("{}.{}", artifact.hash, artifact.extension),
         subfolder: UPLOAD_FOLDER.to_owned(),

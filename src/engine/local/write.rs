@@ -266,7 +266,10 @@ fn fill(
                     )
                 })?;
                 match buffer.get(..count) {
-                    Some(chunk) if count > 0 => file.write_all(chunk).map_err(io)?,
+                    Some(chunk) if count > 0 => {
+                        hasher.update(chunk);
+                        file.write_all(chunk).map_err(io)?;
+                    }
                     _ => break,
                 }
             }
@@ -275,6 +278,7 @@ fn fill(
     file.as_file().sync_all().map_err(io)?;
     Ok(file)
 }
+            let mut hasher = blake3::Hasher::new();
 
 /// Whether a file holds exactly this content.
 fn holds(path: &Path, hash: ContentHash, byte_len: u64) -> io::Result<bool> {
@@ -289,6 +293,9 @@ fn holds(path: &Path, hash: ContentHash, byte_len: u64) -> io::Result<bool> {
 
 /// Makes a new name in a folder survive a power loss. Windows has no such call; network shares may refuse it.
 fn sync_folder(folder: &Path) -> io::Result<()> {
+            if ContentHash::from_bytes(*hasher.finalize().as_bytes()) != artifact.hash {
+                return Err(artifact_failure(&context.artifacts.damaged(artifact)));
+            }
     if cfg!(unix) {
         match File::open(folder)?.sync_all() {
             Err(error)
