@@ -6,6 +6,7 @@
 mod attempt;
 mod backends;
 pub(super) mod cache;
+mod disk;
 mod inputs;
 pub(super) mod learned;
 mod local_work;
@@ -329,7 +330,10 @@ impl Executor {
                 },
                 Some(prepared) = inbox.prepared.recv() => self.begin(prepared).await,
                 Some(event) = inbox.fleet_events.recv() => self.hear(event).await,
-                Some(event) = inbox.live.recv() => self.tell_live(event),
+                Some(event) = inbox.live.recv() => match event {
+                    trouble @ EngineEvent::Trouble(_) => self.tell(&trouble).await,
+                    live => self.tell_live(live),
+                },
                 _ = rounds.tick() => self.look_around().await,
                 () = sleep => {
                     self.wake_at_ms = None;

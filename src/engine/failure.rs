@@ -31,8 +31,11 @@ pub enum FailureClass {
     Transfer,
     /// Somebody other than us interrupted the attempt on its backend.
     Interrupted,
-    /// Work of our own failed: an expression, a file, a full disk.
+    /// Work of our own failed: an expression, a file.
     Local,
+    /// A disk of this machine takes nothing: full, read-only, no permission. What is to be written waits; an item fails of
+    /// this only when its run is cancelled meanwhile.
+    Disk,
 }
 
 /// What went wrong, to what, and what to do.

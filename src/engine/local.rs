@@ -109,21 +109,22 @@ fn failure(message: impl Into<String>) -> Failure {
 }
 
 fn artifact_failure(error: &ArtifactError) -> Failure {
-    failure(error.to_string())
+    let class = if error.is_of_the_disk() {
+        FailureClass::Disk
+    } else {
+        FailureClass::Local
+    };
+    Failure::new(class, error.to_string())
 }
 
 /// What a person reads when the disk refuses something.
 fn io_failure(doing: &str, path: &Path, error: &io::Error) -> Failure {
     let advice = match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            "the disk is full; free some space and retry"
+            "the disk is full; free some space"
         }
-        io::ErrorKind::PermissionDenied => {
-            "no permission; change the folder's permissions or choose another folder, and retry"
-        }
-        io::ErrorKind::ReadOnlyFilesystem => {
-            "the disk is read-only; choose another folder and retry"
-        }
+        io::ErrorKind::PermissionDenied => "no permission; change the permissions",
+        io::ErrorKind::ReadOnlyFilesystem => "the disk is read-only; make it writable",
         io::ErrorKind::NotADirectory => {
             "a file lies where a folder is needed; move it away or choose another folder, and retry"
         }
@@ -136,4 +137,20 @@ fn io_failure(doing: &str, path: &Path, error: &io::Error) -> Failure {
     } else {
         failure(format!("{doing} failed: {advice}: {path}"))
     }
+}
+
+/// The same for something that is written: a disk that takes nothing is waited for.
+fn write_failure(doing: &str, path: &Path, error: &io::Error) -> Failure {
+    let is_of_the_disk = matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull
+            | io::ErrorKind::QuotaExceeded
+            | io::ErrorKind::ReadOnlyFilesystem
+            | io::ErrorKind::PermissionDenied
+    );
+    let mut failure = io_failure(doing, path, error);
+    if is_of_the_disk {
+        failure.class = FailureClass::Disk;
+    }
+    failure
 }

@@ -7,11 +7,11 @@ use crate::whole_runs::{
     PATIENCE, assert_posted_once, files_below, folders, next, start_engine, start_server,
 };
 use comfyui_orchestrator::engine::{
-    EngineEvent, ResumePolicy, RunCommand, RunId, RunState, RunView, database_path,
+    EngineEvent, FailureClass, ResumePolicy, RunCommand, RunId, RunState, RunView, database_path,
 };
 use comfyui_orchestrator::project::{Project, RetryPolicy, write_portable_form};
 use serde_json::json;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
@@ -116,8 +116,142 @@ fn a_full_disk_stops_the_run_safely_and_it_goes_on_when_there_is_room() {
     );
 }
 
+/// A folder in which nobody, not even an administrator, can make a file.
+#[cfg(target_os = "linux")]
+const LOCKED: &str = "/sys";
+
+/// A folder that can be exchanged for one in which nobody can write, from one moment to the next.
+#[cfg(target_os = "linux")]
+struct Door {
+    folder: PathBuf,
+    room: PathBuf,
+}
+
+#[cfg(target_os = "linux")]
+impl Door {
+    fn build(folder: &Path) -> Self {
+        let room = folder.with_extension("room");
+        std::fs::create_dir_all(&room).unwrap();
+        let door = Self {
+            folder: folder.to_path_buf(),
+            room,
+        };
+        door.lead_to(&door.room);
+        door
+    }
+
+    fn lead_to(&self, place: &Path) {
+        let next = self.folder.with_extension("next");
+        std::os::unix::fs::symlink(place, &next).unwrap();
+        std::fs::rename(&next, &self.folder).unwrap();
+    }
+
+    fn lock(&self) {
+        self.lead_to(Path::new(LOCKED));
+    }
+
+    fn open(&self) {
+        self.lead_to(&self.room);
+    }
+}
+
+/// What is done while a folder takes nothing.
+#[cfg(target_os = "linux")]
+#[derive(Clone, Copy, PartialEq)]
+enum Meanwhile {
+    Mend,
+    Cancel,
+}
+
+/// A run of twelve items during which a folder takes nothing for some seconds. Gives how it ended, and how many prompts had
+/// been POSTed by then.
+#[cfg(target_os = "linux")]
+async fn run_with_a_locked(place: &str, meanwhile: Meanwhile) -> (RunState, usize) {
+    let folder = TempDir::new().unwrap();
+    let server = start_server(folder.path(), "a", 0, None).await;
+    let door = Door::build(&folder.path().join(place));
+    let engine = start_engine(folder.path(), &[&server], ResumePolicy::Leave).await;
+    let mut events = engine.handle.subscribe().unwrap();
+    let run_id = RunId::new_now();
+    engine
+        .handle
+        .send(RunCommand::Start {
+            run_id,
+            project: Arc::new(pictures(12, 0.2)),
+            folders: folders(folder.path()),
+        })
+        .unwrap();
+    let (mut view, mut log) = (RunView::default(), Vec::new());
+    let mut troubles = Vec::new();
+    let begun = Instant::now();
+    while !view.state.is_some_and(RunState::is_ended) {
+        assert!(begun.elapsed() < PATIENCE, "{:?}", view.counts);
+        match next(&mut events).await {
+            EngineEvent::Run(event) => {
+                view.apply(&event);
+                log.push(event);
+                if view.files_written == 1 && troubles.is_empty() {
+                    door.lock();
+                }
+            }
+            EngineEvent::Trouble(failure) => {
+                assert_eq!(failure.class, FailureClass::Disk);
+                troubles.push(failure.message);
+                tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+                let posted = server.handle.posts_by_prompt_id().len();
+                tokio::time::sleep(std::time::Duration::from_secs(4)).await;
+                if place.contains("artifacts") {
+                    let later = server.handle.posts_by_prompt_id().len();
+                    assert_eq!(later, posted, "nothing is sent that could not be kept");
+                    assert!(posted < 12);
+                }
+                match meanwhile {
+                    Meanwhile::Mend => door.open(),
+                    Meanwhile::Cancel => engine.handle.send(RunCommand::Cancel { run_id }).unwrap(),
+                }
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(troubles.len(), 1, "{troubles:?}");
+    assert_posted_once(&log, &[&server.handle]);
+    if meanwhile == Meanwhile::Mend {
+        assert_eq!(
+            files_below(&folder.path().join("out")).len(),
+            12,
+            "{log:#?}"
+        );
+    }
+    engine.stop().await;
+    let posted = server.handle.posts_by_prompt_id().len();
+    (view.state.unwrap(), posted)
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_results_folder_that_takes_nothing_stops_the_run_until_it_does() {
+    let ended = run_with_a_locked("data/artifacts/unfinished", Meanwhile::Mend).await;
+    assert_eq!(ended, (RunState::Completed, 12), "nothing was made twice");
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_output_folder_that_takes_nothing_is_waited_for() {
+    let ended = run_with_a_locked("out", Meanwhile::Mend).await;
+    assert_eq!(ended, (RunState::Completed, 12), "nothing was made twice");
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_waits_for_a_disk_can_be_cancelled() {
+    for place in ["data/artifacts/unfinished", "out"] {
+        let (state, _) = run_with_a_locked(place, Meanwhile::Cancel).await;
+        assert_eq!(state, RunState::Cancelled, "{place}");
+    }
+}
+
 #[test]
-fn an_output_folder_that_cannot_be_written_fails_its_items_until_it_can() {
+fn an_output_folder_of_a_wrong_name_fails_its_items_until_it_is_right() {
     let folder = TempDir::new().unwrap();
     let server = BuiltinProcess::start(&folder.path().join("server"));
     let data = folder.path().join("data");

@@ -115,7 +115,16 @@ impl Workplace {
                 .collect()),
             Ok(other) => panic!("{other:?}"),
             Err(failure) => {
-                assert_eq!(failure.class, FailureClass::Local);
+                let is_waited_for = failure.class == FailureClass::Disk;
+                assert!(is_waited_for || failure.class == FailureClass::Local);
+                assert_eq!(
+                    is_waited_for,
+                    ["full", "read-only", "no permission"]
+                        .iter()
+                        .any(|cause| failure.message.contains(cause)),
+                    "{}",
+                    failure.message
+                );
                 Err(failure.message)
             }
         }

@@ -204,6 +204,8 @@ impl Worker {
                 self.mark_executed().await;
                 outputs::collect(
                     &self.shared,
+                // Fetching is quick or goes on until it is done; only a disk that takes nothing is waited for without end.
+                let cancel = self.cancel.clone();
                     &self.context,
                     &client,
                     &self.submission,
@@ -211,6 +213,7 @@ impl Worker {
                     &entry,
                 )
                 .await
+                    &cancel,
             }
             Outcome::Interrupted { .. } => Err(Failure::new(
                 FailureClass::Interrupted,
@@ -239,6 +242,8 @@ impl Worker {
     }
 
     async fn prepare(&self, client: &Client) -> Result<inputs::ReadyPrompt, Failure> {
+        // What could not be kept is not asked for.
+        self.shared.until_results_can_be_kept().await;
         let mut ready =
             inputs::ready_prompt(&self.shared, &self.context, client, &self.submission).await?;
         if self.submission.server_cache == ServerCache::Bypass {

@@ -1,5 +1,6 @@
 //! Work on this machine, on threads that may block. The machine orders only a few at a time.
 
+use super::disk::Writer;
 use super::outputs;
 use super::shared::Shared;
 use super::starting::RunContext;
@@ -9,11 +10,38 @@ use crate::engine::machine::{Input, LocalOutcome, LocalWork};
 use crate::engine::value::Value;
 use std::sync::Arc;
 
-/// Does work; ends with the fact that it ended.
+/// Does work; ends with the fact that it ended. What a disk takes nothing of is done again until it does, or the run is
+/// cancelled.
 pub(super) async fn work(shared: Arc<Shared>, context: Arc<RunContext>, work: LocalWork) {
     let item_id = work.item_id;
+    let run_id = work.run_id;
+    let work = Arc::new(work);
+    let mut outcome = perform(&shared, &context, &work).await;
+    while let Err(failure) = &outcome
+        && failure.class == FailureClass::Disk
+        && !shared.disks.is_called_off(run_id)
+    {
+        shared.wait_for_disk(Writer::LocalWork, failure).await;
+        outcome = perform(&shared, &context, &work).await;
+        if outcome.is_ok() {
+            shared.disk_works(Writer::LocalWork);
+        }
+    }
+    // The engine has ended when nobody listens; the next start does the work again.
+    shared
+        .facts
+        .send(Input::LocalEnded { item_id, outcome })
+        .await
+        .ok();
+}
+
+async fn perform(
+    shared: &Arc<Shared>,
+    context: &Arc<RunContext>,
+    work: &Arc<LocalWork>,
+) -> Result<LocalOutcome, Failure> {
     let blocking = {
-        let (shared, context) = (shared.clone(), context.clone());
+        let (shared, context, work) = (shared.clone(), context.clone(), work.clone());
         tokio::task::spawn_blocking(move || {
             local::perform(
                 &work,
@@ -26,20 +54,14 @@ pub(super) async fn work(shared: Arc<Shared>, context: Arc<RunContext>, work: Lo
             )
         })
     };
-    let outcome = match blocking.await {
-        Ok(Ok(outcome)) => keep(&shared, outcome).await,
+    match blocking.await {
+        Ok(Ok(outcome)) => keep(shared, outcome).await,
         Ok(Err(failure)) => Err(failure),
         Err(panicked) => Err(Failure::new(
             FailureClass::Local,
             format!("work on this machine broke off: {panicked}; please report this"),
         )),
-    };
-    // The engine has ended when nobody listens; the next start does the work again.
-    shared
-        .facts
-        .send(Input::LocalEnded { item_id, outcome })
-        .await
-        .ok();
+    }
 }
 
 /// Enters new files in the database before anything refers to them.

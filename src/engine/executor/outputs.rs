@@ -1,5 +1,6 @@
 //! What a finished prompt made, brought into the artifact store.
 
+use super::disk::Writer;
 use super::inputs::transfer_failure;
 use super::record::STORE_RETRY_DELAY;
 use super::shared::Shared;
@@ -18,6 +19,7 @@ use crate::workflow::{self, Prompt};
 use bytes::Bytes;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 /// Largest file that is fetched: 16 GiB.
 const FILE_LIMIT_BYTES: u64 = 16 << 30;
@@ -38,6 +40,7 @@ pub(super) async fn collect(
     submission: &Submission,
     prompt: &Prompt,
     entry: &HistoryEntry,
+    cancel: &CancellationToken,
 ) -> Result<AttemptOutputs, Failure> {
     let mut collected = AttemptOutputs::default();
     let Some(node) = context.project.nodes.get(&submission.node_id) else {
@@ -64,7 +67,23 @@ pub(super) async fn collect(
                 format!("{address} gave nothing for \"{}\"", port.name),
             ));
         };
-        let values = values_of(shared, client, submission, entry, port, output).await?;
+        let work = async || values_of(shared, client, submission, entry, port, output).await;
+        let mut outcome = work().await;
+        while let Err(failure) = &outcome
+            && failure.class == FailureClass::Disk
+        {
+            // The backend has the files; they are fetched when they can be kept.
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => break,
+                () = shared.wait_for_disk(Writer::Results, failure) => {}
+            }
+            outcome = work().await;
+            if outcome.is_ok() {
+                shared.disk_works(Writer::Results);
+            }
+        }
+        let values = outcome?;
         collected.ports.insert(port.id, values);
     }
     Ok(collected)
@@ -160,8 +179,13 @@ async fn fetch(
         };
         match error {
             StreamError::Artifact(error) => {
+                let class = if error.is_of_the_disk() {
+                    FailureClass::Disk
+                } else {
+                    FailureClass::Local
+                };
                 return Err(Failure::new(
-                    FailureClass::Local,
+                    class,
                     format!("{} could not be kept: {error}", file.file),
                 ));
             }
@@ -229,8 +253,10 @@ impl Resuming<'_> {
                 );
                 match view.await {
                     Ok(download) if download.start == self.received_bytes => {
-                        *self.etag.lock().unwrap_or_else(PoisonError::into_inner) =
-                            download.etag.clone();
+                        self.etag
+                            .lock()
+                            .unwrap_or_else(PoisonError::into_inner)
+                            .clone_from(&download.etag);
                         self.download = Some(download);
                         continue;
                     }

@@ -1,5 +1,6 @@
 //! What the executor's workers share.
 
+use super::disk::Disks;
 use crate::artifacts::{ArtifactStore, ContentHash};
 use crate::comfy::StoredFile;
 use crate::engine::id::AttemptId;
@@ -22,6 +23,8 @@ pub(super) struct Shared {
     pub(super) facts: mpsc::Sender<Input>,
     /// Progress and previews for whoever looks.
     pub(super) live: mpsc::Sender<EngineEvent>,
+    /// Disks of this machine that take nothing for now.
+    pub(super) disks: Disks,
     /// What was uploaded where, and the name the backend gave it.
     uploads: Mutex<HashMap<(BackendId, ContentHash), StoredFile>>,
     /// Loader classes that take no file from where a backend made it.
@@ -47,6 +50,7 @@ impl Shared {
             fleet,
             facts,
             live,
+            disks: Disks::default(),
             uploads: Mutex::default(),
             refuses_in_place: Mutex::default(),
             memory_gates: Mutex::default(),

@@ -1,7 +1,8 @@
 //! The value of an Input node.
 
 use super::{LocalContext, artifact_failure, failure, io_failure};
-use crate::engine::failure::Failure;
+use crate::artifacts::ArtifactError;
+use crate::engine::failure::{Failure, FailureClass};
 use crate::engine::value::Value;
 use crate::project::{DataType, InputValue, Integer, Literal};
 use std::fs::{self, File};
@@ -49,6 +50,10 @@ pub(super) fn load_file(
             .map(|artifact| Value::Artifact(Arc::new(artifact)))
             .map_err(|error| {
                 let mut failure = artifact_failure(&error);
+                if matches!(&error, ArtifactError::Io { path: refused, .. } if refused == path) {
+                    // The input cannot be read; nobody waits for that.
+                    failure.class = FailureClass::Local;
+                }
                 failure.message = format!(
                     "The input file {} cannot be used: {}",
                     path.display(),

@@ -1,7 +1,9 @@
 //! Writing an Output item's files: never over anything, never twice, whole or not at all.
 
 use super::template::{FileFacts, day_of, expand};
-use super::{LocalContext, artifact_failure, failure, io_failure, provenance, title_of};
+use super::{
+    LocalContext, artifact_failure, failure, io_failure, provenance, title_of, write_failure,
+};
 use crate::artifacts::{Artifact, ContentHash};
 use crate::engine::failure::Failure;
 use crate::engine::machine::LocalWork;
@@ -57,7 +59,7 @@ pub(super) fn write(
     let run = work.run_id.uuid().simple().to_string();
     let date = day_of(context.run_created_ms);
     let folder = std::path::absolute(&context.folders.output)
-        .map_err(|error| io_failure("Writing the output", &context.folders.output, &error))?;
+        .map_err(|error| write_failure("Writing the output", &context.folders.output, &error))?;
     let is_single = leaves.len() == 1;
     let mut paths = Vec::with_capacity(leaves.len());
     for (leaf, position) in leaves.iter().zip(0_u32..) {
@@ -161,10 +163,10 @@ fn place(
         .iter()
         .fold(folder.to_path_buf(), |path, segment| path.join(segment));
     fs::create_dir_all(&parent)
-        .map_err(|error| io_failure("Making the output folder", &parent, &error))?;
+        .map_err(|error| write_failure("Making the output folder", &parent, &error))?;
     match fs::remove_file(parent.join(unfinished)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(io_failure(
+            return Err(write_failure(
                 "Removing an unfinished file",
                 &parent.join(unfinished),
                 &error,
@@ -194,8 +196,9 @@ fn place(
                 };
                 match file.persist_noclobber(&path) {
                     Ok(_file) => {
-                        sync_folder(&parent)
-                            .map_err(|error| io_failure("Writing the output", &parent, &error))?;
+                        sync_folder(&parent).map_err(|error| {
+                            write_failure("Writing the output", &parent, &error)
+                        })?;
                         return Ok(path);
                     }
                     // Somebody was faster; what lies there now is looked at in the same way.
@@ -206,11 +209,11 @@ fn place(
                         unplaced = Some(error.file);
                     }
                     Err(error) => {
-                        return Err(io_failure("Writing the output", &path, &error.error));
+                        return Err(write_failure("Writing the output", &path, &error.error));
                     }
                 }
             }
-            Err(error) => return Err(io_failure("Writing the output", &path, &error)),
+            Err(error) => return Err(write_failure("Writing the output", &path, &error)),
         }
     }
     Err(failure(format!(
@@ -237,7 +240,7 @@ fn fill(
     source: &Source,
     context: LocalContext,
 ) -> Result<NamedTempFile, Failure> {
-    let io = |error: io::Error| io_failure("Writing the output", parent, &error);
+    let io = |error: io::Error| write_failure("Writing the output", parent, &error);
     let mut builder = tempfile::Builder::new();
     builder.prefix(unfinished).rand_bytes(0);
     // As any program's new file: the user's umask decides who may read it.

@@ -51,7 +51,9 @@ pub(super) fn judge(
     match failure.class {
         // Somebody else wanted it to stop: only a person may send it again.
         Class::Interrupted if fallback == Fallback::AskUser => trouble.counted += 1,
-        Class::Invalid | Class::Interrupted | Class::Local => return Judgement::Fail(failure),
+        Class::Invalid | Class::Interrupted | Class::Local | Class::Disk => {
+            return Judgement::Fail(failure);
+        }
         // The list that placement went by was out of date. Only this item is kept away.
         Class::MissingModel if circumstances.brings_models => {
             trouble.lacking.push((backend_id, failure.message.clone()));
