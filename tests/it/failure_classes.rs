@@ -257,3 +257,27 @@ async fn an_error_on_two_servers_is_the_items_own() {
     );
     assert_eq!(files_below(&elsewhere.path().join("out")).len(), 3);
 }
+
+/// Outputs without a file name of their own to change are forced, too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn previews_that_are_gone_from_the_server_are_made_again() {
+    let folder = TempDir::new().unwrap();
+    let server = start_server(folder.path(), "a", 0, None).await;
+    let mut prompt = failing("error", "nobody");
+    prompt["3"] = json!({"class_type": "PreviewImage", "inputs": {"images": ["2", 0]}});
+    let (first, second) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let plain = pictures(&prompt, 1);
+    let (view, _) = run_to_end(first.path(), &[&server], plain.clone()).await;
+    assert_eq!(view.state, Some(RunState::Completed));
+    std::fs::remove_dir_all(folder.path().join("a/temp")).unwrap();
+    std::fs::create_dir(folder.path().join("a/temp")).unwrap();
+    let (view, log) = run_to_end(second.path(), &[&server], plain).await;
+    assert_eq!(
+        view.state,
+        Some(RunState::Completed),
+        "{:?}",
+        failures(&log)
+    );
+    assert_eq!(count(&log, FailureClass::OutputGone), 1);
+    assert_eq!(failures(&log).len(), 1, "{:?}", failures(&log));
+}

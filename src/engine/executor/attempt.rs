@@ -16,7 +16,7 @@ use crate::engine::id::AttemptId;
 use crate::engine::live::{EngineEvent, Preview, Progress};
 use crate::engine::machine::{AttemptOutputs, Input, ServerCache, Submission};
 use crate::fleet::BackendState;
-use crate::project::{BackendId, NodeKind};
+use crate::project::{BackendId, Node, NodeKind, PortBinding};
 use crate::workflow::{self, Prompt};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -40,6 +40,8 @@ const HANG_GRACE: Duration = Duration::from_secs(8);
 const RELEASE_PERIOD: Duration = Duration::from_secs(5);
 /// How long a backend may take to call an attempt off. Nodes that report no progress run to their end.
 const CALL_OFF_GRACE: Duration = Duration::from_secs(30);
+/// Name of an input that no class has; see [`bypass_cache`].
+const FORCING_INPUT: &str = "orchestrator_attempt";
 /// Most of a backend's own words that a failure keeps.
 const DETAIL_BYTES: usize = 16 * 1024;
 
@@ -202,18 +204,18 @@ impl Worker {
         match &entry.outcome {
             Outcome::Success => {
                 self.mark_executed().await;
-                outputs::collect(
-                    &self.shared,
                 // Fetching is quick or goes on until it is done; only a disk that takes nothing is waited for without end.
                 let cancel = self.cancel.clone();
+                outputs::collect(
+                    &self.shared,
                     &self.context,
                     &client,
                     &self.submission,
                     &prompt,
                     &entry,
+                    &cancel,
                 )
                 .await
-                    &cancel,
             }
             Outcome::Interrupted { .. } => Err(Failure::new(
                 FailureClass::Interrupted,
@@ -247,7 +249,10 @@ impl Worker {
         let mut ready =
             inputs::ready_prompt(&self.shared, &self.context, client, &self.submission).await?;
         if self.submission.server_cache == ServerCache::Bypass {
-            bypass_cache(&mut ready.prompt, &self.prompt_id);
+            let node = self.context.project.nodes.get(&self.submission.node_id);
+            if let Some(node) = node {
+                bypass_cache(&mut ready.prompt, node, &self.prompt_id);
+            }
         }
         Ok(ready)
     }
@@ -592,14 +597,26 @@ fn names_a_model(error: &InputError) -> bool {
         .is_some_and(workflow::is_model_name)
 }
 
-/// Makes every output node of a prompt differ from all earlier ones, so that the backend executes it again and writes new
-/// files, without changing any other node: an unknown input counts for the cache but is ignored by the node.
-fn bypass_cache(prompt: &mut Prompt, nonce: &str) {
-    for node in prompt.nodes.values_mut() {
-        if let Some(prefix) = node.inputs.get_mut("filename_prefix")
-            && let Some(text) = prefix.as_str()
-        {
-            *prefix = format!("{text}_{}", nonce.get(..8).unwrap_or(nonce)).into();
+/// Makes the nodes that a node's outputs are read from differ from all earlier ones, so that the backend executes them again
+/// and writes new files. An input that the class does not know counts for ComfyUI's cache (the signature covers every input
+/// of the prompt: `comfy_execution/caching.py`) and is not handed to the node (`get_input_data` in `execution.py`; seen with
+/// 0.8.0 for classes of both APIs).
+fn bypass_cache(prompt: &mut Prompt, node: &Node, nonce: &str) {
+    for port in &node.outputs {
+        let (address, slot) = match &port.binding {
+            PortBinding::WorkflowOutput { address, .. } => (address, None),
+            PortBinding::WorkflowInner { address, slot } => (address, Some(*slot)),
+            _ => continue,
+        };
+        let Ok(node_id) = workflow::resolve_node(prompt, address) else {
+            continue;
+        };
+        let shown = slot.map(|slot| workflow::added_id(&node_id, slot));
+        for node_id in shown.into_iter().chain([node_id]) {
+            if let Some(node) = prompt.nodes.get_mut(&node_id) {
+                node.inputs.insert(FORCING_INPUT.to_owned(), nonce.into());
+                break;
+            }
         }
     }
 }
