@@ -15,7 +15,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 /// Goes into every key: another meaning of keys makes all earlier results unknown.
-const KEY_VERSION: &str = "result 1";
+const KEY_VERSION: &str = "result 2";
 /// Files by whose names alone nobody knows what is in them.
 const MEDIA_EXTENSIONS: [&str; 18] = [
     "png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff", "exr", "mp4", "webm", "mov", "mkv",
@@ -78,10 +78,8 @@ pub(crate) fn key_of(
             _ => continue,
         };
         let found = workflow::resolve_node(&prompt, address).map_err(|_| Unknowable::Broken)?;
-        outputs.push(match slot {
-            None => serde_json::json!(found),
-            Some(slot) => serde_json::json!([found, slot]),
-        });
+        // A port of another type makes other values of the same files and words.
+        outputs.push(serde_json::json!([found, slot, port.data_type]));
         pending.push(found);
     }
     let mut nodes: BTreeMap<String, serde_json::Value> = BTreeMap::new();
@@ -247,6 +245,8 @@ pub(crate) async fn find(
         })
         .collect();
     Some(AttemptOutputs { ports: outputs })
+}
+
 /// A found result, if every file of it still holds what its name says. Otherwise it is forgotten, and the damaged file moved
 /// aside: the item is made again, and what it makes is stored anew.
 async fn if_sound(
@@ -276,8 +276,6 @@ async fn if_sound(
         shared.store.forget_cached(key).await.ok();
     }
     checked
-}
-
 }
 
 /// Keeps the result of a finished attempt.
