@@ -14,4 +14,4 @@ pub use decode::{
 };
 pub use kind::MediaKind;
 pub use measure::{measure_file, measure_image};
-pub use png_text::{MAX_PNG_TEXT_BYTES, PngText, read_png_text, with_png_text};
+pub use png_text::{MAX_PNG_TEXT_BYTES, PngText, read_png_text, with_png_text, without_png_text};

@@ -69,7 +69,6 @@ pub fn read_png_text(reader: impl BufRead + Seek) -> Result<Vec<PngText>, MediaE
 /// [`MediaError::NotAPicture`] when it is no PNG, [`MediaError::Damaged`] when its chunks do not add up, or the keyword or
 /// text is not fit for a chunk.
 pub fn with_png_text(png: &[u8], keyword: &str, text: &str) -> Result<Vec<u8>, MediaError> {
-    let damaged = |what: &str| MediaError::Damaged(what.to_owned());
     // PNG specification §11.3.3: 1-79 bytes of Latin-1; ASCII is enough for ours.
     let is_keyword =
         (1..=79).contains(&keyword.len()) && keyword.bytes().all(|byte| byte.is_ascii_graphic());
@@ -78,17 +77,38 @@ pub fn with_png_text(png: &[u8], keyword: &str, text: &str) -> Result<Vec<u8>, M
             "the keyword of a text must be 1-79 plain characters",
         ));
     }
-    let mut rest = png.strip_prefix(SIGNATURE).ok_or(MediaError::NotAPicture)?;
-    let mut ours = keyword.as_bytes().to_vec();
+    let mut content = keyword.as_bytes().to_vec();
     // Separator, no compression, no compression method, no language, no translated keyword.
-    ours.extend_from_slice(&[0, 0, 0, 0, 0]);
-    ours.extend_from_slice(text.as_bytes());
-    let length = u32::try_from(ours.len())
+    content.extend_from_slice(&[0, 0, 0, 0, 0]);
+    content.extend_from_slice(text.as_bytes());
+    let length = u32::try_from(content.len())
         .ok()
         .filter(|&length| length as usize <= MAX_PNG_TEXT_BYTES)
         .ok_or_else(|| damaged("the text is too long for a PNG file"))?;
+    let mut ours = Vec::with_capacity(content.len() + 12);
+    ours.extend_from_slice(&length.to_be_bytes());
+    ours.extend_from_slice(b"iTXt");
+    ours.extend_from_slice(&content);
+    ours.extend_from_slice(&crc32(&[b"iTXt", &content]).to_be_bytes());
+    rewritten(png, keyword, &ours)
+}
 
-    let mut written = Vec::with_capacity(png.len() + ours.len() + 12);
+/// The same PNG file without its texts under `keyword`.
+///
+/// # Errors
+/// [`MediaError::NotAPicture`] when it is no PNG, [`MediaError::Damaged`] when its chunks do not add up.
+pub fn without_png_text(png: &[u8], keyword: &str) -> Result<Vec<u8>, MediaError> {
+    rewritten(png, keyword, &[])
+}
+
+fn damaged(what: &str) -> MediaError {
+    MediaError::Damaged(what.to_owned())
+}
+
+/// The file without its texts under `keyword`, with the chunk `ours` before the pixels.
+fn rewritten(png: &[u8], keyword: &str, ours: &[u8]) -> Result<Vec<u8>, MediaError> {
+    let mut rest = png.strip_prefix(SIGNATURE).ok_or(MediaError::NotAPicture)?;
+    let mut written = Vec::with_capacity(png.len() + ours.len());
     written.extend_from_slice(SIGNATURE);
     let mut is_placed = false;
     while !rest.is_empty() {
@@ -102,10 +122,7 @@ pub fn with_png_text(png: &[u8], keyword: &str, text: &str) -> Result<Vec<u8>, M
             .and_then(|chunk_len| rest.split_at_checked(chunk_len))
             .ok_or_else(|| damaged("a chunk is broken off"))?;
         if name == *b"IDAT" && !is_placed {
-            written.extend_from_slice(&length.to_be_bytes());
-            written.extend_from_slice(b"iTXt");
-            written.extend_from_slice(&ours);
-            written.extend_from_slice(&crc32(&[b"iTXt", &ours]).to_be_bytes());
+            written.extend_from_slice(ours);
             is_placed = true;
         }
         let content = chunk.get(8..8 + content_len).unwrap_or_default();

@@ -2,9 +2,11 @@
 //! kept, and what becomes of damaged files. By the command line.
 
 use crate::command_line::{run, stderr, stdout};
-use crate::small_projects::chain;
 use crate::whole_runs::{BuiltinServer, files_below, start_server};
-use comfyui_orchestrator::project::{CachePolicy, NodeKind, Project, write_portable_form};
+use crate::small_projects::{chain, workflow_node};
+use comfyui_orchestrator::project::{
+    CachePolicy, DataType, Edit, NodeKind, Project, ProjectId, RetryPolicy, write_portable_form,
+};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
@@ -53,13 +55,24 @@ fn posts(server: &BuiltinServer) -> usize {
     server.handle.posts_by_prompt_id().len()
 }
 
+/// Another byte in the middle, at the same length.
+fn damage(file: &Path) {
+    let mut bytes = std::fs::read(file).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x40;
+    std::fs::write(file, bytes).unwrap();
+}
+
+/// Every file below a folder that was not moved aside.
 fn artifacts(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     let mut open = vec![folder.to_path_buf()];
     while let Some(next) = open.pop() {
         for entry in std::fs::read_dir(next).into_iter().flatten().flatten() {
             if entry.path().is_dir() {
-                open.push(entry.path());
+                if entry.file_name() != "damaged" {
+                    open.push(entry.path());
+                }
             } else {
                 files.push(entry.path());
             }
@@ -98,6 +111,10 @@ async fn what_was_made_is_used_again_wherever_and_whenever_and_only_while_it_is_
         // Another run, another server, another process: nothing is asked.
         place.run_on(&red, &b, "out2");
         assert_eq!(posts(&b), 0);
+        // Into the folder where the same picture lies already: it is left as it is, whichever run made it.
+        let there = artifacts(&place.root.join("out1"));
+        place.run_on(&red, &b, "out1");
+        assert_eq!(artifacts(&place.root.join("out1")), there);
         let same = |one: &str, other: &str| {
             let read =
                 |out: &str| std::fs::read(artifacts(&place.root.join(out)).remove(0)).unwrap();
@@ -129,7 +146,7 @@ async fn what_was_made_is_used_again_wherever_and_whenever_and_only_while_it_is_
         place.run_on(&always, &b, "out3");
         assert_eq!(posts(&b), 1);
 
-        // One of the two files is damaged: found, forgotten, made again.
+        // One of the two files is damaged, at the same length: found, forgotten, made again, sound from then on.
         assert!(
             place.tell(&["cache", "stats"]).starts_with("2 results"),
             "stats"
@@ -140,13 +157,10 @@ async fn what_was_made_is_used_again_wherever_and_whenever_and_only_while_it_is_
                 .contains("0 results forgotten")
         );
         let victim = artifacts(&place.data.join("artifacts")).remove(0);
-        std::fs::write(&victim, b"damaged").unwrap();
-        assert!(
-            place
-                .tell(&["cache", "verify"])
-                .contains("1 results forgotten")
-        );
-        std::fs::remove_file(&victim).unwrap();
+        damage(&victim);
+        let verified = place.tell(&["cache", "verify"]);
+        assert!(verified.contains("1 results forgotten"), "{verified}");
+        assert!(verified.contains("moved to"), "{verified}");
         let (before_a, before_b) = (posts(&a), posts(&b));
         place.run_on(&red, &a, "out4");
         assert_eq!(
@@ -155,6 +169,22 @@ async fn what_was_made_is_used_again_wherever_and_whenever_and_only_while_it_is_
             "one of two"
         );
         assert!(same("out1", "out4"));
+        assert!(
+            place
+                .tell(&["cache", "verify"])
+                .contains("0 results forgotten")
+        );
+        // Damaged again, and nobody looked: what is delivered is sound all the same.
+        for file in artifacts(&place.data.join("artifacts")) {
+            damage(&file);
+        }
+        place.run_on(&red, &a, "out5");
+        assert!(same("out1", "out5"));
+        assert!(
+            place
+                .tell(&["cache", "verify"])
+                .contains("0 results forgotten")
+        );
 
         // The least recently used goes first: blue was used last, so red goes.
         let blue = place.write(
@@ -195,6 +225,45 @@ async fn what_was_made_is_used_again_wherever_and_whenever_and_only_while_it_is_
         assert!(place.tell(&["cache", "stats"]).starts_with("0 results"));
         assert_eq!(artifacts(&place.data.join("artifacts")).len(), before);
         assert_eq!(files_below(&place.root.join("out1")).len(), 1);
+    })
+    .await
+    .unwrap();
+}
+
+/// The same words as text and as a number are two results.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_port_of_another_type_is_another_result() {
+    let folder = TempDir::new().unwrap();
+    let a = start_server(folder.path(), "a", 0, None).await;
+    let place = Place {
+        root: folder.path().to_path_buf(),
+        data: folder.path().join("data"),
+    };
+    tokio::task::spawn_blocking(move || {
+        let five = json!({
+            "1": {"class_type": "PrimitiveString", "inputs": {"value": "5"}},
+            "2": {"class_type": "PreviewAny", "inputs": {"source": ["1", 0]}},
+        });
+        for (data_type, wanted) in [
+            (DataType::Text, json!("5")),
+            (DataType::Integer, json!({"integer": 5})),
+        ] {
+            let mut project = Project::new(ProjectId::new_now(), "Words");
+            let mut node =
+                workflow_node(&mut project, "words", &five, None, RetryPolicy::default());
+            node.outputs[0].data_type = data_type;
+            project.apply(Edit::AddNode(Box::new(node))).unwrap();
+            let path = place.write(&format!("{data_type}"), &project);
+            let url = format!("http://{}", a.address);
+            let told = place.tell(&["run", &path, "--backend", &url, "--json"]);
+            let done = told
+                .lines()
+                .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+                .find(|event| event.to_string().contains("item_done"))
+                .unwrap();
+            let found = done.to_string();
+            assert!(found.contains(&wanted.to_string()), "{found}");
+        }
     })
     .await
     .unwrap();

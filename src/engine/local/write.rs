@@ -8,7 +8,7 @@ use crate::artifacts::{Artifact, ContentHash};
 use crate::engine::failure::Failure;
 use crate::engine::machine::LocalWork;
 use crate::engine::value::{Labels, Value};
-use crate::media::with_png_text;
+use crate::media::{MediaError, with_png_text, without_png_text};
 use crate::project::Literal;
 use std::fs::{self, File};
 use std::io::{self, Read, Write as _};
@@ -21,6 +21,9 @@ const MAX_NAMES: u32 = 10_000;
 
 /// Largest PNG file into which provenance is written, bytes; larger ones are copied as they are.
 const MAX_REWRITTEN_BYTES: u64 = 256 * 1024 * 1024;
+
+/// Largest description of our own that an earlier file is thought to have, bytes: only files of about the same length are read.
+const MAX_DESCRIPTION_BYTES: u64 = 4 * 1024 * 1024;
 
 /// How much is copied at once.
 const BUFFER_BYTES: usize = 256 * 1024;
@@ -43,6 +46,22 @@ enum Content {
 enum Source {
     Bytes(Vec<u8>),
     Artifact(Arc<Artifact>),
+    /// A PNG file with our provenance.
+    Described {
+        bytes: Vec<u8>,
+        /// The hash and length of the same file without it.
+        plain: (ContentHash, u64),
+    },
+}
+
+impl Source {
+    fn describe(png: &[u8], text: &str) -> Result<Self, MediaError> {
+        let plain = without_png_text(png, provenance::KEYWORD)?;
+        Ok(Self::Described {
+            bytes: with_png_text(png, provenance::KEYWORD, text)?,
+            plain: (ContentHash::of(&plain), plain.len() as u64),
+        })
+    }
 }
 
 /// Writes the files of an item and gives their absolute paths in order. A file that is there already with the same content
@@ -141,10 +160,8 @@ fn source(
         .map_err(|error| artifact_failure(&error))?;
     let text = provenance::describe(work, &leaf.labels, index, artifact, context);
     // A file that merely calls itself PNG is written as it is.
-    Ok(match with_png_text(&png, provenance::KEYWORD, &text) {
-        Ok(with_text) => Source::Bytes(with_text),
-        Err(_not_a_png) => Source::Artifact(artifact.clone()),
-    })
+    Ok(Source::describe(&png, &text)
+        .unwrap_or_else(|_not_a_png| Source::Artifact(artifact.clone())))
 }
 
 /// Puts a file under the first name that is free or holds the same content already. Until it is whole it is called
@@ -174,16 +191,13 @@ fn place(
         }
         _ => {}
     }
-    let (hash, byte_len) = match source {
-        Source::Bytes(bytes) => (ContentHash::of(bytes), bytes.len() as u64),
-        Source::Artifact(artifact) => (artifact.hash, artifact.byte_len),
-    };
+    let known = known_by(source);
     let mut unplaced: Option<NamedTempFile> = None;
     for number in 1..=MAX_NAMES {
         let path = parent.join(numbered(name, number));
         match fs::symlink_metadata(&path) {
             Ok(_there) => {
-                let is_same = holds(&path, hash, byte_len)
+                let is_same = holds(&path, known, source)
                     .map_err(|error| io_failure("Reading an earlier output", &path, &error))?;
                 if is_same {
                     return Ok(path);
@@ -203,7 +217,7 @@ fn place(
                     }
                     // Somebody was faster; what lies there now is looked at in the same way.
                     Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => {
-                        if holds(&path, hash, byte_len).unwrap_or(false) {
+                        if holds(&path, known, source).unwrap_or(false) {
                             return Ok(path);
                         }
                         unplaced = Some(error.file);
@@ -253,12 +267,15 @@ fn fill(
     builder.permissions(permissions);
     let mut file = builder.tempfile_in(parent).map_err(io)?;
     match source {
-        Source::Bytes(bytes) => file.write_all(bytes).map_err(io)?,
+        Source::Bytes(bytes) | Source::Described { bytes, .. } => {
+            file.write_all(bytes).map_err(io)?;
+        }
         Source::Artifact(artifact) => {
             let mut stored = context
                 .artifacts
                 .open_file(artifact)
                 .map_err(|error| artifact_failure(&error))?;
+            let mut hasher = blake3::Hasher::new();
             let mut buffer = vec![0; BUFFER_BYTES];
             loop {
                 let count = stored.read(&mut buffer).map_err(|error| {
@@ -276,18 +293,40 @@ fn fill(
                     _ => break,
                 }
             }
+            if ContentHash::from_bytes(*hasher.finalize().as_bytes()) != artifact.hash {
+                return Err(artifact_failure(&context.artifacts.damaged(artifact)));
+            }
         }
     }
     file.as_file().sync_all().map_err(io)?;
     Ok(file)
 }
-            let mut hasher = blake3::Hasher::new();
 
-/// Whether a file holds exactly this content.
-fn holds(path: &Path, hash: ContentHash, byte_len: u64) -> io::Result<bool> {
-    let metadata = fs::metadata(path);
-    if !metadata.is_ok_and(|metadata| metadata.is_file() && metadata.len() == byte_len) {
+/// What a file to be written is known by, as it is to be compared with others.
+fn known_by(source: &Source) -> (ContentHash, u64) {
+    match source {
+        Source::Bytes(bytes) => (ContentHash::of(bytes), bytes.len() as u64),
+        Source::Artifact(artifact) => (artifact.hash, artifact.byte_len),
+        Source::Described { plain, .. } => *plain,
+    }
+}
+
+/// Whether a file holds this content. What our own text in a PNG file says (which run, when) does not count: an equal picture of
+/// an equal prompt is the same.
+fn holds(path: &Path, (hash, byte_len): (ContentHash, u64), source: &Source) -> io::Result<bool> {
+    let Ok(metadata) = fs::metadata(path) else {
         return Ok(false);
+    };
+    let room = match source {
+        Source::Described { .. } => MAX_DESCRIPTION_BYTES,
+        _ => 0,
+    };
+    if !metadata.is_file() || !(byte_len..=byte_len + room).contains(&metadata.len()) {
+        return Ok(false);
+    }
+    if matches!(source, Source::Described { .. }) {
+        let plain = without_png_text(&fs::read(path)?, provenance::KEYWORD);
+        return Ok(plain.is_ok_and(|plain| ContentHash::of(&plain) == hash));
     }
     let mut hasher = blake3::Hasher::new();
     hasher.update_reader(File::open(path)?)?;
@@ -296,9 +335,6 @@ fn holds(path: &Path, hash: ContentHash, byte_len: u64) -> io::Result<bool> {
 
 /// Makes a new name in a folder survive a power loss. Windows has no such call; network shares may refuse it.
 fn sync_folder(folder: &Path) -> io::Result<()> {
-            if ContentHash::from_bytes(*hasher.finalize().as_bytes()) != artifact.hash {
-                return Err(artifact_failure(&context.artifacts.damaged(artifact)));
-            }
     if cfg!(unix) {
         match File::open(folder)?.sync_all() {
             Err(error)
