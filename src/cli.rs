@@ -18,6 +18,7 @@ mod demo;
 mod desktop;
 mod earlier;
 mod editor_host;
+mod forget;
 mod output;
 mod project;
 mod questions;

@@ -27,7 +27,9 @@ pub use event::{
     AfterEnd, CallOff, ItemState, LONGEST_RECORDED_LIST, PlacementCandidate, PlacementDecision,
     PlacementVerdict, ResultSource, RunEvent, RunEventBody, RunState,
 };
-pub use executor::learned::{CACHE_LIMIT_BYTES, CACHE_LIMIT_SETTING, learned_estimates};
+pub use executor::learned::{
+    CACHE_LIMIT_BYTES, CACHE_LIMIT_SETTING, Removed, learned_estimates, remove_unused_files,
+};
 pub use executor::{
     Engine, EngineError, EngineOptions, RegistryUse, ResumePolicy, database_path, start,
 };

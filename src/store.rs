@@ -286,7 +286,8 @@ impl Store {
         self.instance.leave();
     }
 
-    /// Deletes a run and its events; artifacts and written files stay. False when there was none.
+    /// Deletes a run and its events; written files stay, and so do artifacts until those that nothing names are taken out
+    /// ([`Self::take_unused_artifacts`]). False when there was none.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -296,7 +297,7 @@ impl Store {
             .await
     }
 
-    /// Notes a file of the artifact store; one that is known stays as it is. Its origin is not kept here.
+    /// Notes a file of the artifact store; of one that is known, only the time is noted anew. Its origin is not kept here.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -383,7 +384,7 @@ impl Store {
     }
 
     /// Keeps the results used last whose files together are not larger than this; returns how many were forgotten. Their
-    /// files stay until [`Self::unused_artifacts`] are removed.
+    /// files stay until those of [`Self::take_unused_artifacts`] are removed.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -417,23 +418,19 @@ impl Store {
             .await
     }
 
-    /// Files of the artifact store that no run, no kept result and no picture of the library names. Reads the whole history.
+    /// Takes at most `limit` files of the artifact store that no run, no kept result and no picture of a workflow or of the
+    /// library names, and that were noted last before a moment (Unix time in milliseconds), out of the known ones: their files
+    /// may be removed.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn unused_artifacts(&self) -> Result<Vec<ContentHash>, StoreError> {
-        self.reader
-            .call(|connection| cache::unused_artifacts(connection))
-            .await
-    }
-
-    /// Forgets a file of the artifact store that was removed.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn forget_artifact(&self, hash: ContentHash) -> Result<(), StoreError> {
+    pub async fn take_unused_artifacts(
+        &self,
+        before_ms: u64,
+        limit: usize,
+    ) -> Result<Vec<Artifact>, StoreError> {
         self.writer
-            .call(move |connection| cache::forget_artifact(connection, hash))
+            .call(move |connection| cache::take_unused(connection, before_ms, limit))
             .await
     }
 

@@ -290,6 +290,19 @@ impl ArtifactStore {
         Ok(aside)
     }
 
+    /// Removes the file of an artifact; one that is gone is well. Gives whether it was there.
+    ///
+    /// # Errors
+    /// [`ArtifactError`] when it stays.
+    pub fn remove(&self, artifact: &Artifact) -> Result<bool, ArtifactError> {
+        let path = self.path(artifact);
+        match fs::remove_file(&path) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(ArtifactError::io(&path, error)),
+        }
+    }
+
     /// The error for a file whose content turned out to be another one; moves it aside.
     #[must_use]
     pub fn damaged(&self, artifact: &Artifact) -> ArtifactError {

@@ -2,9 +2,8 @@
 
 use super::data_dir::data_dir;
 use crate::artifacts::{ArtifactStore, ContentHash, FileCondition};
-use crate::engine::{CACHE_LIMIT_BYTES, CACHE_LIMIT_SETTING, Value};
-use crate::store::{Attendance, Store};
-use anyhow::Context as _;
+use crate::engine::{CACHE_LIMIT_BYTES, CACHE_LIMIT_SETTING, Value, remove_unused_files};
+use crate::store::Store;
 use clap::Subcommand;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -20,13 +19,14 @@ pub(super) enum CacheCommand {
     /// Read every file of every kept result and compare it with its hash; damaged files are moved aside, and results with a
     /// damaged or missing file are forgotten, so that they are made again.
     Verify,
-    /// Say, or set, how large the files of kept results may be together; beyond it the least recently used are forgotten.
+    /// Say, or set, how large the files of kept results may be together; beyond it the least recently used are forgotten, and
+    /// their files are removed unless a run of the history names them (`runs forget` takes runs out of the history).
     Limit {
         /// For example `200GB`.
         #[arg(value_parser = parse_size)]
         size: Option<u64>,
     },
-    /// Forget results, the least recently used first, and remove files that no run and no result names.
+    /// Forget results, the least recently used first, and remove files that no run of the history and no result names.
     Prune {
         /// What may stay, for example `20GB` or `500MB`; 0 forgets everything.
         #[arg(long, value_name = "SIZE", default_value = "20GB", value_parser = parse_size)]
@@ -49,9 +49,12 @@ pub(super) async fn cache(
         CacheCommand::Stats => {
             let stats = store.cache_stats().await?;
             println!(
-                "{} results, {} of files.",
+                "{} results, {} of files. The results folder has {} files, {}; runs of the history name {} of it.",
                 stats.results,
-                size_text(stats.bytes)
+                size_text(stats.bytes),
+                stats.files,
+                size_text(stats.file_bytes),
+                size_text(stats.run_bytes)
             );
             Ok(ExitCode::SUCCESS)
         }
@@ -133,41 +136,16 @@ async fn prune(
         return Ok(ExitCode::SUCCESS);
     }
     let forgotten = store.trim_cache_to(max_size).await?;
-    let is_at_work = store
-        .runs()
-        .await?
-        .iter()
-        .any(|run| run.attendance == Attendance::Attended);
-    if is_at_work {
-        // A file that was just fetched may belong to an item that is not yet known to be done.
-        println!("{forgotten} results forgotten; files stay while a program works on a run.");
-        return Ok(ExitCode::SUCCESS);
-    }
-    let mut removed_bytes = 0;
-    let unused = store.unused_artifacts().await?;
-    for hash in &unused {
-        let Some(artifact) = store.artifact(*hash).await? else {
-            continue;
-        };
-        let path = artifacts.path(&artifact);
-        match std::fs::remove_file(&path) {
-            Ok(()) => removed_bytes += artifact.byte_len,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => {
-                return Err(error).with_context(|| format!("{} stays", path.display()));
-            }
-        }
-        store.forget_artifact(*hash).await?;
-    }
+    let removed = remove_unused_files(store, artifacts).await?;
     println!(
         "{forgotten} results forgotten, {} files removed ({}).",
-        unused.len(),
-        size_text(removed_bytes)
+        removed.files,
+        size_text(removed.bytes)
     );
     Ok(ExitCode::SUCCESS)
 }
 
-fn size_text(bytes: u64) -> String {
+pub(super) fn size_text(bytes: u64) -> String {
     let mut size = bytes as f64;
     let mut unit = "bytes";
     for larger in ["KB", "MB", "GB", "TB"] {

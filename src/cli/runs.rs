@@ -35,6 +35,9 @@ pub(super) enum RunsCommand {
     },
     #[command(flatten)]
     Control(super::controls::ControlCommand),
+    /// Take runs out of the history, with everything that happened in them and the files that only they name. Files in output
+    /// folders stay, and so do results that are kept for equal items.
+    Forget(super::forget::ForgetArguments),
     /// Say, or set, what happens with unfinished runs when the app starts: resume, paused or ask.
     OnStart {
         /// `resume`: they go on. `paused`: they are taken up paused. `ask`: they rest until you say what to do with each.
@@ -92,6 +95,7 @@ pub(super) async fn runs(
             let run = find(&store.runs().await?, command.run())?;
             super::controls::control(data_dir, store, run, command).await
         }
+        RunsCommand::Forget(arguments) => super::forget::forget(&data_dir, &store, arguments).await,
         RunsCommand::OnStart { choice } => {
             if let Some(choice) = choice {
                 choice.write(&store).await?;
@@ -248,7 +252,7 @@ async fn show(store: &Store, wanted: &str, json: bool) -> anyhow::Result<ExitCod
 }
 
 /// The run a person means.
-fn find(runs: &[RunSummary], wanted: &str) -> anyhow::Result<RunSummary> {
+pub(super) fn find(runs: &[RunSummary], wanted: &str) -> anyhow::Result<RunSummary> {
     if wanted == "last" {
         return runs.first().cloned().context("there are no runs yet");
     }

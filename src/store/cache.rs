@@ -2,10 +2,9 @@
 
 use super::runs::{from_json, to_json};
 use super::worker::CallError;
-use crate::artifacts::ContentHash;
+use crate::artifacts::{Artifact, ContentHash};
 use crate::engine::Value;
 use rusqlite::{Connection, OptionalExtension as _, params};
-use std::collections::BTreeSet;
 
 /// How much is kept for later.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -14,6 +13,12 @@ pub struct CacheStats {
     pub results: u64,
     /// Their files together, bytes; a file of several results counts each time.
     pub bytes: u64,
+    /// Files of the artifact store that are known.
+    pub files: u64,
+    /// All of them together, bytes: what the artifact store takes on the disk.
+    pub file_bytes: u64,
+    /// Those among them that runs of the history name, bytes: they stay until the runs are forgotten.
+    pub run_bytes: u64,
     /// Unix time in milliseconds when the least recently used one was used; none when there is none.
     pub oldest_used_ms: Option<u64>,
 }
@@ -74,6 +79,15 @@ pub(super) fn put_cached(
             now_ms as i64,
             bytes as i64
         ])?;
+    let key = key.to_string();
+    connection
+        .prepare_cached("DELETE FROM cache_files WHERE key = ?1")?
+        .execute([&key])?;
+    let mut insert = connection
+        .prepare_cached("INSERT OR IGNORE INTO cache_files (key, hash) VALUES (?1, ?2)")?;
+    for artifact in outputs.iter().flat_map(Value::artifacts) {
+        insert.execute([&key, &artifact.hash.to_string()])?;
+    }
     Ok(())
 }
 
@@ -104,12 +118,19 @@ pub(super) fn trim_cache_to(connection: &Connection, max_bytes: u64) -> Result<u
 
 pub(super) fn stats(connection: &Connection) -> Result<CacheStats, CallError> {
     Ok(connection.query_row(
-        "SELECT count(*), coalesce(sum(bytes), 0), min(used_ms) FROM cache",
+        "SELECT count(*), coalesce(sum(bytes), 0), min(used_ms),
+         (SELECT count(*) FROM artifacts), (SELECT coalesce(sum(byte_len), 0) FROM artifacts),
+         (SELECT coalesce(sum(byte_len), 0) FROM artifacts
+          WHERE EXISTS (SELECT 1 FROM run_files WHERE run_files.hash = artifacts.hash))
+         FROM cache",
         [],
         |row| {
             Ok(CacheStats {
                 results: row.get::<_, i64>(0)? as u64,
                 bytes: row.get::<_, i64>(1)? as u64,
+                files: row.get::<_, i64>(3)? as u64,
+                file_bytes: row.get::<_, i64>(4)? as u64,
+                run_bytes: row.get::<_, i64>(5)? as u64,
                 oldest_used_ms: row.get::<_, Option<i64>>(2)?.map(|used| used as u64),
             })
         },
@@ -139,51 +160,46 @@ pub(super) fn page(
     Ok(found)
 }
 
-/// Hashes of files that no run, no cached result and no picture of the library names, of those noted.
-pub(super) fn unused_artifacts(connection: &Connection) -> Result<Vec<ContentHash>, CallError> {
-    let mut used: BTreeSet<String> = BTreeSet::new();
-    for table in ["SELECT body FROM events", "SELECT outputs FROM cache"] {
-        let mut statement = connection.prepare(table)?;
-        let mut rows = statement.query([])?;
-        while let Some(row) = rows.next()? {
-            let text: String = row.get(0)?;
-            used.extend(hashes_in(&text).map(str::to_owned));
-        }
-    }
-    // Kept for the library; a bare hash each.
-    for column in [
-        "SELECT artifact FROM workflow_pictures",
-        "SELECT thumbnail FROM library_workflows WHERE thumbnail IS NOT NULL",
-    ] {
-        let mut statement = connection.prepare(column)?;
-        let mut rows = statement.query([])?;
-        while let Some(row) = rows.next()? {
-            used.insert(row.get(0)?);
-        }
-    }
-    let mut statement = connection.prepare("SELECT hash FROM artifacts")?;
-    let mut rows = statement.query([])?;
-    let mut unused = Vec::new();
+/// Takes at most `limit` files that nothing names, noted last before a moment, out of the known ones. Counts the rows that name
+/// them: logs of runs, kept results, pictures of workflows and of the library.
+pub(super) fn take_unused(
+    connection: &Connection,
+    before_ms: u64,
+    limit: usize,
+) -> Result<Vec<Artifact>, CallError> {
+    let mut statement = connection.prepare_cached(
+        "DELETE FROM artifacts WHERE hash IN
+         (SELECT hash FROM artifacts AS known WHERE created_ms < ?1
+          AND NOT EXISTS (SELECT 1 FROM run_files WHERE hash = known.hash)
+          AND NOT EXISTS (SELECT 1 FROM cache_files WHERE hash = known.hash)
+          AND NOT EXISTS (SELECT 1 FROM workflow_pictures WHERE artifact = known.hash)
+          AND NOT EXISTS (SELECT 1 FROM library_workflows WHERE thumbnail = known.hash)
+          LIMIT ?2)
+         RETURNING hash, byte_len, extension, data_type, measures",
+    )?;
+    let mut rows = statement.query(params![
+        i64::try_from(before_ms).unwrap_or(i64::MAX),
+        i64::try_from(limit).unwrap_or(i64::MAX)
+    ])?;
+    let mut taken = Vec::new();
     while let Some(row) = rows.next()? {
         let hash: String = row.get(0)?;
-        if !used.contains(&hash)
-            && let Ok(hash) = hash.parse()
-        {
-            unused.push(hash);
-        }
+        taken.push(Artifact {
+            hash: hash.parse().map_err(|error| {
+                super::error::StoreError::unreadable("the hash of a file", error)
+            })?,
+            byte_len: row.get::<_, i64>(1)? as u64,
+            extension: row.get(2)?,
+            data_type: from_json(&row.get::<_, String>(3)?, "the type of a file")?,
+            measures: from_json(&row.get::<_, String>(4)?, "the measures of a file")?,
+            origin: None,
+        });
     }
-    Ok(unused)
-}
-
-pub(super) fn forget_artifact(connection: &Connection, hash: ContentHash) -> Result<(), CallError> {
-    connection
-        .prepare_cached("DELETE FROM artifacts WHERE hash = ?1")?
-        .execute([hash.to_string()])?;
-    Ok(())
+    Ok(taken)
 }
 
 /// The content hashes that a JSON text names: 64 hexadecimal digits between quotation marks.
-fn hashes_in(text: &str) -> impl Iterator<Item = &str> {
+pub(super) fn hashes_in(text: &str) -> impl Iterator<Item = &str> {
     text.split('"')
         .filter(|part| part.len() == 64 && part.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }

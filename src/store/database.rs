@@ -9,7 +9,7 @@ use std::time::Duration;
 const APPLICATION_ID: i32 = 0x434F_7263;
 
 /// Every migration in order; the first makes format 1.
-const MIGRATIONS: [&str; 8] = [
+const MIGRATIONS: [&str; 9] = [
     include_str!("../../migrations/0001_begin.sql"),
     include_str!("../../migrations/0002_object_info.sql"),
     include_str!("../../migrations/0003_run_backends.sql"),
@@ -18,6 +18,7 @@ const MIGRATIONS: [&str; 8] = [
     include_str!("../../migrations/0006_workflow_pictures.sql"),
     include_str!("../../migrations/0007_library_prompts.sql"),
     include_str!("../../migrations/0008_wishes.sql"),
+    include_str!("../../migrations/0009_file_uses.sql"),
 ];
 
 /// The newest format this program knows.

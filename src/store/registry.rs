@@ -18,7 +18,7 @@ pub(super) fn put_artifact(
     connection
         .prepare_cached(
             "INSERT INTO artifacts (hash, byte_len, extension, data_type, measures, created_ms)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (hash) DO NOTHING",
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (hash) DO UPDATE SET created_ms = ?6",
         )?
         .execute(params![
             artifact.hash.to_string(),

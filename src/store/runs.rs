@@ -1,5 +1,6 @@
 //! Runs and their event logs.
 
+use super::cache::hashes_in;
 use super::error::StoreError;
 use super::pictures;
 use super::worker::CallError;
@@ -110,6 +111,8 @@ pub(super) fn append(connection: &Connection, events: &[RunEvent]) -> Result<(),
     let mut runs: BTreeMap<RunId, (u64, Option<RunState>)> = BTreeMap::new();
     let mut insert = connection
         .prepare_cached("INSERT INTO events (run_id, seq, at_ms, body) VALUES (?1, ?2, ?3, ?4)")?;
+    let mut insert_file = connection
+        .prepare_cached("INSERT OR IGNORE INTO run_files (run_id, hash) VALUES (?1, ?2)")?;
     for event in events {
         let run_id = event.run_id.to_string();
         let body = to_json(&event.body, "an event")?;
@@ -143,6 +146,9 @@ pub(super) fn append(connection: &Connection, events: &[RunEvent]) -> Result<(),
             .into());
         }
         insert.execute(params![run_id, event.seq as i64, event.at_ms as i64, body])?;
+        for hash in hashes_in(&body) {
+            insert_file.execute([run_id.as_str(), hash])?;
+        }
         pictures::note(connection, event)?;
         *next_seq += 1;
         if let RunEventBody::RunStateChanged { state: new_state } = &event.body {

@@ -24,6 +24,7 @@ mod engine_end_to_end;
 mod failure_classes;
 mod files_in_place;
 mod fleet;
+mod forgetting;
 mod fuzz_seeds;
 mod house;
 mod kills;

@@ -173,7 +173,11 @@ async fn fetch(
                     version: etag.into_inner().unwrap_or_else(PoisonError::into_inner),
                 });
                 note(shared, &artifact).await?;
-                return Ok(artifact);
+                // An equal file that nothing named may have been removed just before it was noted.
+                if shared.artifacts.contains(&artifact) {
+                    return Ok(artifact);
+                }
+                continue;
             }
             Err(error) => error,
         };

@@ -360,5 +360,6 @@ fn failure_name(class: FailureClass) -> &'static str {
         FailureClass::Transfer => "failure: transfer",
         FailureClass::Interrupted => "failure: interrupted",
         FailureClass::Local => "failure: local",
+        FailureClass::Disk => "failure: disk",
     }
 }

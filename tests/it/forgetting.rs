@@ -1,0 +1,290 @@
+//! What is kept, for how long, and how it goes: by the command line and by the database's own counts.
+
+use crate::command_line::{refuses, run, stderr, stdout};
+use crate::engine_end_to_end::{
+    BuiltinServer, files_below, folders, next, start_engine, start_server,
+};
+use crate::small_projects::numbered;
+use comfyui_orchestrator::artifacts::{Artifact, ContentHash, Measures};
+use comfyui_orchestrator::engine::{
+    AttemptId, EngineEvent, IndexPath, ItemId, ResultSource, ResumePolicy, RunCommand, RunEvent,
+    RunEventBody, RunFolders, RunId, RunView, Value, database_path,
+};
+use comfyui_orchestrator::project::{
+    DataType, NodeId, PortId, Project, ProjectId, RetryPolicy, write_portable_form,
+};
+use comfyui_orchestrator::store::{NewRun, Store, wait};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tempfile::TempDir;
+
+fn pictures(count: u32, seconds: f64) -> Project {
+    let prompt = json!({
+        "1": {"class_type": "EmptyImage", "inputs": {"width": 16, "height": 16, "batch_size": 1, "color": 0}},
+        "2": {"class_type": "OrchestratorSleep", "inputs": {"seconds": seconds, "steps": 1, "seed": 1, "anything": ["1", 0]}},
+        "3": {"class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": "p"}},
+    });
+    numbered(&prompt, ("1", "color"), count, RetryPolicy::default())
+}
+
+struct Place {
+    root: PathBuf,
+    data: PathBuf,
+}
+
+impl Place {
+    fn of(folder: &TempDir) -> Self {
+        Self {
+            root: folder.path().to_path_buf(),
+            data: folder.path().join("data"),
+        }
+    }
+
+    fn tell(&self, arguments: &[&str]) -> String {
+        let told = run(&self.data, arguments);
+        assert!(told.status.success(), "{arguments:?}: {}", stderr(&told));
+        stdout(&told)
+    }
+
+    fn make(&self, project: &Project, server: &BuiltinServer, out: &str) {
+        let path = self.root.join(format!("{out}.orchestrator.json"));
+        std::fs::write(&path, write_portable_form(project).unwrap()).unwrap();
+        let url = format!("http://{}", server.address);
+        let out = self.root.join(out).to_string_lossy().into_owned();
+        self.tell(&[
+            "run",
+            &path.to_string_lossy(),
+            "--backend",
+            &url,
+            "--out",
+            &out,
+        ]);
+    }
+
+    fn kept_files(&self) -> usize {
+        files_below(&self.data.join("artifacts")).len()
+    }
+
+    /// The ids of the runs, newest first.
+    fn runs(&self) -> Vec<String> {
+        let store = Store::open(&database_path(&self.data)).unwrap();
+        let runs = wait(store.runs()).unwrap();
+        runs.iter().map(|run| run.run_id.to_string()).collect()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_stay_as_long_as_something_names_them() {
+    let folder = TempDir::new().unwrap();
+    let a = start_server(folder.path(), "a", 0, None).await;
+    let place = Place::of(&folder);
+    tokio::task::spawn_blocking(move || {
+        let five = pictures(5, 0.0);
+        place.make(&pictures(3, 0.0), &a, "three");
+        place.make(&five, &a, "five");
+        assert_eq!(a.handle.posts_by_prompt_id().len(), 5);
+        assert_eq!(place.kept_files(), 5);
+        let [second, first] = &place.runs()[..] else {
+            panic!("{:?}", place.runs());
+        };
+
+        // Kept results alone keep files, too.
+        let told = place.tell(&["runs", "forget", first, second, "--yes"]);
+        assert!(told.contains("2 runs forgotten, 0 files removed"), "{told}");
+        assert_eq!(place.runs(), Vec::<String>::new());
+        place.make(&five, &a, "again");
+        assert_eq!(a.handle.posts_by_prompt_id().len(), 5, "nothing made twice");
+
+        // Without results the run keeps them.
+        let told = place.tell(&["cache", "prune", "--max-size", "0"]);
+        assert!(told.contains("5 results forgotten, 0 files"), "{told}");
+        let told = place.tell(&["cache", "stats"]);
+        assert!(
+            told.starts_with("0 results, 0 bytes of files. The results folder has 5 files,"),
+            "{told}"
+        );
+        let told = place.tell(&["runs", "forget", "--older-than", "3", "--yes"]);
+        assert!(told.contains("nothing is forgotten"), "{told}");
+
+        // Nobody is asked where nobody sits, and nothing goes without a word.
+        refuses(&run(&place.data, &["runs", "forget", "last"]), &["--yes"]);
+        assert_eq!(place.kept_files(), 5);
+        // The last picture of the workflow stays for the library.
+        let told = place.tell(&["runs", "forget", "--older-than", "0", "--yes"]);
+        assert!(told.contains("1 runs forgotten, 4 files removed"), "{told}");
+        assert_eq!(place.kept_files(), 1);
+        assert_eq!(files_below(&place.root.join("five")).len(), 5, "delivered");
+
+        // The limit holds for the disk, as far as the history lets it.
+        place.make(&five, &a, "more");
+        place.tell(&["runs", "forget", "last", "--yes"]);
+        assert_eq!(place.kept_files(), 5);
+        place.tell(&["cache", "limit", "1"]);
+        // Any start of an engine brings it down to that; this run then names one.
+        place.make(&pictures(1, 0.0), &a, "one");
+        assert!(place.kept_files() <= 2, "{}", place.kept_files());
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_a_program_has_open_is_not_forgotten() {
+    let folder = TempDir::new().unwrap();
+    let a = start_server(folder.path(), "a", 0, None).await;
+    let place = Place::of(&folder);
+    let engine = start_engine(folder.path(), &[&a], ResumePolicy::Leave).await;
+    let mut events = engine.handle.subscribe().unwrap();
+    let run_id = RunId::new_now();
+    engine
+        .handle
+        .send(RunCommand::Start {
+            run_id,
+            project: Arc::new(pictures(3, 0.5)),
+            folders: folders(folder.path()),
+        })
+        .unwrap();
+    let mut view = RunView::default();
+    while view.files_written == 0 {
+        if let EngineEvent::Run(event) = next(&mut events).await {
+            view.apply(&event);
+        }
+    }
+    let kept = place.kept_files();
+    let place = tokio::task::spawn_blocking(move || {
+        let id = run_id.to_string();
+        let told = run(&place.data, &["runs", "forget", &id, "--yes"]);
+        refuses(&told, &["a program that is open has it"]);
+        place
+    })
+    .await
+    .unwrap();
+    while !view.state.is_some_and(|state| state.is_ended()) {
+        if let EngineEvent::Run(event) = next(&mut events).await {
+            view.apply(&event);
+        }
+    }
+    assert_eq!(view.files_written, 3);
+    assert!(place.kept_files() >= kept);
+    engine.stop().await;
+    let told = tokio::task::spawn_blocking(move || {
+        place.tell(&["runs", "forget", &run_id.to_string(), "--yes"])
+    })
+    .await
+    .unwrap();
+    assert!(told.contains("1 runs forgotten"), "{told}");
+}
+
+fn artifact(content: &[u8]) -> Artifact {
+    Artifact {
+        hash: ContentHash::of(content),
+        data_type: DataType::File,
+        extension: "bin".to_owned(),
+        byte_len: content.len() as u64,
+        measures: Measures::default(),
+        origin: None,
+    }
+}
+
+fn unused(store: &Store) -> Vec<ContentHash> {
+    let taken = wait(store.take_unused_artifacts(u64::MAX, 100)).unwrap();
+    taken.into_iter().map(|artifact| artifact.hash).collect()
+}
+
+/// A run whose one item gave a file.
+fn store_run(store: &Store, given: &Artifact) -> RunId {
+    let run_id = RunId::new_now();
+    let new_run = NewRun {
+        run_id,
+        project_id: ProjectId::new_now(),
+        name: "Files".to_owned(),
+        created_ms: 1,
+        snapshot: "{}".to_owned(),
+        folders: RunFolders {
+            output: PathBuf::new(),
+            inputs: PathBuf::new(),
+        },
+        backends: Vec::new(),
+        workflow_outputs: BTreeMap::new(),
+    };
+    wait(store.create_run(new_run)).unwrap();
+    let item_id = ItemId::derive(run_id, NodeId::new_now(), &IndexPath::default());
+    let done = RunEventBody::ItemDone {
+        item_id,
+        attempt_id: Some(AttemptId::derive(item_id, 1)),
+        outputs: [(PortId::new_now(), Value::Artifact(Arc::new(given.clone())))].into(),
+        source: ResultSource::Made,
+        notices: Vec::new(),
+    };
+    let event = RunEvent {
+        run_id,
+        seq: 0,
+        at_ms: 1,
+        body: done,
+    };
+    wait(store.append_events(vec![event])).unwrap();
+    run_id
+}
+
+fn note(store: &Store, artifact: &Artifact) {
+    wait(store.put_artifact(artifact.clone(), 5)).unwrap();
+}
+
+#[test]
+fn every_name_of_a_file_counts() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("orchestrator.sqlite");
+    let store = Store::open(&path).unwrap();
+    let (shared, lonely) = (artifact(b"shared"), artifact(b"lonely"));
+    note(&store, &shared);
+    note(&store, &lonely);
+    let runs = [store_run(&store, &shared), store_run(&store, &shared)];
+    let key = ContentHash::of(b"key");
+    let result = vec![Value::Artifact(Arc::new(shared.clone()))];
+    wait(store.put_cached(key, result, 1)).unwrap();
+    // Noted just now, it may belong to an item that is not yet known to be done.
+    assert_eq!(wait(store.take_unused_artifacts(5, 100)).unwrap(), []);
+    assert_eq!(unused(&store), [lonely.hash]);
+    assert_eq!(unused(&store), []);
+    for run_id in runs {
+        wait(store.delete_run(run_id)).unwrap();
+        assert_eq!(unused(&store), []);
+    }
+    // Another result under the same key names it no more.
+    wait(store.put_cached(key, Vec::new(), 1)).unwrap();
+    assert_eq!(unused(&store), [shared.hash]);
+}
+
+#[test]
+fn what_an_earlier_version_wrote_counts_too() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("orchestrator.sqlite");
+    let store = Store::open(&path).unwrap();
+    let (of_run, of_result) = (artifact(b"of a run"), artifact(b"of a result"));
+    note(&store, &of_run);
+    note(&store, &of_result);
+    let run_id = store_run(&store, &of_run);
+    let key = ContentHash::of(b"key");
+    wait(store.put_cached(key, vec![Value::Artifact(Arc::new(of_result.clone()))], 1)).unwrap();
+    drop(store);
+    as_before_counting(&path);
+    let store = Store::open(&path).unwrap();
+    assert_eq!(unused(&store), []);
+    wait(store.delete_run(run_id)).unwrap();
+    assert_eq!(unused(&store), [of_run.hash]);
+    wait(store.forget_cached(key)).unwrap();
+    assert_eq!(unused(&store), [of_result.hash]);
+}
+
+/// Takes the counts out of a database again.
+fn as_before_counting(path: &Path) {
+    let connection = rusqlite::Connection::open(path).unwrap();
+    connection
+        .execute_batch(
+            "DROP TABLE run_files; DROP TABLE cache_files; DROP INDEX workflow_pictures_by_artifact;
+             PRAGMA user_version = 8;",
+        )
+        .unwrap();
+}
