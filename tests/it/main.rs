@@ -48,6 +48,7 @@ mod run_controls;
 mod run_semantics;
 mod scripted_server;
 mod seeds;
+mod several_runs;
 mod simulation;
 mod small_projects;
 mod store;

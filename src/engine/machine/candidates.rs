@@ -33,15 +33,8 @@ impl Machine {
 
     /// How much room a backend has, and how long until it is free.
     fn desk(&self, now_ms: u64, facts: &BackendFacts) -> Desk {
-        let live = self
-            .load
-            .get(&facts.backend_id)
-            .map(Vec::as_slice)
-            .unwrap_or_default();
-        let unexecuted = live
-            .iter()
-            .filter_map(|attempt_id| self.attempts.get(attempt_id))
-            .filter(|attempt| attempt.executed_ms.is_none());
+        let live: Vec<&Attempt> = self.followed_at(facts.backend_id).collect();
+        let unexecuted = live.iter().filter(|attempt| attempt.executed_ms.is_none());
         let wait_ms = unexecuted
             .clone()
             .map(|attempt| self.remaining_ms(now_ms, attempt))
@@ -59,6 +52,17 @@ impl Machine {
             wait_ms,
             models: self.loaded.get(&facts.backend_id).copied(),
         }
+    }
+
+    /// Attempts at a backend whose runs go on, in order of submission. What a run left there that rests since the start of the
+    /// process is nobody's work: it holds no place, or the others would wait for a person to say what becomes of that run.
+    fn followed_at(&self, backend_id: BackendId) -> impl Iterator<Item = &Attempt> {
+        self.load
+            .get(&backend_id)
+            .into_iter()
+            .flatten()
+            .filter_map(|attempt_id| self.attempts.get(attempt_id))
+            .filter(|attempt| !self.dormant.contains(&attempt.run_id))
     }
 
     /// Expected milliseconds until an attempt is executed. One that takes longer than expected is expected to take half as
@@ -155,8 +159,7 @@ impl Machine {
             workflow.is_some_and(|hash| self.estimates.measured_run_ms(hash, backend_id).is_some());
         if !is_measured {
             // A run that has not ended yet already says how long it takes at least.
-            let running = self.load.get(&backend_id).into_iter().flatten();
-            for attempt in running.filter_map(|attempt_id| self.attempts.get(attempt_id)) {
+            for attempt in self.followed_at(backend_id) {
                 if attempt.workflow == workflow
                     && let Some(started_ms) = attempt.started_ms
                 {

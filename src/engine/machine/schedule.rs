@@ -91,8 +91,14 @@ impl Machine {
     }
 
     fn order_local_work(&mut self, now_ms: u64, run_ids: &[RunId]) {
+        // What a run left that rests since the start of the process is not being done.
+        let mut going_on = self
+            .local_running
+            .values()
+            .filter(|(run_id, _)| !self.dormant.contains(run_id))
+            .count();
         for run_id in run_ids {
-            while self.local_running.len() < LOCAL_TASKS_AT_ONCE {
+            while going_on < LOCAL_TASKS_AT_ONCE {
                 let Some(run) = self.runs.get_mut(run_id) else {
                     break;
                 };
@@ -104,6 +110,7 @@ impl Machine {
                         run.set_item_state(index, ItemState::Running);
                         run.emit_state(index, None);
                         self.local_running.insert(work.item_id, (*run_id, index));
+                        going_on += 1;
                         self.flush(now_ms, *run_id);
                         self.effects.push(Effect::Local(work));
                     }

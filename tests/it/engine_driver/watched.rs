@@ -308,6 +308,21 @@ impl Watched {
                 .count();
             assert_eq!(view.counts.get(state) as usize, count);
         }
+        for (item_id, seen) in &self.seen {
+            let (asks, is_parked) = (
+                seen.state == ItemState::Asking,
+                seen.state == ItemState::Parked,
+            );
+            assert_eq!(view.questions.contains_key(item_id), asks);
+            assert_eq!(view.shown.contains_key(item_id), is_parked);
+        }
+        let at_backends: u32 = view
+            .nodes
+            .values()
+            .flat_map(|node| node.backends.values())
+            .sum();
+        let live = self.seen.values().filter(|seen| seen.live.is_some());
+        assert_eq!(at_backends as usize, live.count());
     }
 
     /// The states of a node's items by path: `F:1,G:0` → state.

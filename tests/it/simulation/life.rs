@@ -16,10 +16,10 @@ use comfyui_orchestrator::engine::machine::{
 use comfyui_orchestrator::engine::{
     AttemptId, Failure, FailureClass, ItemId, ItemState, RetryScope, RunId, RunState, Value,
 };
-use comfyui_orchestrator::project::{Node, OnFailure};
+use comfyui_orchestrator::project::{BackendId, Node, OnFailure};
 use comfyui_orchestrator::workflow::ParameterAddress;
 use servers::Server;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 /// Servers of a life.
 const SERVERS: usize = 3;
@@ -56,6 +56,10 @@ pub struct Story {
     may_stop: bool,
     /// Somebody called something of it off.
     is_called_off: bool,
+    /// Backends that a person chose for some of its items.
+    chosen: BTreeSet<BackendId>,
+    /// Its state as the machine tells it, before that is recorded.
+    state: RunState,
     redone: u32,
 }
 
@@ -73,6 +77,8 @@ impl Story {
                 .values()
                 .any(|node| node.on_failure == OnFailure::StopRun),
             is_called_off: false,
+            chosen: BTreeSet::new(),
+            state: RunState::Running,
             redone: 0,
         }
     }
@@ -432,12 +438,20 @@ impl Life {
             self.step(Input::Backend(facts));
             return;
         }
-        if let Some(number) = self.stories.iter().position(|story| story.rests) {
+        let goes_on = |(story, run): (&Story, &Watched)| {
+            story.is_begun && !story.rests && run.run_state == RunState::Running
+        };
+        let is_stuck = self.stories.iter().zip(&self.world.runs).any(goes_on);
+        if let Some(number) = self.stories.iter().position(|story| story.rests)
+            && !is_stuck
+        {
             self.take_up(number);
             return;
         }
         let paused = |run: &Watched| run.run_state == RunState::Paused;
-        if let Some(run) = self.world.runs.iter().find(|run| paused(run)) {
+        if let Some(run) = self.world.runs.iter().find(|run| paused(run))
+            && !is_stuck
+        {
             let run_id = run.run_id;
             self.step(Input::ResumeRun { run_id });
             return;

@@ -6,7 +6,10 @@ use comfyui_orchestrator::artifacts::ContentHash;
 use comfyui_orchestrator::engine::machine::{
     ATTEMPTS_AHEAD_PER_BACKEND, ATTEMPTS_FETCHED_PER_BACKEND, Effect, Input,
 };
-use comfyui_orchestrator::engine::{AttemptId, ItemState, RunEventBody, RunId, RunState, Value};
+use comfyui_orchestrator::engine::{
+    Answer, AttemptId, ItemId, ItemState, RunEventBody, RunId, RunState, Value,
+};
+use comfyui_orchestrator::project::{Affinity, BackendId, NodeKind};
 use std::collections::HashMap;
 
 impl Life {
@@ -22,11 +25,17 @@ impl Life {
             | Input::RetryFailed { run_id }
             | Input::Retry { run_id, .. }
             | Input::Review { run_id, .. }
-            | Input::Answer { run_id, .. }
             | Input::RedoItem { run_id, .. }
             | Input::SetRunPriority { run_id, .. }
             | Input::SetItemPriority { run_id, .. }
             | Input::SetNodePriority { run_id, .. } => (run_id, false),
+            Input::Answer { run_id, answer, .. } => {
+                if let Answer::RunOn(chosen) = answer {
+                    let number = self.number_of_run(*run_id);
+                    self.stories[number].chosen.insert(*chosen);
+                }
+                (run_id, false)
+            }
             // What lies at a removed backend is taken back after a restart.
             Input::VacateBackend { .. } | Input::BackendRemoved { .. } => {
                 self.is_vacated = true;
@@ -52,12 +61,13 @@ impl Life {
 
     /// What one step may say: a wish about one run does nothing to the others but to let them have backends, and nothing ends
     /// without a cause.
-    pub(super) fn check_step(&self, wished_of: Option<RunId>, effects: &[Effect]) {
+    pub(super) fn check_step(&mut self, wished_of: Option<RunId>, effects: &[Effect]) {
         for effect in effects {
             let Effect::Record(event) = effect else {
                 continue;
             };
-            let story = &self.stories[self.number_of_run(event.run_id)];
+            let number = self.number_of_run(event.run_id);
+            let story = &mut self.stories[number];
             assert!(story.is_begun, "an event of a run that was not begun");
             if wished_of.is_some_and(|run_id| run_id != event.run_id) {
                 let gets_going = match &event.body {
@@ -67,7 +77,16 @@ impl Life {
                 };
                 assert!(gets_going, "a wish of another run did this: {event:?}");
             }
+            if let RunEventBody::RunStateChanged { state } = &event.body {
+                story.state = *state;
+            }
+            let story = &self.stories[number];
             match &event.body {
+                RunEventBody::AttemptPlaced {
+                    item_id,
+                    backend_id,
+                    ..
+                } => self.check_place(number, *item_id, *backend_id),
                 RunEventBody::AttemptWithdrawn { .. } => assert!(self.is_vacated),
                 RunEventBody::RunStateChanged {
                     state: RunState::Cancelling | RunState::Cancelled | RunState::Paused,
@@ -81,9 +100,44 @@ impl Life {
         }
     }
 
+    /// A prompt goes only to where its run, its node and the backend let it.
+    fn check_place(&self, number: usize, item_id: ItemId, id: BackendId) {
+        let story = &self.stories[number];
+        assert_eq!(story.state, RunState::Running, "placed although it rests");
+        let at = Self::server_number(id);
+        let server = &self.servers[at];
+        assert!(!server.is_out(), "placed where nothing can run");
+        let is_unexecuted = |attempt_id: &AttemptId| !self.world.executed.contains(attempt_id);
+        assert!(
+            self.live_at(at, is_unexecuted) <= ATTEMPTS_AHEAD_PER_BACKEND,
+            "too much at backend {at}"
+        );
+        assert!(
+            self.live_at(at, |_| true) <= ATTEMPTS_AHEAD_PER_BACKEND + ATTEMPTS_FETCHED_PER_BACKEND,
+            "too much is fetched from backend {at}"
+        );
+        let run = &self.world.runs[number];
+        // One that was made in this very step is not yet known from the log.
+        let Some(seen) = run.seen.get(&item_id) else {
+            return;
+        };
+        let NodeKind::Workflow(workflow) = &run.project.nodes[&seen.node_id].kind else {
+            panic!("placed what is no workflow");
+        };
+        let is_wanted = match &workflow.affinity {
+            Affinity::Any => true,
+            Affinity::Backend(wanted) => *wanted == id,
+            // Where memory ran out it is tried once more, also when its tags were changed meanwhile.
+            Affinity::Tags(tags) => tags.is_subset(&server.tags) || seen.attempts > 0,
+        };
+        assert!(
+            is_wanted || story.chosen.contains(&id),
+            "placed where its node does not want it"
+        );
+    }
+
     /// Looks at everything now and then; each look costs as much as many steps.
     pub(super) fn check_sometimes(&mut self) {
-        self.check_room();
         if self.random.u32(0..50) == 0 {
             self.flush_held();
             self.check_all();
@@ -96,8 +150,19 @@ impl Life {
     /// The machine says what the logs say, and so do the folds.
     pub fn check_all(&self) {
         for (run, story) in self.world.runs.iter().zip(&self.stories) {
-            if story.is_begun && !story.rests {
-                run.check_against(&self.world.machine);
+            if !story.is_begun || story.rests {
+                continue;
+            }
+            let machine = &self.world.machine;
+            run.check_against(machine);
+            // What is told of the time that is left is never without bounds.
+            let century_ms = 100 * 365 * 86_400_000;
+            let now_ms = self.world.now_ms;
+            let of_run_ms = machine.remaining_of_run_ms(now_ms, run.run_id);
+            assert!(of_run_ms.is_none_or(|left_ms| left_ms < century_ms));
+            for (item_id, left_ms) in machine.remaining_of_items_ms(now_ms, run.run_id, 64) {
+                assert!(left_ms < century_ms);
+                assert!(!run.seen[&item_id].state.is_ended());
             }
         }
     }
@@ -117,30 +182,20 @@ impl Life {
         }
     }
 
-    /// No backend has more of all runs together than it may.
-    fn check_room(&self) {
-        for number in 0..super::SERVERS {
-            let unexecuted = self.live_at(number, |attempt_id| {
-                !self.world.executed.contains(attempt_id)
-            });
-            assert!(
-                unexecuted <= ATTEMPTS_AHEAD_PER_BACKEND,
-                "too much at backend {number}"
-            );
-            let most = ATTEMPTS_AHEAD_PER_BACKEND + ATTEMPTS_FETCHED_PER_BACKEND;
-            assert!(
-                self.live_at(number, |_| true) <= most,
-                "too much is fetched from backend {number}"
-            );
-        }
-    }
-
+    /// Attempts at a backend that are meant, without those of runs that rest.
     fn live_at(&self, number: usize, is_meant: impl Fn(&AttemptId) -> bool) -> usize {
         let id = backend_id(number as u128);
+        let rests = |attempt_id: &AttemptId| {
+            self.stories
+                .iter()
+                .zip(&self.world.runs)
+                .filter(|(story, _)| story.rests)
+                .any(|(_, run)| run.seen.values().any(|seen| seen.live == Some(*attempt_id)))
+        };
         self.world
             .machine
             .live_attempts()
-            .filter(|(attempt_id, at)| *at == id && is_meant(attempt_id))
+            .filter(|(attempt_id, at)| *at == id && is_meant(attempt_id) && !rests(attempt_id))
             .count()
     }
 

@@ -70,24 +70,43 @@ impl Life {
                 });
             }
             6 => self.step(Input::VacateBackend { backend_id }),
-            _ => self.tell_facts(number),
+            _ => {
+                // It is registered anew, with other tags and another device.
+                self.tally.count("world: a backend is changed");
+                self.servers[number].tags.pop_first();
+                if self.servers[number].vram_bytes.is_some() {
+                    self.servers[number].vram_bytes = Some(self.random.u64(1..4) * 8_000_000_000);
+                }
+                self.tell_facts(number);
+            }
         }
     }
 
     fn wish_something(&mut self, number: usize, run_id: RunId) {
         let priority = self.random.i32(-1..2);
         let node_id = self.some_node(number);
-        match self.random.u32(0..18) {
+        match self.random.u32(0..19) {
             0 => {
                 self.step(Input::PauseRun { run_id });
                 if self.random.bool() {
                     self.step(Input::ResumeRun { run_id });
                 }
             }
-            1 if self.random.u32(0..3) == 0 => self.step(Input::CancelRun { run_id }),
+            1 if self.random.u32(0..3) == 0 => {
+                self.step(Input::CancelRun { run_id });
+                self.think_again(number, run_id);
+            }
             2 | 3 => {
                 if let Some(item_id) = self.some_item(number, |state| !state.is_ended()) {
                     self.step(Input::CancelItem { run_id, item_id });
+                    match self.random.u32(0..4) {
+                        0 => self.step(Input::CancelItem { run_id, item_id }),
+                        1 => {
+                            let scope = RetryScope::Items(vec![item_id]);
+                            self.step(Input::Retry { run_id, scope });
+                        }
+                        _ => {}
+                    }
                 }
             }
             4 if self.random.u32(0..3) == 0 => self.step(Input::CancelNode { run_id, node_id }),
@@ -151,6 +170,40 @@ impl Life {
                 }
             }
             16 => self.step(Input::ResumeRun { run_id }),
+            17 => {
+                // What is not of this run, and what was started already.
+                let other = (number + 1) % self.stories.len();
+                if other != number
+                    && let Some(item_id) = self.some_item(other, |_| true)
+                {
+                    self.step(Input::CancelItem { run_id, item_id });
+                    self.step(Input::RedoItem {
+                        run_id,
+                        item_id,
+                        fields: vec![],
+                    });
+                }
+                let plan = self.world.runs[number].plan.clone();
+                self.step(Input::Start { run_id, plan });
+            }
+            _ => {}
+        }
+    }
+
+    /// Whoever called a run off wants something else at once.
+    fn think_again(&mut self, number: usize, run_id: RunId) {
+        match self.random.u32(0..10) {
+            0 | 1 => self.step(Input::ResumeRun { run_id }),
+            2 => self.step(Input::RetryFailed { run_id }),
+            3 => self.step(Input::CancelRun { run_id }),
+            4 | 5 => {
+                if let Some(item_id) = self.some_item(number, |_| true) {
+                    self.redo(number, item_id);
+                    if self.random.bool() {
+                        self.step(Input::CancelItem { run_id, item_id });
+                    }
+                }
+            }
             _ => {}
         }
     }

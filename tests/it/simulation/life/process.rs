@@ -1,6 +1,7 @@
 //! Our own process: it steps the machine, records, orders, waits for a full disk, dies and starts again.
 
 use super::{Life, MAX_DEATHS, SERVERS, machine};
+use comfyui_orchestrator::engine::RunId;
 use comfyui_orchestrator::engine::machine::{Asked, Effect, Input};
 
 impl Life {
@@ -15,11 +16,11 @@ impl Life {
         }
         let wished_of = self.note_wish(&input);
         let effects = self.world.machine.step(self.world.now_ms, input);
-        self.check_step(wished_of, &effects);
-        self.perform(effects);
+        self.perform(wished_of, effects);
     }
 
-    pub(super) fn perform(&mut self, effects: Vec<Effect>) {
+    fn perform(&mut self, wished_of: Option<RunId>, effects: Vec<Effect>) {
+        self.check_step(wished_of, &effects);
         for effect in &effects {
             self.tally.effect(effect);
         }
@@ -125,6 +126,7 @@ impl Life {
                 );
             }
             self.stories[number].rests = true;
+            self.stories[number].state = self.world.runs[number].run_state;
         }
         for number in 0..self.stories.len() {
             // A person may want to be asked first.
@@ -140,7 +142,7 @@ impl Life {
         self.stories[number].rests = false;
         let run_id = self.world.runs[number].run_id;
         let effects = self.world.machine.take_up_run(self.world.now_ms, run_id);
-        self.perform(effects);
+        self.perform(Some(run_id), effects);
     }
 
     /// A run that has ended is dropped from memory, and comes back out of its log.

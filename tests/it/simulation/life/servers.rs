@@ -29,34 +29,44 @@ pub(super) struct Server {
     /// It cannot run any workflow.
     pub lacks: bool,
     /// Memory of its device, where it says so.
-    vram_bytes: Option<u64>,
-    tags: BTreeSet<String>,
+    pub vram_bytes: Option<u64>,
+    pub tags: BTreeSet<String>,
+    /// Its tags before a person took them.
+    own_tags: BTreeSet<String>,
 }
 
 impl Server {
     pub fn new(seed: u64, number: usize, random: &mut fastrand::Rng) -> Self {
-        Self {
+        let mut server = Self {
             vram_bytes: (!seed.is_multiple_of(3)).then(|| random.u64(1..4) * 8_000_000_000),
             // The second has both tags, the first and the third one each.
-            tags: ["even", "big"]
+            own_tags: ["even", "big"]
                 .into_iter()
                 .enumerate()
                 .filter(|(place, _)| number == 1 || *place * 2 == number)
                 .map(|(_, tag)| tag.to_owned())
                 .collect(),
             ..Self::default()
-        }
+        };
+        server.tags.clone_from(&server.own_tags);
+        server
     }
 
     pub fn has_work(&self) -> bool {
         !self.is_down && (self.running.is_some() || !self.queue.is_empty())
     }
 
-    pub fn needs_mending(&self) -> bool {
+    /// Whether nothing can be sent there.
+    pub fn is_out(&self) -> bool {
         self.is_down || self.is_disabled || self.is_removed || self.lacks
     }
 
+    pub fn needs_mending(&self) -> bool {
+        self.is_out() || self.tags != self.own_tags
+    }
+
     pub fn mend(&mut self) {
+        self.tags.clone_from(&self.own_tags);
         self.is_down = false;
         self.is_disabled = false;
         self.is_removed = false;
@@ -130,7 +140,7 @@ impl Life {
         }
     }
 
-    fn server_number(id: BackendId) -> usize {
+    pub(super) fn server_number(id: BackendId) -> usize {
         (0..SERVERS)
             .find(|number| backend_id(*number as u128) == id)
             .unwrap()
