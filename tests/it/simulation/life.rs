@@ -289,6 +289,11 @@ impl Life {
             if !self.is_calm {
                 self.meddle();
             }
+            let is_due = |at_ms: &u64| *at_ms <= self.world.now_ms;
+            if self.world.wakes.first().is_some_and(is_due) && self.random.bool() {
+                self.world.wakes.pop_first();
+                self.step(Input::Tick);
+            }
             self.act();
             self.check_sometimes();
         }

@@ -1,6 +1,7 @@
 //! What must hold after each step, beside what every log must keep to (see [`crate::engine_driver::Watched`]).
 
 use super::Life;
+use super::servers::CALLED_OFF;
 use crate::engine_driver::backend_id;
 use comfyui_orchestrator::artifacts::ContentHash;
 use comfyui_orchestrator::engine::machine::{
@@ -95,6 +96,10 @@ impl Life {
                     state: ItemState::Cancelled,
                     ..
                 } => assert!(story.is_called_off || story.may_stop),
+                RunEventBody::ItemFailed { failure, .. } => assert_ne!(
+                    failure.message, CALLED_OFF,
+                    "an item failed because we ourselves called it off"
+                ),
                 _ => {}
             }
         }

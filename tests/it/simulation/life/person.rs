@@ -1,5 +1,6 @@
 //! The person of a life: everything that can be asked of a run and of a backend, at any time, also when it makes no sense.
 
+use super::servers::{MODEL_FIELD, MODELS};
 use super::{Life, MAX_REDONE, SERVERS, fate};
 use crate::engine_driver::{backend_id, field};
 use comfyui_orchestrator::artifacts::ContentHash;
@@ -228,15 +229,19 @@ impl Life {
         });
     }
 
-    /// Nothing changed, another seed, or another value in place of a linked one.
+    /// Nothing changed, another seed, another value in place of a linked one, or another model.
     fn other_fields(&mut self) -> Vec<(ParameterAddress, Literal)> {
-        let names = ["seed", "a", "seed"];
+        let names = ["seed", "a", "seed", MODEL_FIELD];
         let count = self.random.usize(0..3);
         (0..count)
             .map(|_| {
                 let name = names[self.random.usize(..names.len())];
-                let value = self.random.u32(0..1_000_000);
-                (field(name), Literal::Integer(value.into()))
+                let value = if name == MODEL_FIELD {
+                    Literal::Text(MODELS[self.random.usize(..MODELS.len())].to_owned())
+                } else {
+                    Literal::Integer(self.random.u32(0..1_000_000).into())
+                };
+                (field(name), value)
             })
             .collect()
     }

@@ -3,14 +3,20 @@
 use super::{Life, SERVERS, fate};
 use crate::engine_driver::{backend_id, online};
 use comfyui_orchestrator::engine::machine::{
-    AttemptOutputs, Availability, BackendFacts, Input, Submission,
+    AttemptOutputs, Availability, BackendFacts, Input, NodeClasses, Submission,
 };
 use comfyui_orchestrator::engine::{AttemptId, Failure, FailureClass, ItemId};
 use comfyui_orchestrator::project::BackendId;
+use comfyui_orchestrator::workflow::ObjectInfo;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// What the end of an attempt says that we ourselves called off.
 pub(super) const CALLED_OFF: &str = "called off by us";
+
+/// Models that a person may choose for an item, and the field that names them.
+pub(super) const MODELS: [&str; 2] = ["a.safetensors", "b.safetensors"];
+pub(super) const MODEL_FIELD: &str = "model";
 
 /// A server as `ComfyUI` is one: a queue, one prompt at a time, a history in memory.
 #[derive(Default)]
@@ -31,6 +37,10 @@ pub(super) struct Server {
     /// Memory of its device, where it says so.
     pub vram_bytes: Option<u64>,
     pub tags: BTreeSet<String>,
+    /// What it says of its node classes, where it says anything: which models it has.
+    classes: Option<NodeClasses>,
+    /// The models were copied to it that it lacked.
+    has_all_models: bool,
     /// Its tags before a person took them.
     own_tags: BTreeSet<String>,
 }
@@ -49,6 +59,13 @@ impl Server {
             ..Self::default()
         };
         server.tags.clone_from(&server.own_tags);
+        // In some lives every server but the third lacks one of the models that a person may choose.
+        let has = if number == 2 {
+            &MODELS[..]
+        } else {
+            &MODELS[number..=number]
+        };
+        server.classes = random.bool().then(|| classes_with(has));
         server
     }
 
@@ -62,10 +79,14 @@ impl Server {
     }
 
     pub fn needs_mending(&self) -> bool {
-        self.is_out() || self.tags != self.own_tags
+        self.is_out() || self.tags != self.own_tags || !self.has_all_models
     }
 
     pub fn mend(&mut self) {
+        self.has_all_models = true;
+        if self.classes.is_some() {
+            self.classes = Some(classes_with(&MODELS));
+        }
         self.tags.clone_from(&self.own_tags);
         self.is_down = false;
         self.is_disabled = false;
@@ -88,6 +109,14 @@ impl Server {
             self.history.insert(attempt_id, Err(failure));
         }
     }
+}
+
+/// The node classes of a server that has these models.
+fn classes_with(models: &[&str]) -> NodeClasses {
+    let text = format!(
+        r#"{{"Make": {{"input": {{"required": {{"{MODEL_FIELD}": [{models:?}]}}}}, "output": [], "output_node": false}}}}"#
+    );
+    NodeClasses(Arc::new(ObjectInfo::parse(text.as_bytes()).unwrap()))
 }
 
 /// What a server did.
@@ -114,6 +143,7 @@ impl Life {
         let server = &self.servers[number];
         facts.vram_bytes = server.vram_bytes;
         facts.tags.clone_from(&server.tags);
+        facts.classes.clone_from(&server.classes);
         if server.lacks {
             for run in &self.world.runs {
                 let hashes = run.plan.node_order();
@@ -313,8 +343,12 @@ impl Life {
         if self.servers[number].is_down {
             // Given up after a while; the server is told when it is back.
             if self.random.u32(0..6) == 0 && self.may_hurt(submission.item_id) {
-                self.servers[number].call_off(attempt_id);
+                let lived = self.restarts;
                 self.fail(attempt_id, FailureClass::Offline, "trouble: no answer");
+                self.flush_held();
+                if self.restarts == lived {
+                    self.servers[number].call_off(attempt_id);
+                }
             } else if self.random.u32(0..20) == 0 {
                 self.servers[number].is_down = false;
                 self.tell_facts(number);
