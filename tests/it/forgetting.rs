@@ -8,7 +8,7 @@ use crate::small_projects::numbered;
 use comfyui_orchestrator::artifacts::{Artifact, ContentHash, Measures};
 use comfyui_orchestrator::engine::{
     AttemptId, EngineEvent, IndexPath, ItemId, ResultSource, ResumePolicy, RunCommand, RunEvent,
-    RunEventBody, RunFolders, RunId, RunView, Value, database_path,
+    RunEventBody, RunFolders, RunId, RunState, RunView, Value, database_path,
 };
 use comfyui_orchestrator::project::{
     DataType, NodeId, PortId, Project, ProjectId, RetryPolicy, write_portable_form,
@@ -161,7 +161,7 @@ async fn a_run_that_a_program_has_open_is_not_forgotten() {
     })
     .await
     .unwrap();
-    while !view.state.is_some_and(|state| state.is_ended()) {
+    while !view.state.is_some_and(RunState::is_ended) {
         if let EngineEvent::Run(event) = next(&mut events).await {
             view.apply(&event);
         }
