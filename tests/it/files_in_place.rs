@@ -1,10 +1,10 @@
 //! Files that lie on a backend already: named where they lie while they are the same files, brought anew otherwise, and
 //! never taken for what merely bears the same name.
 
-use crate::engine_end_to_end::{
+use crate::small_projects::{chain, one_for_each_file};
+use crate::whole_runs::{
     BuiltinServer, assert_posted_once, finish, folders, start_engine, start_server,
 };
-use crate::small_projects::{chain, one_for_each_file};
 use comfyui_orchestrator::engine::{
     Engine, FailureClass, ResumePolicy, RunCommand, RunEvent, RunEventBody, RunId, RunState,
 };

@@ -1,10 +1,8 @@
 //! What is kept, for how long, and how it goes: by the command line and by the database's own counts.
 
 use crate::command_line::{refuses, run, stderr, stdout};
-use crate::engine_end_to_end::{
-    BuiltinServer, files_below, folders, next, start_engine, start_server,
-};
 use crate::small_projects::numbered;
+use crate::whole_runs::{BuiltinServer, files_below, folders, next, start_engine, start_server};
 use comfyui_orchestrator::artifacts::{Artifact, ContentHash, Measures};
 use comfyui_orchestrator::engine::{
     AttemptId, EngineEvent, IndexPath, ItemId, ResultSource, ResumePolicy, RunCommand, RunEvent,

@@ -2,8 +2,8 @@
 //! kept, and what becomes of damaged files. By the command line.
 
 use crate::command_line::{run, stderr, stdout};
-use crate::whole_runs::{BuiltinServer, files_below, start_server};
 use crate::small_projects::{chain, workflow_node};
+use crate::whole_runs::{BuiltinServer, files_below, start_server};
 use comfyui_orchestrator::project::{
     CachePolicy, DataType, Edit, NodeKind, Project, ProjectId, RetryPolicy, write_portable_form,
 };
