@@ -19,6 +19,7 @@ mod desktop;
 mod earlier;
 mod editor_host;
 mod forget;
+mod item_names;
 mod output;
 mod project;
 mod questions;

@@ -21,7 +21,7 @@ const SEED_LIMIT: i128 = 1 << 48;
 /// Which part of a run is meant.
 #[derive(Debug, Args)]
 pub(super) struct PartArguments {
-    /// Items: an id, the end of it, or parts of the node's title and labels, for example `Draw seed=7`.
+    /// Items: the node's title and labels, for example `Draw seed=7`; or an id, or the beginning or end of it.
     #[arg(value_name = "ITEM")]
     items: Vec<String>,
     /// All items of a node, by its title.

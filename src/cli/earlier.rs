@@ -1,9 +1,11 @@
 //! An earlier run as its log tells it, and the items of it that a person means.
 
-use crate::engine::{ItemId, RunEvent, RunView};
+use super::item_names::{self, Named};
+use crate::engine::{ItemId, RunEvent, RunEventBody, RunView};
 use crate::project::Project;
 use crate::store::{RunSummary, Store};
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
+use std::collections::BTreeSet;
 
 /// Events of one page.
 const PAGE: usize = 4096;
@@ -46,36 +48,73 @@ impl EarlierRun {
         name_of(&self.view, &self.project, item_id)
     }
 
-    /// Whether a person means an item: its id, the beginning or end of it, or parts of its node's title and labels.
-    pub(super) fn is_meant(&self, item_id: &ItemId, wanted: &str) -> bool {
-        let id = item_id.to_string();
-        let name = self.name_of(item_id).to_lowercase();
-        id.ends_with(wanted)
-            || id.starts_with(wanted)
-            || wanted
-                .split_whitespace()
-                .all(|part| name.contains(&part.to_lowercase()))
-    }
-
-    /// The items that a person means by one word, in the order of their names.
+    /// The items that a person means by one name, in the order of their names.
     ///
     /// # Errors
-    /// When there is none.
+    /// When there is none, and when it cannot be known which are meant.
     pub(super) fn meant(&self, wanted: &str) -> anyhow::Result<Vec<ItemId>> {
-        let mut found: Vec<ItemId> = self
-            .view
-            .items
-            .keys()
-            .filter(|item_id| self.is_meant(item_id, wanted))
-            .copied()
-            .collect();
-        if found.is_empty() {
-            bail!(
-                "no item fits \"{wanted}\"; name its node and labels, or its id as `runs show --json` prints it"
-            );
-        }
+        self.meant_among(wanted, |_| true)
+    }
+
+    /// The same, of the items that can be meant.
+    ///
+    /// # Errors
+    /// When there is none, and when it cannot be known which are meant.
+    pub(super) fn meant_among(
+        &self,
+        wanted: &str,
+        can_be: impl Fn(&ItemId) -> bool,
+    ) -> anyhow::Result<Vec<ItemId>> {
+        let mut items = self.named();
+        items.retain(|item| can_be(&item.item_id));
+        let mut found = item_names::meant(wanted, &items)?;
         found.sort_by_key(|item_id| (self.name_of(item_id), *item_id));
         Ok(found)
+    }
+
+    /// Every item that a name fits, for looking at them: where it fits none, those of whose name it is a part.
+    pub(super) fn fitting(&self, wanted: &str) -> BTreeSet<ItemId> {
+        let items = self.named();
+        if let Ok(found) = item_names::meant(wanted, &items) {
+            return found.into_iter().collect();
+        }
+        let mut found: BTreeSet<ItemId> = item_names::fitting(wanted, &items)
+            .into_iter()
+            .map(|item| item.item_id)
+            .collect();
+        if found.is_empty() {
+            let parts: Vec<String> = wanted.split_whitespace().map(str::to_lowercase).collect();
+            let fits = |item: &&Named<'_>| {
+                let name = item.name().to_lowercase();
+                parts.iter().all(|part| name.contains(part))
+            };
+            found.extend(items.iter().filter(fits).map(|item| item.item_id));
+        }
+        found
+    }
+
+    fn named(&self) -> Vec<Named<'_>> {
+        self.events
+            .iter()
+            .filter_map(|event| match &event.body {
+                RunEventBody::ItemCreated {
+                    item_id,
+                    node_id,
+                    labels,
+                    ..
+                } => Some(Named {
+                    item_id: *item_id,
+                    node: node_id.uuid(),
+                    title: self
+                        .project
+                        .nodes
+                        .get(node_id)
+                        .map_or("?", |node| node.title.as_str()),
+                    labels,
+                }),
+                _ => None,
+            })
+            .collect()
     }
 }
 

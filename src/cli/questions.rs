@@ -127,14 +127,9 @@ pub(super) async fn answer(
             );
             continue;
         }
-        let meant: Vec<ItemId> = asking
-            .iter()
-            .filter(|item_id| earlier.is_meant(item_id, wanted))
-            .copied()
-            .collect();
-        if meant.is_empty() {
-            bail!("no question fits \"{wanted}\"; `runs questions` lists them with their numbers");
-        }
+        let meant = earlier
+            .meant_among(wanted, |item_id| asking.contains(item_id))
+            .context("`runs questions` lists the questions with their numbers")?;
         item_ids.extend(meant);
     }
     let answer = match &arguments.choice {

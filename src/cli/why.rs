@@ -1,60 +1,161 @@
 //! `runs show --why ITEM`: why an item ran where it ran.
 
 use super::earlier::EarlierRun;
-use crate::engine::{ItemId, PlacementCandidate, PlacementVerdict, RunEventBody};
+use crate::engine::{
+    AttemptId, ItemId, ItemState, PlacementCandidate, PlacementDecision, PlacementVerdict,
+    RunEventBody,
+};
 use crate::store::{RunSummary, Store};
 use anyhow::bail;
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
-/// Prints every placement of the items that are meant, with what spoke for and against each backend.
+/// What is known of an item's way.
+#[derive(Default)]
+struct Way<'a> {
+    attempts: Vec<Attempt<'a>>,
+    /// How it went without a backend, or why it never went to one.
+    otherwise: Option<String>,
+}
+
+/// One placement of an item.
+struct Attempt<'a> {
+    attempt_id: AttemptId,
+    number: u32,
+    decision: &'a PlacementDecision,
+    end: Option<String>,
+}
+
+/// Prints every placement of the items that are meant, item by item, with what spoke for and against each backend.
 pub(super) async fn why(store: &Store, run: &RunSummary, wanted: &str) -> anyhow::Result<ExitCode> {
     let earlier = EarlierRun::read(store, run).await?;
-    let events = &earlier.events;
-    let name_of = |item_id: &ItemId| earlier.name_of(item_id);
-    let is_meant = |item_id: &ItemId| earlier.is_meant(item_id, wanted);
-    let mut found = 0;
-    for event in events {
+    let mut ways: BTreeMap<(String, ItemId), Way<'_>> = earlier
+        .fitting(wanted)
+        .into_iter()
+        .map(|item_id| ((earlier.name_of(&item_id), item_id), Way::default()))
+        .collect();
+    if ways.is_empty() {
+        bail!("no item fits \"{wanted}\"; name its node and labels as `runs show` prints them");
+    }
+    let name_by_id: BTreeMap<ItemId, String> = ways
+        .keys()
+        .map(|(name, item_id)| (*item_id, name.clone()))
+        .collect();
+    let mut item_by_attempt: BTreeMap<AttemptId, ItemId> = BTreeMap::new();
+    for event in &earlier.events {
+        let item_id = match &event.body {
+            RunEventBody::AttemptPlaced { item_id, .. }
+            | RunEventBody::ItemDone { item_id, .. }
+            | RunEventBody::ItemFailed { item_id, .. }
+            | RunEventBody::ItemStateChanged { item_id, .. } => Some(*item_id),
+            RunEventBody::AttemptFailed { attempt_id, .. }
+            | RunEventBody::AttemptCancelled { attempt_id }
+            | RunEventBody::AttemptWithdrawn { attempt_id } => {
+                item_by_attempt.get(attempt_id).copied()
+            }
+            _ => None,
+        };
+        let Some(way) = item_id
+            .and_then(|item_id| Some((name_by_id.get(&item_id)?.clone(), item_id)))
+            .and_then(|key| ways.get_mut(&key))
+        else {
+            continue;
+        };
         match &event.body {
             RunEventBody::AttemptPlaced {
                 item_id,
+                attempt_id,
                 number,
                 decision,
                 ..
-            } if is_meant(item_id) => {
-                found += 1;
-                println!("{} (attempt {number}, item {item_id})", name_of(item_id));
-                for (place, candidate) in decision.candidates.iter().enumerate() {
-                    let mark = if place == 0 { "here" } else { "not " };
-                    println!("  {mark}  {}", candidate_words(candidate));
-                }
+            } => {
+                item_by_attempt.insert(*attempt_id, *item_id);
+                way.attempts.push(Attempt {
+                    attempt_id: *attempt_id,
+                    number: *number,
+                    decision,
+                    end: None,
+                });
             }
             RunEventBody::AttemptFailed {
                 attempt_id,
                 failure,
-            } if found > 0 => {
-                let is_ours = events.iter().any(|other| {
-                    matches!(&other.body, RunEventBody::AttemptPlaced { attempt_id: placed, item_id, .. }
-                        if placed == attempt_id && is_meant(item_id))
-                });
-                if is_ours {
-                    println!("  failed  {}", failure.message);
-                }
+            } => way.end(*attempt_id, format!("failed  {}", failure.message)),
+            RunEventBody::AttemptCancelled { attempt_id } => {
+                way.end(*attempt_id, "called off".to_owned());
             }
-            RunEventBody::ItemDone {
-                item_id, source, ..
-            } if !source.is_made() && is_meant(item_id) => {
-                found += 1;
-                println!("{}: from the cache, no backend was asked", name_of(item_id));
+            RunEventBody::AttemptWithdrawn { attempt_id } => way.end(
+                *attempt_id,
+                "taken back: the backend is to be left alone".to_owned(),
+            ),
+            RunEventBody::ItemDone { source, .. } => {
+                way.otherwise =
+                    (!source.is_made()).then(|| "from the cache, no backend was asked".to_owned());
+            }
+            RunEventBody::ItemFailed { failure, .. } => {
+                way.otherwise = Some(format!("failed: {}", failure.message));
+            }
+            RunEventBody::ItemStateChanged { state, reason, .. } => {
+                way.otherwise = reason
+                    .as_ref()
+                    .filter(|_| state.is_ended())
+                    .map(|reason| format!("{}: {reason}", state_word(*state)));
             }
             _ => {}
         }
     }
-    if found == 0 {
-        bail!(
-            "no item that was placed fits \"{wanted}\"; name its node and labels as `runs show` prints them"
-        );
+    for ((name, item_id), way) in &ways {
+        println!("{name} (item {item_id})");
+        for attempt in &way.attempts {
+            println!("  attempt {}", attempt.number);
+            for (place, candidate) in attempt.decision.candidates.iter().enumerate() {
+                let mark = if place == 0 { "here" } else { "not " };
+                println!("    {mark}  {}", candidate_words(candidate));
+            }
+            if let Some(end) = &attempt.end {
+                println!("    {end}");
+            }
+        }
+        if let Some(otherwise) = &way.otherwise {
+            println!("  {otherwise}");
+        } else if way.attempts.is_empty() {
+            let state = earlier.view.items.get(item_id).map(|item| item.state);
+            println!(
+                "  {}; no backend was asked",
+                state.map_or("not yet there", state_word)
+            );
+        }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+impl Way<'_> {
+    fn end(&mut self, attempt_id: AttemptId, words: String) {
+        if let Some(attempt) = self
+            .attempts
+            .iter_mut()
+            .find(|attempt| attempt.attempt_id == attempt_id)
+        {
+            attempt.end = Some(words);
+        }
+    }
+}
+
+/// A state as it is called on screen.
+pub(super) fn state_word(state: ItemState) -> &'static str {
+    match state {
+        ItemState::Waiting => "waits for what it is made from",
+        ItemState::Ready => "waits",
+        ItemState::Submitted => "sent",
+        ItemState::Running => "running",
+        ItemState::Parked => "waits for you",
+        ItemState::Asking => "asks you",
+        ItemState::Done => "done",
+        ItemState::Skipped => "skipped",
+        ItemState::Blocked => "blocked",
+        ItemState::Failed => "failed",
+        ItemState::Cancelled => "cancelled",
+    }
 }
 
 fn candidate_words(candidate: &PlacementCandidate) -> String {

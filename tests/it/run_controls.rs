@@ -1,6 +1,6 @@
 //! What a person can ask of a run while it goes on, and from another program: on real servers.
 
-use crate::command_line::{BuiltinProcess, command, run, stderr, stdout};
+use crate::command_line::{BuiltinProcess, command, refuses, run, stderr, stdout};
 use crate::engine_driver::{Graph, World, backend_id, online};
 use crate::small_projects::numbered;
 use crate::whole_runs::{
@@ -564,4 +564,39 @@ fn another_program_is_told_what_to_do_with_its_run() {
         "{}",
         stderr(&wrong)
     );
+}
+
+#[test]
+fn an_item_is_named_by_whole_labels_and_an_unclear_name_is_asked_back() {
+    let folder = TempDir::new().unwrap();
+    let server = BuiltinProcess::start(&folder.path().join("server"));
+    let data = folder.path().join("data");
+    let out = folder.path().join("out");
+    let file = folder.path().join("twelve.orchestrator.json");
+    std::fs::write(&file, write_portable_form(&project(12, 0.0)).unwrap()).unwrap();
+    let (file, out_text) = (file.to_string_lossy(), out.to_string_lossy());
+    let added = run(&data, &["backend", "add", &server.url, "--name", "one"]);
+    assert!(added.status.success(), "{}", stderr(&added));
+    let ran = run(&data, &["run", &file, "--out", &out_text]);
+    assert!(ran.status.success(), "{}", stderr(&ran));
+    assert_eq!(files_below(&out).len(), 12);
+
+    // Seeds 1, 10 and 11 are three items.
+    let redone = run(&data, &["runs", "redo", "last", "work n=1", "--new-seed"]);
+    assert!(redone.status.success(), "{}", stderr(&redone));
+    assert_eq!(files_below(&out).len(), 13, "one of twelve is made again");
+    let why = stdout(&run(&data, &["runs", "show", "last", "--why", "work n=1"]));
+    assert!(
+        why.contains("work n=1 (item") && !why.contains("n=10"),
+        "{why}"
+    );
+    assert_eq!(why.matches("  attempt ").count(), 2, "{why}");
+
+    for command in ["redo", "cancel", "retry"] {
+        let unclear = run(&data, &["runs", command, "last", "n=1"]);
+        refuses(&unclear, &["\"n=1\" could mean", "Output n=1", "work n=1"]);
+        let nothing = run(&data, &["runs", command, "last", "work n=12"]);
+        refuses(&nothing, &["no item is called \"work n=12\""]);
+    }
+    assert_eq!(files_below(&out).len(), 13, "nothing was done by guess");
 }
