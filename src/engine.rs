@@ -15,6 +15,7 @@ mod live;
 pub mod local;
 pub mod machine;
 mod on_start;
+mod outlook;
 pub mod placement;
 mod plan;
 mod question;
@@ -30,6 +31,7 @@ pub use event::{
 pub use executor::learned::{
     CACHE_LIMIT_BYTES, CACHE_LIMIT_SETTING, Removed, learned_estimates, remove_unused_files,
 };
+pub use executor::outlook::run_outlook;
 pub use executor::{
     Engine, EngineError, EngineOptions, RegistryUse, ResumePolicy, database_path, start,
 };
@@ -44,6 +46,7 @@ pub use library_fill::{
 pub use live::{EngineEvent, Preview, Progress};
 pub use machine::{MAX_RATING, ReviewAnswer, ReviewVerdict};
 pub use on_start::OnStart;
+pub use outlook::{NodeWait, RunOutlook, WaitCause};
 pub use plan::{MAX_ITEMS_PER_RUN, Plan, PlanProblem, workflow_hash};
 pub use question::{Alternative, Answer, AnswerOrigin, AnswerReach, Question, QuestionCause};
 pub use value::{Labels, ListElement, Value};

@@ -27,8 +27,8 @@ use super::toasts::{Severity, Toasts};
 use super::wake::{Waker, now_ms};
 use crate::engine::fold::RunView;
 use crate::engine::{
-    CommandError, EngineEvent, EngineHandle, ItemId, ItemState, Preview, Progress, RunCommand,
-    RunEvent, RunEventBody, RunId, RunState,
+    CommandError, EngineEvent, EngineHandle, ItemId, ItemState, NodeWait, Preview, Progress,
+    RunCommand, RunEvent, RunEventBody, RunId, RunState,
 };
 use crate::fleet::{BackendConfig, Door};
 use crate::project::{BackendId, NodeId, ProjectId};
@@ -149,6 +149,8 @@ pub struct Live {
     pub expected_end_ms: HashMap<RunId, u64>,
     /// When items are expected to be done, Unix time in milliseconds.
     pub item_end_ms: HashMap<ItemId, u64>,
+    /// What waits for a backend in each run, node by node, and why.
+    pub waits: HashMap<RunId, Vec<NodeWait>>,
     /// Grows with every change.
     pub revision: u64,
 }
@@ -250,6 +252,10 @@ pub fn drain(bridge: Option<Res<Bridge>>, mut world: BridgeWorld, waker: Option<
                     .live
                     .expected_end_ms
                     .insert(run_id, at_ms.saturating_add(remaining_ms));
+                world.live.revision += 1;
+            }
+            EngineEvent::Waiting { run_id, waits } => {
+                world.live.waits.insert(run_id, waits);
                 world.live.revision += 1;
             }
             EngineEvent::Unfinished(runs) => {

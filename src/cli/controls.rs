@@ -6,9 +6,9 @@ use super::earlier::EarlierRun;
 use super::review::set_fields;
 use super::run::node_called;
 use super::runs::state_words;
-use crate::engine::{ItemId, RetryScope, RunCommand, RunState, remembered_object_info};
+use crate::engine::{ItemId, RetryScope, RunCommand, RunId, RunState, remembered_object_info};
 use crate::project::{Literal, NodeKind, WorkflowNode};
-use crate::store::{RunSummary, Store};
+use crate::store::{Attendance, RunSummary, Store};
 use crate::workflow::{self, Control, ParameterAddress};
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
@@ -111,21 +111,21 @@ pub(super) async fn control(
     }
     let earlier = EarlierRun::read(&store, &run).await?;
     let run_id = run.run_id;
+    // A run whose program is gone rests; calling a part of it off does not set it going.
+    let rests = run.attendance == Attendance::Unattended && !run.state.is_ended();
     let (commands, after, backends) = match command {
         ControlCommand::Cancel { part, backends, .. } => {
             let (commands, after) = match part.of(&earlier)? {
                 Part::Run => (vec![RunCommand::Cancel { run_id }], After::Rest),
-                Part::Node(node_id) => (
-                    vec![RunCommand::CancelNode { run_id, node_id }],
-                    After::Follow,
-                ),
-                Part::Items(item_ids) => (
-                    item_ids
+                Part::Node(node_id) => {
+                    of_part(run_id, rests, [RunCommand::CancelNode { run_id, node_id }])
+                }
+                Part::Items(item_ids) => {
+                    let cancels = item_ids
                         .into_iter()
-                        .map(|item_id| RunCommand::CancelItem { run_id, item_id })
-                        .collect(),
-                    After::Follow,
-                ),
+                        .map(|item_id| RunCommand::CancelItem { run_id, item_id });
+                    of_part(run_id, rests, cancels)
+                }
             };
             (commands, after, backends)
         }
@@ -195,8 +195,14 @@ pub(super) async fn control(
             (vec![command], After::Note, backends)
         }
     };
+    let is_paused_for_it =
+        rests && matches!(commands.as_slice(), [RunCommand::Pause { .. }, _, ..]);
     let backends = backends.configs()?;
-    deliver(data_dir, store, &run, &earlier, commands, after, backends).await
+    let code = deliver(data_dir, store, &run, &earlier, commands, after, backends).await?;
+    if is_paused_for_it {
+        println!("The run stays paused; go on with it: comfyui-orchestrator runs resume {run_id}");
+    }
+    Ok(code)
 }
 
 /// Says so where a run is already as it is wanted to be, or can never be so again.
@@ -221,6 +227,20 @@ fn needs_nothing(run: &RunSummary, command: &ControlCommand) -> Option<String> {
             ))
         }
         _ => None,
+    }
+}
+
+/// Calls a part of a run off. One that rests is paused for that, and stays so.
+fn of_part(
+    run_id: RunId,
+    rests: bool,
+    cancels: impl IntoIterator<Item = RunCommand>,
+) -> (Vec<RunCommand>, After) {
+    if rests {
+        let pause = RunCommand::Pause { run_id };
+        (std::iter::once(pause).chain(cancels).collect(), After::Note)
+    } else {
+        (cancels.into_iter().collect(), After::Follow)
     }
 }
 

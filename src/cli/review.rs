@@ -3,6 +3,7 @@
 use super::backend::BackendArguments;
 use super::deliver::{After, deliver};
 use super::earlier::EarlierRun;
+use super::runs::counted;
 use super::watch;
 use crate::artifacts::ArtifactStore;
 use crate::engine::{
@@ -104,13 +105,17 @@ pub(super) fn exit_code(end: &watch::RunEnd, run: &str) -> ExitCode {
     let short = run.get(run.len().saturating_sub(8)..).unwrap_or(run);
     if !end.state.is_ended() && asking > 0 {
         eprintln!(
-            "{asking} items ask what is to become of them. See the questions with `runs questions {short}`, answer with `runs answer {short} 1 --retry`; the run stays as it is until then."
+            "{} what is to become of {}. See the questions with `runs questions {short}`, answer with `runs answer {short} 1 --retry`; the run stays as it is until then.",
+            counted(asking, "item asks", "items ask"),
+            if asking == 1 { "it" } else { "them" },
         );
         return ExitCode::from(WAITS_FOR_PERSON);
     }
     if !end.state.is_ended() && parked > 0 {
         eprintln!(
-            "{parked} items wait for you. See them with `runs review {short}`, answer with `runs review {short} --pick 1,2`; the run stays as it is until then."
+            "{} for you. See them with `runs review {short}`, answer with `runs review {short} --pick {}`; the run stays as it is until then.",
+            counted(parked, "item waits", "items wait"),
+            if parked == 1 { "1" } else { "1,2" },
         );
         return ExitCode::from(WAITS_FOR_PERSON);
     }
@@ -222,7 +227,7 @@ fn answers(
     let answer = |place: usize, verdict: ReviewVerdict| -> anyhow::Result<ReviewAnswer> {
         let item = parked
             .get(place)
-            .with_context(|| format!("there is no item {}; {} wait", place + 1, parked.len()))?;
+            .with_context(|| no_such_item(place + 1, parked.len()))?;
         Ok(ReviewAnswer {
             item_id: item.item_id,
             verdict,
@@ -272,6 +277,11 @@ fn numbers(text: Option<&str>, count: usize) -> anyhow::Result<Vec<usize>> {
     text.map_or_else(|| Ok(Vec::new()), |text| places(text, count))
 }
 
+fn no_such_item(number: usize, count: usize) -> String {
+    let wait = if count == 1 { "waits" } else { "wait" };
+    format!("there is no item {number}; {count} {wait}")
+}
+
 /// `1,4,7-9` or `all` as places from 0.
 pub(super) fn places(text: &str, count: usize) -> anyhow::Result<Vec<usize>> {
     let text = text.trim();
@@ -286,7 +296,7 @@ pub(super) fn places(text: &str, count: usize) -> anyhow::Result<Vec<usize>> {
             .parse()
             .map_err(|_| anyhow!("\"{text}\" is no number of the list; write 1,4,7-9 or all"))?;
         if number == 0 || number > count {
-            bail!("there is no item {number}; {count} wait");
+            bail!(no_such_item(number, count));
         }
         Ok(number - 1)
     };
@@ -312,10 +322,16 @@ fn changed_fields(
             bail!("no workflow comes before the review, so there is nothing to make again");
         };
         at = link.from.node;
-        if let Some(node) = project.nodes.get(&at)
-            && let NodeKind::Workflow(workflow) = &node.kind
-        {
-            break workflow;
+        let Some(node) = project.nodes.get(&at) else {
+            continue;
+        };
+        match &node.kind {
+            NodeKind::Workflow(workflow) => break workflow,
+            NodeKind::Merge(merge) if merge.mode.makes_list() => bail!(
+                "what waits is a list that \"{}\" made of several items, and none of them is named; make some of them again with `runs redo`, and the list follows",
+                node.title
+            ),
+            _ => {}
         }
     };
     set_fields(settings, workflow)

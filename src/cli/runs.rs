@@ -5,12 +5,19 @@ use super::data_dir::data_dir;
 use super::deliver::{After, deliver};
 use super::earlier::EarlierRun;
 use super::watch;
-use crate::engine::{OnStart, RunCommand, RunEvent, RunEventBody, RunId, RunState, RunView};
-use crate::store::{RunSummary, Store};
+use crate::engine::fold::ItemCounts;
+use crate::engine::{
+    ItemId, ItemState, OnStart, RunCommand, RunEvent, RunEventBody, RunId, RunOutlook, RunState,
+    RunView, run_outlook,
+};
+use crate::project::{NodeId, Project};
+use crate::store::{Attendance, RunSummary, Store};
 use anyhow::{Context as _, bail};
 use clap::Subcommand;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Events of one page.
 const PAGE: usize = 4096;
@@ -56,8 +63,8 @@ pub(super) enum RunsCommand {
         /// Print every event as one line of JSON.
         #[arg(long)]
         json: bool,
-        /// Say why an item ran where it ran, and why not elsewhere. ITEM is its id, the end of it, or a part of its node's
-        /// title and labels, for example `Draw seed=7`.
+        /// Say why an item ran where it ran, and why not elsewhere. ITEM is its node's title and labels, for example
+        /// `Draw seed=7`, or its id, or a piece of it.
         #[arg(long, value_name = "ITEM")]
         why: Option<String>,
     },
@@ -209,10 +216,12 @@ async fn show(store: &Store, wanted: &str, json: bool) -> anyhow::Result<ExitCod
     let mut view = RunView::default();
     let mut seq = 0;
     let mut lines = Vec::new();
+    let mut reasons = Reasons::default();
     loop {
         let page = store.events(run.run_id, seq, PAGE).await?;
         for event in &page {
             view.apply(event);
+            reasons.take(event);
             if json {
                 println!("{}", serde_json::to_string(event)?);
             } else if let Some(line) = line_of(event) {
@@ -233,15 +242,30 @@ async fn show(store: &Store, wanted: &str, json: bool) -> anyhow::Result<ExitCod
         println!("run {}", run.run_id);
         if standing != Standing::AsItSays {
             println!("{}", standing.hint(run.run_id));
+        } else if run.state.is_ended() {
+            let outputs = watch::output_nodes(&project);
+            println!("{}", watch::end_line(run.state, &view, &outputs));
         }
         for node in project.nodes.values() {
             if let Some(counts) = view.nodes.get(&node.id).map(|node| node.counts) {
                 println!(
-                    "  {:<28} {:>5} of {:<5}",
+                    "  {:<28} {:>5} of {:<5} {}",
                     node.title,
                     counts.ended(),
-                    counts.total()
+                    counts.total(),
+                    by_state(counts)
                 );
+            }
+        }
+        for line in reasons.lines(&view, &project) {
+            println!("  {line}");
+        }
+        if run.attendance == Attendance::Attended
+            && !run.state.is_ended()
+            && let Some(outlook) = run_outlook(store, run.run_id).await?
+        {
+            for line in outlook_lines(&outlook, &project, now_ms()) {
+                println!("  {line}");
             }
         }
         for line in lines {
@@ -275,6 +299,117 @@ pub(super) fn find(runs: &[RunSummary], wanted: &str) -> anyhow::Result<RunSumma
         [] => bail!("there is no run {wanted}; `runs list` shows them"),
         several => bail!("{} runs match {wanted}; give more of the id", several.len()),
     }
+}
+
+/// `4 done, 2 skipped`; nothing where all are done.
+fn by_state(counts: ItemCounts) -> String {
+    if counts.get(ItemState::Done) == counts.total() {
+        return String::new();
+    }
+    let parts: Vec<String> = ItemState::ALL
+        .into_iter()
+        .filter(|state| counts.get(*state) > 0)
+        .map(|state| format!("{} {}", counts.get(state), super::why::state_word(state)))
+        .collect();
+    parts.join(", ")
+}
+
+/// Why items do not run, and remarks about those that did.
+#[derive(Default)]
+struct Reasons {
+    /// The last reason of each item.
+    of_item: HashMap<ItemId, String>,
+    notices: HashMap<ItemId, Vec<String>>,
+}
+
+impl Reasons {
+    fn take(&mut self, event: &RunEvent) {
+        match &event.body {
+            RunEventBody::ItemStateChanged {
+                item_id,
+                reason: Some(reason),
+                ..
+            } => {
+                self.of_item.insert(*item_id, reason.clone());
+            }
+            RunEventBody::ItemDone {
+                item_id, notices, ..
+            } => {
+                self.notices.insert(*item_id, notices.clone());
+            }
+            _ => {}
+        }
+    }
+
+    /// A line for each reason, with how many items have it.
+    fn lines(&self, view: &RunView, project: &Project) -> Vec<String> {
+        let mut counts: BTreeMap<(NodeId, String), (u32, &str)> = BTreeMap::new();
+        for (item_id, item) in &view.items {
+            let told: Vec<String> = match item.state {
+                ItemState::Skipped | ItemState::Blocked | ItemState::Cancelled => self
+                    .of_item
+                    .get(item_id)
+                    .map(|reason| format!("{}: {reason}", super::why::state_word(item.state)))
+                    .into_iter()
+                    .collect(),
+                ItemState::Done => self.notices.get(item_id).cloned().unwrap_or_default(),
+                _ => Vec::new(),
+            };
+            for words in told {
+                let count = counts
+                    .entry((item.node_id, words))
+                    .or_insert((0, &*item.label));
+                count.0 += 1;
+            }
+        }
+        counts
+            .into_iter()
+            .map(|((node_id, words), (count, label))| {
+                let title = project
+                    .nodes
+                    .get(&node_id)
+                    .map_or("?", |node| node.title.as_str());
+                let who = if count == 1 {
+                    format!("{title} {label}").trim_end().to_owned()
+                } else {
+                    format!("{title}, {count} items")
+                };
+                format!("{who}: {words}")
+            })
+            .collect()
+    }
+}
+
+/// What is to come, as the program that works on the run last said.
+fn outlook_lines(outlook: &RunOutlook, project: &Project, now_ms: u64) -> Vec<String> {
+    let since_ms = now_ms.saturating_sub(outlook.at_ms);
+    let left = outlook
+        .remaining_ms
+        .map(|remaining_ms| watch::time_left(remaining_ms.saturating_sub(since_ms)));
+    let waits = outlook.waits.iter().map(|wait| {
+        let title = project
+            .nodes
+            .get(&wait.node_id)
+            .map_or("?", |node| node.title.as_str());
+        format!(
+            "{title}: {} because: {}",
+            counted(wait.items, "item waits", "items wait"),
+            wait.reason
+        )
+    });
+    left.into_iter().chain(waits).collect()
+}
+
+/// Unix time in milliseconds.
+fn now_ms() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis() as u64)
+}
+
+/// `1 item waits`, `2 items wait`
+pub(super) fn counted(count: u32, one: &str, several: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { several })
 }
 
 /// What a person wants to read of an event.

@@ -2,11 +2,13 @@
 
 use super::earlier::name_of;
 use super::questions::{Asker, in_words};
+use super::runs::counted;
 use crate::engine::{
-    EngineEvent, EngineHandle, ItemState, RunCommand, RunEventBody, RunId, RunState, RunView,
+    EngineEvent, EngineHandle, ItemState, NodeWait, RunCommand, RunEventBody, RunId, RunState,
+    RunView, WaitCause,
 };
 use crate::fleet::{BackendState, BackendStatus};
-use crate::project::{BackendId, NodeId, Project};
+use crate::project::{BackendId, NodeId, NodeKind, Project};
 use anyhow::bail;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,6 +19,8 @@ use tokio::time::Instant;
 
 /// How long nothing more is told before a run counts as waiting for a person.
 const QUIET: Duration = Duration::from_millis(500);
+/// How long items wait for what has to change first before a person is told.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How a run is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +87,10 @@ pub(super) async fn follow(
                 teller.finish();
                 return Ok(RunEnd { state: rests.unwrap_or(RunState::Running), files, view });
             }
+            () = sleep_until(teller.waits_told_at()) => {
+                teller.tell_waits();
+                continue;
+            }
             Some(line) = asker.line() => {
                 match asker.take(&line, &view) {
                     Ok((item_id, answer, reach)) => {
@@ -145,7 +153,27 @@ pub(super) async fn follow(
                 run_id: expected,
                 remaining_ms,
                 ..
-            }) if expected == run_id => teller.expected(remaining_ms),
+            }) if expected == run_id => {
+                if telling == Telling::Json {
+                    let line = serde_json::json!({
+                        "run_id": run_id, "event": "expected", "remaining_ms": remaining_ms,
+                    });
+                    println!("{line}");
+                }
+                teller.expected(remaining_ms);
+            }
+            Some(EngineEvent::Waiting {
+                run_id: waiting,
+                waits,
+            }) if waiting == run_id => {
+                if telling == Telling::Json {
+                    let line = serde_json::json!({
+                        "run_id": run_id, "event": "waiting", "waits": waits,
+                    });
+                    println!("{line}");
+                }
+                teller.waits(&waits, &view);
+            }
             Some(EngineEvent::Trouble(failure)) => {
                 bail!(
                     "the run stopped safely and continues when this is mended: {}",
@@ -173,6 +201,20 @@ struct Teller {
     unreachable: BTreeSet<BackendId>,
     interactive: bool,
     expected: Option<ProgressBar>,
+    /// The Output nodes.
+    outputs: BTreeSet<NodeId>,
+    /// Nodes of which items wait for something that has to change first.
+    stuck: BTreeMap<NodeId, Stuck>,
+}
+
+/// What items of a node wait for.
+struct Stuck {
+    /// The reason without what counts down in it.
+    reason: String,
+    /// How many wait, and why.
+    words: String,
+    /// When a person is told; none when that was done.
+    tell_at: Option<Instant>,
 }
 
 impl Teller {
@@ -196,6 +238,8 @@ impl Teller {
             unreachable: BTreeSet::new(),
             interactive,
             expected: None,
+            outputs: output_nodes(project),
+            stuck: BTreeMap::new(),
         }
     }
 
@@ -234,12 +278,60 @@ impl Teller {
             }
             bar
         });
-        let seconds = remaining_ms.div_ceil(1000);
-        bar.set_message(match seconds {
-            0..=89 => format!("about {seconds} s left"),
-            90..=5_399 => format!("about {} min left", seconds.div_ceil(60)),
-            _ => format!("about {:.1} h left", seconds as f64 / 3600.0),
+        bar.set_message(time_left(remaining_ms));
+    }
+
+    /// Takes in what waits and why. What waits for its turn is seen beside the bars.
+    fn waits(&mut self, waits: &[NodeWait], view: &RunView) {
+        self.stuck.retain(|node_id, _| {
+            waits
+                .iter()
+                .any(|wait| wait.node_id == *node_id && wait.cause == WaitCause::Nobody)
         });
+        for wait in waits {
+            let items = counted(wait.items, "item waits", "items wait");
+            let words = format!("{items}: {}", wait.reason);
+            if wait.cause == WaitCause::Nobody {
+                let reason = without_numbers(&wait.reason);
+                let stuck = self.stuck.entry(wait.node_id).or_insert_with(|| Stuck {
+                    reason: reason.clone(),
+                    words: String::new(),
+                    tell_at: Some(Instant::now() + PATIENCE),
+                });
+                stuck.words.clone_from(&words);
+                if stuck.reason != reason {
+                    stuck.reason = reason;
+                    stuck.tell_at = Some(Instant::now() + PATIENCE);
+                }
+            }
+            let has_live = view
+                .nodes
+                .get(&wait.node_id)
+                .is_some_and(|node| node.counts.active() > 0);
+            if self.interactive && !has_live {
+                self.bar(wait.node_id).set_message(words);
+            }
+        }
+    }
+
+    /// When there is something to say of what waits.
+    fn waits_told_at(&self) -> Option<Instant> {
+        self.stuck.values().filter_map(|stuck| stuck.tell_at).min()
+    }
+
+    /// Says of what has waited for a while for something that has to change first: once.
+    fn tell_waits(&mut self) {
+        let now = Instant::now();
+        let mut lines = Vec::new();
+        for (node_id, stuck) in &mut self.stuck {
+            if stuck.tell_at.is_some_and(|at| at <= now) {
+                stuck.tell_at = None;
+                lines.push((*node_id, stuck.words.clone()));
+            }
+        }
+        for (node_id, words) in lines {
+            self.say(&format!("{}: {words}", self.title(node_id)));
+        }
     }
 
     fn title(&self, node_id: NodeId) -> &str {
@@ -278,7 +370,7 @@ impl Teller {
             | RunEventBody::ItemFailed { item_id, .. }
             | RunEventBody::FilesWritten { item_id, .. } => *item_id,
             RunEventBody::RunStateChanged { state } => {
-                self.say(state_line(*state));
+                self.say(&end_line(*state, view, &self.outputs));
                 return;
             }
             RunEventBody::AttemptFailed { failure, .. } => {
@@ -296,6 +388,13 @@ impl Teller {
         if let RunEventBody::ItemFailed { failure, .. } = body {
             let line = format!("{}: failed: {}", self.title(node_id), failure.message);
             self.say(&line);
+        }
+        if let RunEventBody::ItemDone { notices, .. } = body {
+            for notice in notices {
+                let name = view.items.get(&item_id).map_or("", |item| &*item.label);
+                let line = format!("{} {name}: {notice}", self.title(node_id));
+                self.say(&line.replace(" : ", ": "));
+            }
         }
         let (ended, total) = view
             .nodes
@@ -325,6 +424,68 @@ impl Teller {
         for bar in self.bar_of.values().chain(&self.expected) {
             bar.abandon_with_message("");
         }
+    }
+}
+
+/// `about 12 min left`
+pub(super) fn time_left(remaining_ms: u64) -> String {
+    let seconds = remaining_ms.div_ceil(1000);
+    match seconds {
+        0..=89 => format!("about {seconds} s left"),
+        90..=5_399 => format!("about {} min left", seconds.div_ceil(60)),
+        _ => format!("about {:.1} h left", seconds as f64 / 3600.0),
+    }
+}
+
+/// Sleeps until a point in time, or for ever.
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A reason without what counts down in it.
+fn without_numbers(reason: &str) -> String {
+    reason.chars().filter(|c| !c.is_ascii_digit()).collect()
+}
+
+/// The nodes that write files.
+pub(super) fn output_nodes(project: &Project) -> BTreeSet<NodeId> {
+    project
+        .nodes
+        .values()
+        .filter(|node| matches!(node.kind, NodeKind::Output(_)))
+        .map(|node| node.id)
+        .collect()
+}
+
+/// One line for a run's new state, by what became of the items of its Output nodes.
+pub(super) fn end_line(state: RunState, view: &RunView, outputs: &BTreeSet<NodeId>) -> String {
+    let counted = |wanted: Option<ItemState>| -> u32 {
+        outputs
+            .iter()
+            .filter_map(|node_id| view.nodes.get(node_id))
+            .map(|node| wanted.map_or_else(|| node.counts.total(), |state| node.counts.get(state)))
+            .sum()
+    };
+    let (done, skipped) = (
+        counted(Some(ItemState::Done)),
+        counted(Some(ItemState::Skipped)),
+    );
+    match state {
+        RunState::Completed if !outputs.is_empty() && done == 0 => {
+            let reason = outputs
+                .iter()
+                .filter_map(|node_id| view.nodes.get(node_id)?.last_reason.as_ref())
+                .next_back()
+                .map_or_else(String::new, |reason| format!(" ({reason})"));
+            format!("Completed: no file was to be made{reason}.")
+        }
+        RunState::CompletedWithFailures if done > 0 && done + skipped == counted(None) => {
+            "Completed with failures: every output was made, but something else failed.".to_owned()
+        }
+        _ => state_line(state).to_owned(),
     }
 }
 

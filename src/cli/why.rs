@@ -3,9 +3,10 @@
 use super::earlier::EarlierRun;
 use crate::engine::{
     AttemptId, ItemId, ItemState, PlacementCandidate, PlacementDecision, PlacementVerdict,
-    RunEventBody,
+    RunEventBody, RunId, RunOutlook, RunState, WaitCause, run_outlook,
 };
-use crate::store::{RunSummary, Store};
+use crate::project::NodeId;
+use crate::store::{Attendance, RunSummary, Store};
 use anyhow::bail;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -13,13 +14,15 @@ use std::process::ExitCode;
 /// What is known of an item's way.
 #[derive(Default)]
 struct Way<'a> {
-    attempts: Vec<Attempt<'a>>,
+    attempts: Vec<Placed<'a>>,
+    /// Fields that a person changed, by name.
+    edits: BTreeMap<String, String>,
     /// How it went without a backend, or why it never went to one.
     otherwise: Option<String>,
 }
 
 /// One placement of an item.
-struct Attempt<'a> {
+struct Placed<'a> {
     attempt_id: AttemptId,
     number: u32,
     decision: &'a PlacementDecision,
@@ -47,6 +50,7 @@ pub(super) async fn why(store: &Store, run: &RunSummary, wanted: &str) -> anyhow
             RunEventBody::AttemptPlaced { item_id, .. }
             | RunEventBody::ItemDone { item_id, .. }
             | RunEventBody::ItemFailed { item_id, .. }
+            | RunEventBody::ItemEdited { item_id, .. }
             | RunEventBody::ItemStateChanged { item_id, .. } => Some(*item_id),
             RunEventBody::AttemptFailed { attempt_id, .. }
             | RunEventBody::AttemptCancelled { attempt_id }
@@ -70,7 +74,7 @@ pub(super) async fn why(store: &Store, run: &RunSummary, wanted: &str) -> anyhow
                 ..
             } => {
                 item_by_attempt.insert(*attempt_id, *item_id);
-                way.attempts.push(Attempt {
+                way.attempts.push(Placed {
                     attempt_id: *attempt_id,
                     number: *number,
                     decision,
@@ -88,6 +92,11 @@ pub(super) async fn why(store: &Store, run: &RunSummary, wanted: &str) -> anyhow
                 *attempt_id,
                 "taken back: the backend is to be left alone".to_owned(),
             ),
+            RunEventBody::ItemEdited { fields, .. } => {
+                for (address, value) in fields {
+                    way.edits.insert(address.input.clone(), value.to_string());
+                }
+            }
             RunEventBody::ItemDone { source, .. } => {
                 way.otherwise =
                     (!source.is_made()).then(|| "from the cache, no backend was asked".to_owned());
@@ -104,8 +113,12 @@ pub(super) async fn why(store: &Store, run: &RunSummary, wanted: &str) -> anyhow
             _ => {}
         }
     }
+    let waits = Waits::of(store, run).await?;
     for ((name, item_id), way) in &ways {
         println!("{name} (item {item_id})");
+        for (field, value) in &way.edits {
+            println!("  made again with {field} = {value}");
+        }
         for attempt in &way.attempts {
             println!("  attempt {}", attempt.number);
             for (place, candidate) in attempt.decision.candidates.iter().enumerate() {
@@ -116,10 +129,15 @@ pub(super) async fn why(store: &Store, run: &RunSummary, wanted: &str) -> anyhow
                 println!("    {end}");
             }
         }
-        if let Some(otherwise) = &way.otherwise {
+        let item = earlier.view.items.get(item_id);
+        let state = item.map(|item| item.state);
+        if state == Some(ItemState::Ready)
+            && let Some(item) = item
+        {
+            println!("  {}", waits.words(item_id, item.node_id));
+        } else if let Some(otherwise) = &way.otherwise {
             println!("  {otherwise}");
         } else if way.attempts.is_empty() {
-            let state = earlier.view.items.get(item_id).map(|item| item.state);
             println!(
                 "  {}; no backend was asked",
                 state.map_or("not yet there", state_word)
@@ -127,6 +145,67 @@ pub(super) async fn why(store: &Store, run: &RunSummary, wanted: &str) -> anyhow
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Why items wait, as far as that is known.
+enum Waits {
+    /// The program that works on the run said so last.
+    Said(RunOutlook),
+    /// It has said nothing yet.
+    Unsaid,
+    /// No program works on the run.
+    Nobody(RunId),
+    /// A person paused the run.
+    Paused(RunId),
+}
+
+impl Waits {
+    async fn of(store: &Store, run: &RunSummary) -> anyhow::Result<Self> {
+        let run_id = run.run_id;
+        if run.state == RunState::Paused {
+            return Ok(Self::Paused(run_id));
+        }
+        if run.attendance == Attendance::Unattended {
+            return Ok(Self::Nobody(run_id));
+        }
+        Ok(run_outlook(store, run_id)
+            .await?
+            .map_or(Self::Unsaid, Self::Said))
+    }
+
+    fn words(&self, item_id: &ItemId, node_id: NodeId) -> String {
+        match self {
+            Self::Said(outlook) => {
+                let wait = outlook.waits.iter().find(|wait| wait.node_id == node_id);
+                wait.map_or_else(
+                    || "waits for its turn".to_owned(),
+                    |wait| {
+                        let own = wait.own.iter().find(|(own, _)| own == item_id);
+                        let reason = own.map_or(&wait.reason, |(_, reason)| reason);
+                        match wait.cause {
+                            WaitCause::Turn if wait.items > 1 => {
+                                format!(
+                                    "waits, one of {} of its node; the first of them {reason}",
+                                    wait.items
+                                )
+                            }
+                            WaitCause::Turn => reason.clone(),
+                            WaitCause::Paused | WaitCause::Nobody => format!("waits: {reason}"),
+                        }
+                    },
+                )
+            }
+            Self::Unsaid => {
+                "waits; the program that works on the run has not said for what yet".to_owned()
+            }
+            Self::Nobody(run_id) => format!(
+                "waits: no program works on the run; go on with it: comfyui-orchestrator runs resume {run_id}"
+            ),
+            Self::Paused(run_id) => format!(
+                "waits: the run is paused; go on with it: comfyui-orchestrator runs resume {run_id}"
+            ),
+        }
+    }
 }
 
 impl Way<'_> {

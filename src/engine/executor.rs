@@ -12,6 +12,7 @@ pub(super) mod learned;
 mod local_work;
 mod obey;
 mod orders;
+pub(super) mod outlook;
 mod outputs;
 mod planning;
 mod progress;
@@ -19,7 +20,7 @@ mod record;
 pub(super) mod run_workflow;
 mod runs;
 mod shared;
-mod starting;
+pub(super) mod starting;
 mod wishes;
 
 use super::handle::{EngineHandle, Request};
@@ -175,7 +176,7 @@ pub async fn start(options: EngineOptions) -> Result<Engine, EngineError> {
         turns: VecDeque::new(),
         wake_at_ms: None,
         estimates_kept: Instant::now(),
-        expected_told: Instant::now(),
+        outlooks: outlook::Outlooks::default(),
         cache_trimmed: Instant::now(),
         stop: stop.clone(),
         registry: None,
@@ -270,8 +271,8 @@ struct Executor {
     wake_at_ms: Option<u64>,
     /// When what was learned was last written down.
     estimates_kept: Instant,
-    /// When subscribers were last told how long runs take.
-    expected_told: Instant,
+    /// What was last said of what is to come.
+    outlooks: outlook::Outlooks,
     /// Ends the engine.
     stop: CancellationToken,
     /// When the kept results were last measured.
@@ -326,7 +327,7 @@ impl Executor {
                     if self.cache_trimmed.elapsed() > TRIM_PERIOD {
                         self.trim_cache().await;
                     }
-                    self.tell_expected();
+                    self.tell_outlook().await;
                 },
                 Some(prepared) = inbox.prepared.recv() => self.begin(prepared).await,
                 Some(event) = inbox.fleet_events.recv() => self.hear(event).await,
@@ -334,7 +335,10 @@ impl Executor {
                     trouble @ EngineEvent::Trouble(_) => self.tell(&trouble).await,
                     live => self.tell_live(live),
                 },
-                _ = rounds.tick() => self.look_around().await,
+                _ = rounds.tick() => {
+                    self.look_around().await;
+                    self.tell_outlook().await;
+                }
                 () = sleep => {
                     self.wake_at_ms = None;
                     self.take(vec![Input::Tick]).await;

@@ -4,6 +4,7 @@ use super::dry_run::{DryProblem, DryRun};
 use super::event::RunEvent;
 use super::failure::Failure;
 use super::id::{AttemptId, ItemId, RunId};
+use super::outlook::NodeWait;
 use crate::fleet::BackendStatus;
 use crate::project::{BackendId, NodeId};
 use bytes::Bytes;
@@ -31,6 +32,14 @@ pub enum EngineEvent {
         remaining_ms: u64,
         /// Milliseconds until items are Done: those at backends, and the first of those that are Ready.
         items: Vec<(ItemId, u64)>,
+    },
+    /// What waits for a backend in a run, and why, in place of what was told before; told when it has changed. May be
+    /// coalesced.
+    Waiting {
+        /// The run.
+        run_id: RunId,
+        /// Node by node.
+        waits: Vec<NodeWait>,
     },
     /// Runs of earlier processes that rest until a person says what to do with each: resume, pause or cancel it. Their logs
     /// came before.

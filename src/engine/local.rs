@@ -62,9 +62,10 @@ pub fn perform(work: &LocalWork, context: LocalContext) -> Result<LocalOutcome, 
             expression,
             keep,
             elements,
+            ratings,
             sheet,
         } => {
-            let kept = condition::best(expression, elements, *keep)?;
+            let kept = condition::best(expression, elements, ratings, *keep)?;
             let sheet = match sheet {
                 Some(sheet) => {
                     let best: Vec<ListElement> = kept

@@ -95,7 +95,7 @@ impl Exclusion {
 impl fmt::Display for Exclusion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Disabled => f.write_str("is taken out"),
+            Self::Disabled => f.write_str("is disabled"),
             Self::Offline { reason } if reason.is_empty() => f.write_str("is offline"),
             Self::Offline { reason } => write!(f, "is offline: {reason}"),
             Self::TiedElsewhere => f.write_str("is not the backend the node is tied to"),

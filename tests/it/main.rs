@@ -21,6 +21,7 @@ mod editor_files;
 mod embedded;
 mod engine_driver;
 mod engine_end_to_end;
+mod expected;
 mod failure_classes;
 mod files_in_place;
 mod fleet;
@@ -53,6 +54,7 @@ mod simulation;
 mod small_projects;
 mod store;
 mod take_over;
+mod waiting;
 mod whole_runs;
 #[cfg(feature = "desktop")]
 mod window;

@@ -33,13 +33,13 @@ fn address(node_id: &str, class_type: &str) -> NodeAddress {
 }
 
 /// A project in the making: nodes by place.
-struct Build {
-    project: Project,
+pub struct Build {
+    pub project: Project,
     nodes: Vec<Node>,
 }
 
 impl Build {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let mut project = Project::new(ProjectId::new_now(), "Reviewed");
         for (name, text) in [("plain", PLAIN), ("invert", INVERT)] {
             let file = WorkflowFile::new(text);
@@ -52,13 +52,13 @@ impl Build {
         }
     }
 
-    fn add(&mut self, node: Node) -> usize {
+    pub fn add(&mut self, node: Node) -> usize {
         self.project.nodes.insert(node.id, node.clone());
         self.nodes.push(node);
         self.nodes.len() - 1
     }
 
-    fn workflow(
+    pub fn workflow(
         &mut self,
         name: &str,
         fields: &[(&str, &str, &str, DataType)],
@@ -114,7 +114,7 @@ impl Build {
         ))
     }
 
-    fn output(&mut self, template: &str) -> usize {
+    pub fn output(&mut self, template: &str) -> usize {
         let settings = OutputNode {
             template: template.to_owned(),
         };
@@ -126,7 +126,7 @@ impl Build {
         ))
     }
 
-    fn link(&mut self, from: (usize, usize), to: (usize, usize)) {
+    pub fn link(&mut self, from: (usize, usize), to: (usize, usize)) {
         let end = |node: &Node, port: PortId| PortRef {
             node: node.id,
             port,
@@ -139,7 +139,7 @@ impl Build {
         });
     }
 
-    fn write(&self, folder: &Path) -> String {
+    pub fn write(&self, folder: &Path) -> String {
         let path = folder.join("reviewed.orchestrator.json");
         std::fs::write(&path, write_portable_form(&self.project).expect("writable"))
             .expect("written");
@@ -407,4 +407,103 @@ fn files_become_items_and_the_best_is_kept() {
     assert_eq!(sharpest.get_pixel(0, 0).0, [0, 0, 0]);
     assert_eq!(sharpest.get_pixel(2, 0).0, [255, 255, 255]);
     assert_eq!(sharpest.get_pixel(4, 0).0, [0, 0, 0]);
+}
+
+#[test]
+fn the_best_by_rating_is_what_a_person_liked_best() {
+    let folder = TempDir::new().expect("a folder");
+    let server = BuiltinProcess::start(&folder.path().join("server"));
+    let mut build = Build::new();
+    let table = "color\n16711680\n65280\n255\n";
+    let table = FanOutSource::Table(Table::from_text(table).expect("a table"));
+    let rows = build.add(Node::fan_out(
+        NodeId::new_now(),
+        table,
+        &mut PortId::new_now,
+    ));
+    let fields = [("1", "EmptyImage", "color", DataType::Integer)];
+    let plain = build.workflow("plain", &fields, ("2", "SaveImage"));
+    let review = build.add(Node::review(
+        NodeId::new_now(),
+        ReviewNode::default(),
+        DataType::Image,
+        &mut PortId::new_now,
+    ));
+    let best = MergeNode {
+        mode: MergeMode::Best {
+            expression: "rating".to_owned(),
+            keep: 1,
+        },
+        ..MergeNode::default()
+    };
+    let merge = build.add(Node::merge(
+        NodeId::new_now(),
+        best,
+        DataType::Image,
+        &mut PortId::new_now,
+    ));
+    let output = build.output("{label:color}.{ext}");
+    build.link((rows, 0), (plain, 0));
+    build.link((plain, 0), (review, 0));
+    build.link((review, 0), (merge, 0));
+    build.link((merge, 0), (output, 0));
+    let project = build.write(folder.path());
+    let (data, out) = (folder.path().join("data"), folder.path().join("out"));
+    let out_text = out.to_string_lossy().into_owned();
+    let at = ["--backend", &server.url, "--out", &out_text];
+    let ran = run(&data, &[&["run", &project], &at[..]].concat());
+    assert_eq!(ran.status.code(), Some(3), "{}", stderr(&ran));
+    assert!(stderr(&ran).contains("3 items wait for you"));
+    // One is rated, the others are not: they count as 0.
+    let arguments = ["runs", "review", "last", "--rate", "2=4", "--pick", "all"];
+    let answered = run(&data, &arguments);
+    assert!(answered.status.success(), "{}", stderr(&answered));
+    assert_eq!(names(&out), ["65280.png"]);
+}
+
+#[test]
+fn a_list_is_not_made_again_as_a_whole_and_says_so() {
+    let folder = TempDir::new().expect("a folder");
+    let server = BuiltinProcess::start(&folder.path().join("server"));
+    let mut build = Build::new();
+    let table = FanOutSource::Table(Table::from_text("color\n255\n65280\n").expect("a table"));
+    let rows = build.add(Node::fan_out(
+        NodeId::new_now(),
+        table,
+        &mut PortId::new_now,
+    ));
+    let fields = [("1", "EmptyImage", "color", DataType::Integer)];
+    let plain = build.workflow("plain", &fields, ("2", "SaveImage"));
+    let merge = build.add(Node::merge(
+        NodeId::new_now(),
+        MergeNode::default(),
+        DataType::Image,
+        &mut PortId::new_now,
+    ));
+    let review = build.add(Node::review(
+        NodeId::new_now(),
+        ReviewNode::default(),
+        DataType::Image,
+        &mut PortId::new_now,
+    ));
+    build.link((rows, 0), (plain, 0));
+    build.link((plain, 0), (merge, 0));
+    build.link((merge, 0), (review, 0));
+    let project = build.write(folder.path());
+    let data = folder.path().join("data");
+    let ran = run(&data, &["run", &project, "--backend", &server.url]);
+    assert_eq!(ran.status.code(), Some(3), "{}", stderr(&ran));
+    assert!(
+        stderr(&ran).contains("1 item waits for you"),
+        "{}",
+        stderr(&ran)
+    );
+    let arguments = ["runs", "review", "last", "--redo", "1", "--set", "color=1"];
+    let redo = run(&data, &arguments);
+    assert!(!redo.status.success());
+    assert!(
+        stderr(&redo).contains("is a list that \"Merge\" made"),
+        "{}",
+        stderr(&redo)
+    );
 }

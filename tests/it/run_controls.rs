@@ -600,3 +600,128 @@ fn an_item_is_named_by_whole_labels_and_an_unclear_name_is_asked_back() {
     }
     assert_eq!(files_below(&out).len(), 13, "nothing was done by guess");
 }
+
+#[test]
+fn what_is_made_again_with_another_seed_carries_that_seed() {
+    let folder = TempDir::new().unwrap();
+    let server = BuiltinProcess::start(&folder.path().join("server"));
+    let data = folder.path().join("data");
+    let out = folder.path().join("out");
+    let file = folder.path().join("seeds.orchestrator.json");
+    let project = numbered(&slow_picture(0.0), ("2", "seed"), 3, RetryPolicy::default());
+    std::fs::write(&file, write_portable_form(&project).unwrap()).unwrap();
+    let (file, out_text) = (file.to_string_lossy(), out.to_string_lossy());
+    let arguments = ["run", &file, "--backend", &server.url, "--out", &out_text];
+    let ran = run(&data, &arguments);
+    assert!(ran.status.success(), "{}", stderr(&ran));
+    let before = files_below(&out);
+    assert_eq!(before.len(), 3);
+
+    let redone = run(&data, &["runs", "redo", "last", "work n=1", "--new-seed"]);
+    assert!(redone.status.success(), "{}", stderr(&redone));
+    let events = stdout(&run(&data, &["runs", "show", "last", "--json"]));
+    let edited: Value = events
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .find(|event: &Value| event["event"] == "item_edited")
+        .unwrap();
+    let seed = edited["fields"][0][1]
+        .as_u64()
+        .or_else(|| edited["fields"][0][1]["integer"].as_u64())
+        .unwrap_or_else(|| panic!("{edited}"));
+    let new: Vec<_> = files_below(&out)
+        .into_iter()
+        .filter(|file| !before.contains(file))
+        .collect();
+    assert_eq!(new.len(), 1, "{new:?}");
+    assert_eq!(new[0], format!("file_n={seed}.png"));
+    let bytes = std::fs::read(out.join(&new[0])).unwrap();
+    let text = String::from_utf8_lossy(&bytes);
+    assert!(
+        text.contains(&format!("\"labels\":{{\"n\":\"{seed}\"}}")),
+        "its provenance says so"
+    );
+    let why = stdout(&run(&data, &["runs", "show", "last", "--why", "work n=1"]));
+    assert!(why.contains(&format!("seed = {seed}")), "{why}");
+}
+
+#[test]
+fn what_ended_says_how_and_calling_an_item_off_sets_nothing_going() {
+    let folder = TempDir::new().unwrap();
+    let server = BuiltinProcess::start(&folder.path().join("server"));
+    let data = folder.path().join("data");
+    let out = folder.path().join("out").to_string_lossy().into_owned();
+    let added = run(&data, &["backend", "add", &server.url, "--name", "one"]);
+    assert!(added.status.success(), "{}", stderr(&added));
+    let written = |name: &str, project: &Project| {
+        let file = folder.path().join(format!("{name}.orchestrator.json"));
+        std::fs::write(&file, write_portable_form(project).unwrap()).unwrap();
+        file.to_string_lossy().into_owned()
+    };
+    // No values: nothing is made, and that is said.
+    let none = run(
+        &data,
+        &["run", &written("none", &project(0, 0.0)), "--out", &out],
+    );
+    assert!(none.status.success(), "{}", stderr(&none));
+    let said = stderr(&none);
+    assert!(said.contains("Completed: no file was to be made"), "{said}");
+    for what in ["pause", "cancel"] {
+        let told = run(&data, &["runs", what, "last"]);
+        assert!(
+            stdout(&told).contains("there is nothing to"),
+            "{}",
+            stdout(&told)
+        );
+    }
+
+    // A run whose program is killed; one of its items is called off, and nothing goes on by that.
+    let slow = written("slow", &project(6, 1.0));
+    let mut child = command(&data)
+        .args(["run", &slow, "--out", &out])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let shown = || stdout(&run(&data, &["runs", "show", "last", "--json"]));
+    let begun = Instant::now();
+    while !shown().contains("attempt_started") {
+        assert!(begun.elapsed() < PATIENCE, "it does not begin");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let waiting = {
+        let events: Vec<Value> = shown()
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        let placed: Vec<&Value> = events
+            .iter()
+            .filter(|event| event["event"] == "attempt_placed")
+            .map(|event| &event["item_id"])
+            .collect();
+        events
+            .iter()
+            .filter(|event| event["event"] == "item_created" && event["labels"]["n"].is_string())
+            .map(|event| &event["item_id"])
+            .find(|item_id| !placed.contains(item_id))
+            .unwrap()
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    let told = run(&data, &["runs", "cancel", "last", &waiting]);
+    assert!(told.status.success(), "{}", stderr(&told));
+    assert!(stdout(&told).contains("runs resume"), "{}", stdout(&told));
+    let list = stdout(&run(&data, &["runs", "list"]));
+    assert!(list.contains("paused"), "{list}");
+    let resumed = run(&data, &["runs", "resume", "last"]);
+    assert_eq!(resumed.status.code(), Some(1), "{}", stderr(&resumed));
+    let shown = stdout(&run(&data, &["runs", "show", "last"]));
+    assert!(shown.contains("5 done, 1 cancelled"), "{shown}");
+    assert!(
+        shown.contains("cancelled: somebody cancelled it"),
+        "{shown}"
+    );
+}

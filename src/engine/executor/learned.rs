@@ -2,7 +2,6 @@
 
 use super::{EngineError, Executor};
 use crate::artifacts::ArtifactStore;
-use crate::engine::live::EngineEvent;
 use crate::engine::placement::Estimates;
 use crate::store::{Attendance, Store, StoreError};
 use std::time::{Duration, Instant};
@@ -10,10 +9,6 @@ use std::time::{Duration, Instant};
 const ESTIMATES_SETTING: &str = "placement.estimates";
 /// How often that is written down.
 pub(super) const ESTIMATES_PERIOD: Duration = Duration::from_secs(30);
-/// How often subscribers are told how long runs take.
-const EXPECTED_PERIOD: Duration = Duration::from_secs(1);
-/// Items of a run whose end is told.
-const EXPECTED_ITEMS: usize = 64;
 /// How often the kept results are measured and the least recently used forgotten.
 pub(super) const TRIM_PERIOD: Duration = Duration::from_mins(5);
 /// Setting that holds how large the files of kept results may be together, bytes.
@@ -90,33 +85,6 @@ pub async fn remove_unused_files(
 }
 
 impl Executor {
-    /// Says how long each run is expected to take, now and then.
-    pub(super) fn tell_expected(&mut self) {
-        if self.expected_told.elapsed() < EXPECTED_PERIOD {
-            return;
-        }
-        self.expected_told = Instant::now();
-        let now_ms = super::now_ms();
-        let expected: Vec<_> = self
-            .runs
-            .keys()
-            .filter_map(|run_id| {
-                let remaining_ms = self.machine.remaining_of_run_ms(now_ms, *run_id)?;
-                let items = self
-                    .machine
-                    .remaining_of_items_ms(now_ms, *run_id, EXPECTED_ITEMS);
-                Some((*run_id, remaining_ms, items))
-            })
-            .collect();
-        for (run_id, remaining_ms, items) in expected {
-            self.tell_live(EngineEvent::Expected {
-                run_id,
-                remaining_ms,
-                items,
-            });
-        }
-    }
-
     /// What earlier processes learned of run times.
     pub(super) async fn recall_estimates(&mut self) {
         match learned_estimates(&self.shared.store).await {

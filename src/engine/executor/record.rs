@@ -223,6 +223,7 @@ impl Executor {
             }
         }
         self.subscribers.push(subscriber);
+        self.outlooks.somebody_new();
     }
 
     pub(super) async fn log_of(&self, run_id: RunId) -> Result<Vec<RunEvent>, StoreError> {

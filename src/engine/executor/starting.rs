@@ -6,12 +6,12 @@ use super::shared::Shared;
 use crate::artifacts::ContentHash;
 use crate::engine::command::RunFolders;
 use crate::engine::id::RunId;
-use crate::engine::machine::{Availability, BackendFacts, NodeClasses};
+use crate::engine::machine::{Availability, BackendFacts, NodeClasses, no_backend_has};
 use crate::engine::plan::Plan;
 use crate::fleet::{BackendConfig, BackendState, BackendStatus, Fleet};
 use crate::project::{
-    self, BackendId, Node, NodeId, NodeKind, PortBinding, PortId, PortRef, Project, WorkflowName,
-    WorkflowNode,
+    self, Affinity, BackendId, Fallback, Node, NodeId, NodeKind, PortBinding, PortId, PortRef,
+    Project, WorkflowName, WorkflowNode,
 };
 use crate::store::{NewRun, Store, StoreError, StoredRun};
 use crate::workflow::{self, ObjectInfo};
@@ -165,9 +165,17 @@ fn backend_problems(fleet: &Fleet, context: &RunContext) -> Vec<StartProblem> {
         .filter(|status| is_reachable(status))
         .collect();
     if reachable.is_empty() {
+        let is_disabled = |status: &BackendStatus| status.state == BackendState::Disabled;
+        if statuses.iter().all(is_disabled) {
+            return vec![(
+                None,
+                "all backends are disabled; enable one (`backend enable NAME`, or the menu of its card)"
+                    .to_owned(),
+            )];
+        }
         let reasons: Vec<String> = statuses
             .iter()
-            .map(|status| format!("{}: {}", status.name, status.reason))
+            .map(|status| format!("{} {}", status.name, unreachable_words(status)))
             .collect();
         return vec![(
             None,
@@ -176,25 +184,82 @@ fn backend_problems(fleet: &Fleet, context: &RunContext) -> Vec<StartProblem> {
     }
     let mut problems = Vec::new();
     for node in needed {
-        let reasons: Vec<String> = reachable
-            .iter()
-            .filter_map(|status| {
-                lack(fleet, status.backend_id, context, node)
-                    .map(|reason| format!("{} {reason}", status.name))
-            })
-            .collect();
-        if reasons.len() == reachable.len() {
-            problems.push((
-                Some(node.id),
-                format!(
-                    "\"{}\" can run on no backend that is online: {}",
-                    node.title,
-                    reasons.join("; ")
-                ),
-            ));
+        if let Some(problem) = node_problem(fleet, context, &statuses, node) {
+            problems.push((Some(node.id), problem));
         }
     }
     problems
+}
+
+/// Why no backend that answers can run a node that is allowed to run there. A node that asks starts all the same: what is to
+/// become of its items is for a person to say.
+fn node_problem(
+    fleet: &Fleet,
+    context: &RunContext,
+    statuses: &[BackendStatus],
+    node: &Node,
+) -> Option<String> {
+    let NodeKind::Workflow(settings) = &node.kind else {
+        return None;
+    };
+    if settings.fallback == Fallback::AskUser {
+        return None;
+    }
+    let is_allowed = |status: &&BackendStatus| match &settings.affinity {
+        Affinity::Any => true,
+        Affinity::Backend(tied) => *tied == status.backend_id,
+        Affinity::Tags(tags) => fleet
+            .config(status.backend_id)
+            .is_some_and(|config| tags.is_subset(&config.tags)),
+    };
+    let allowed: Vec<&BackendStatus> = statuses.iter().filter(is_allowed).collect();
+    let title = &node.title;
+    if allowed.is_empty() {
+        return Some(match &settings.affinity {
+            Affinity::Tags(tags) => {
+                format!("\"{title}\" can run nowhere: {}", no_backend_has(tags))
+            }
+            _ => format!(
+                "\"{title}\" can run nowhere: the only backend it may run on is not registered"
+            ),
+        });
+    }
+    let reasons: Vec<String> = allowed
+        .iter()
+        .filter(|status| is_reachable(status))
+        .map(|status| {
+            lack(fleet, status.backend_id, context, node)
+                .map(|reason| format!("{} {reason}", status.name))
+        })
+        .collect::<Option<_>>()?;
+    if reasons.is_empty() {
+        let reasons: Vec<String> = allowed
+            .iter()
+            .map(|status| format!("{} {}", status.name, unreachable_words(status)))
+            .collect();
+        return Some(format!(
+            "no backend that \"{title}\" may run on can be reached: {}",
+            reasons.join("; ")
+        ));
+    }
+    Some(format!(
+        "\"{title}\" can run on no backend that is online{}: {}",
+        if settings.affinity == Affinity::Any {
+            ""
+        } else {
+            " and that it may run on"
+        },
+        reasons.join("; ")
+    ))
+}
+
+/// Why prompts cannot be sent to a backend.
+fn unreachable_words(status: &BackendStatus) -> String {
+    match (&status.state, status.reason.as_str()) {
+        (BackendState::Disabled, _) => "is disabled".to_owned(),
+        (_, "") => "is offline".to_owned(),
+        (_, reason) => format!("is offline: {reason}"),
+    }
 }
 
 fn workflow_nodes(project: &Project) -> impl Iterator<Item = (&Node, &WorkflowNode)> {
@@ -215,12 +280,29 @@ pub(super) fn is_reachable(status: &BackendStatus) -> bool {
 /// Why a backend cannot run a node at all; none when it can, or when nothing is known of it. Judged with the node's own
 /// parameters in place; fields that links fill are judged item by item.
 fn lack(fleet: &Fleet, backend_id: BackendId, context: &RunContext, node: &Node) -> Option<String> {
+    let object_info = fleet.object_info(backend_id)?;
+    lack_by(
+        &object_info,
+        &context.project,
+        &context.workflows,
+        node,
+        Choice::First,
+    )
+}
+
+/// The same of a backend with these node classes.
+pub(in crate::engine) fn lack_by(
+    object_info: &ObjectInfo,
+    project: &Project,
+    workflows: &HashMap<WorkflowName, RunWorkflow>,
+    node: &Node,
+    choice: Choice,
+) -> Option<String> {
     let NodeKind::Workflow(settings) = &node.kind else {
         return None;
     };
-    let object_info = fleet.object_info(backend_id)?;
-    let workflow = context.workflows.get(&settings.workflow)?;
-    let mut prompt = match workflow.prompt_for(Some(&object_info), Choice::First) {
+    let workflow = workflows.get(&settings.workflow)?;
+    let mut prompt = match workflow.prompt_for(Some(object_info), choice) {
         Ok(prompt) => prompt,
         Err(unconverted) => return unconverted.lack(),
     };
@@ -239,14 +321,14 @@ fn lack(fleet: &Fleet, backend_id: BackendId, context: &RunContext, node: &Node)
             port: port.id,
         };
         if let PortBinding::Parameter(address) = &port.binding
-            && context.project.links.into_port(end).next().is_some()
+            && project.links.into_port(end).next().is_some()
             && let Ok(found) = workflow::resolve(&prompt, address)
             && let Some(target) = prompt.nodes.get_mut(&found.node.node_id)
         {
             target.inputs.shift_remove(&found.input);
         }
     }
-    let reasons: Vec<String> = workflow::preflight(&prompt, &object_info)
+    let reasons: Vec<String> = workflow::preflight(&prompt, object_info)
         .into_iter()
         .filter(workflow::Reason::is_about_backend)
         .map(|reason| reason.to_string())

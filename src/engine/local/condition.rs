@@ -66,6 +66,7 @@ pub fn check_expression(expression: &str) -> Result<(), String> {
 pub(super) fn best(
     expression: &str,
     elements: &[ListElement],
+    ratings: &[Option<u8>],
     keep: u32,
 ) -> Result<Vec<u32>, Failure> {
     let mut scored = on_own_stack(|| {
@@ -74,8 +75,12 @@ pub(super) fn best(
             .iter()
             .zip(0_u32..)
             .map(|(element, place)| {
-                let variables = variables(&element.value, &element.labels)
+                let mut variables = variables(&element.value, &element.labels)
                     .map_err(|problem| format!("cannot be evaluated: {problem}"))?;
+                add_rating(
+                    ratings.get(place as usize).copied().flatten(),
+                    &mut variables,
+                );
                 score(&program, &variables).map(|score| (score, place))
             })
             .collect::<Result<Vec<(f64, u32)>, String>>()
@@ -128,9 +133,7 @@ pub(super) fn decide(
             "The condition \"{expression}\" cannot be evaluated: {problem}."
         ))
     })?;
-    if let Some(rating) = rating {
-        variables.insert("rating", CelValue::Int(i64::from(rating)));
-    }
+    add_rating(rating, &mut variables);
     on_own_stack(|| {
         let program = compile(expression)?;
         let mut context = Context::default();
@@ -148,6 +151,12 @@ pub(super) fn decide(
     })
     .and_then(|outcome| outcome)
     .map_err(|problem| failure(format!("The condition \"{expression}\" {problem}.")))
+}
+
+/// What nobody rated has the rating 0.
+fn add_rating(rating: Option<u8>, variables: &mut Variables) {
+    let rating = rating.unwrap_or(0);
+    variables.insert("rating", CelValue::Int(i64::from(rating)));
 }
 
 /// Runs a closure on a thread with enough stack for the deepest expression. Conditions come from files of strangers: if

@@ -6,8 +6,6 @@ use super::run::{ItemIndex, Run};
 use super::values::bytes_elsewhere;
 use super::{ATTEMPTS_AHEAD_PER_BACKEND, ATTEMPTS_FETCHED_PER_BACKEND, BackendFacts, Machine};
 use crate::artifacts::ContentHash;
-use crate::engine::event::{ItemState, RunState};
-use crate::engine::id::{ItemId, RunId};
 use crate::engine::placement::{self, Candidate, Cost, Exclusion, Lacking};
 use crate::engine::value::Value;
 use crate::project::{Affinity, BackendId, Literal, NodeKind, PortBinding, WorkflowNode};
@@ -308,56 +306,6 @@ impl Machine {
         (blocked_until_ms > now_ms).then(|| Exclusion::PairBlocked {
             left_ms: blocked_until_ms - now_ms,
         })
-    }
-
-    /// Why a Ready item is not on its way, as a sentence; none when it does not wait for a backend.
-    #[must_use]
-    pub fn waiting_reason(&self, now_ms: u64, run_id: RunId, item_id: ItemId) -> Option<String> {
-        let run = self.runs.get(&run_id)?;
-        let index = run.item_by_id.get(&item_id).copied()?;
-        let item = run.items.get(index as usize)?;
-        if item.state != ItemState::Ready {
-            return None;
-        }
-        if !run.is_remote(item.node) {
-            return Some("waits for its turn on this backend".to_owned());
-        }
-        if self.looking_up.contains_key(&item_id) || run.asks_cache(index) {
-            return Some("is looked for in the cache".to_owned());
-        }
-        if run.state == RunState::Paused {
-            return Some("the run is paused".to_owned());
-        }
-        if self.backends.is_empty() {
-            return Some("no backend is registered".to_owned());
-        }
-        let rests_ms = item
-            .trouble
-            .as_ref()
-            .map_or(0, |trouble| trouble.not_before_ms.saturating_sub(now_ms));
-        if rests_ms > 0 {
-            return Some(format!(
-                "is tried again in {} s: the last transfer broke",
-                rests_ms.div_ceil(1000)
-            ));
-        }
-        let desks = self.desks(now_ms);
-        let candidates = self.candidates(now_ms, run, index, &desks);
-        if let Some((best, cost)) = placement::best(&candidates) {
-            return Some(format!(
-                "waits for {}, which is expected to be free in {} s",
-                best.name,
-                cost.wait_ms.div_ceil(1000)
-            ));
-        }
-        let reasons: Vec<String> = candidates
-            .iter()
-            .filter_map(|candidate| {
-                let exclusion = candidate.verdict.as_ref().err()?;
-                Some(format!("{}: {exclusion}", candidate.name))
-            })
-            .collect();
-        Some(reasons.join("; "))
     }
 }
 

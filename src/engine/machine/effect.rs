@@ -140,6 +140,8 @@ pub enum LocalTask {
         keep: u32,
         /// The list, longer than that.
         elements: Arc<[ListElement]>,
+        /// The ratings that a person gave them in a Review before, 0 to 5; as many as there are elements.
+        ratings: Vec<Option<u8>>,
         /// How the sheet is drawn, where something takes it.
         sheet: Option<ContactSheet>,
     },

@@ -48,12 +48,15 @@ pub(super) fn local_work(run: &Run, index: ItemIndex) -> Result<LocalWork, Failu
             ordinal: ordinal(run, index),
         },
         NodeKind::Merge(settings) => {
-            let elements = merged_list::gathered(run, index).elements;
+            let merged_list::Gathered {
+                elements, ratings, ..
+            } = merged_list::gathered(run, index);
             match &settings.mode {
                 MergeMode::Best { expression, keep } if elements.len() > *keep as usize => {
                     LocalTask::Rank {
                         expression: expression.clone(),
                         keep: *keep,
+                        ratings,
                         sheet: merged_list::draws_sheet(run, index)
                             .then_some(settings.contact_sheet),
                         elements,
@@ -77,7 +80,7 @@ pub(super) fn local_work(run: &Run, index: ItemIndex) -> Result<LocalWork, Failu
         run_id: run.run_id,
         node_id: planned.node.id,
         path: path::index_path(&run.plan, &planned.open, &item.path),
-        labels: run.labels_of(index),
+        labels: run.true_labels_of(index),
         task,
     })
 }

@@ -14,6 +14,8 @@ use std::sync::Arc;
 /// What a Merge item was given, in order.
 pub(super) struct Gathered {
     pub elements: Arc<[ListElement]>,
+    /// What a person gave each of them in a Review before.
+    pub ratings: Vec<Option<u8>>,
     /// How many could not be made, and the reason of the first.
     pub bad: usize,
     pub first_bad: Option<Arc<str>>,
@@ -66,6 +68,7 @@ pub(super) fn gathered(run: &Run, index: ItemIndex) -> Gathered {
     }
     members.sort();
     let mut elements = Vec::with_capacity(members.len());
+    let mut ratings = Vec::with_capacity(members.len());
     let mut bad = 0;
     let mut first_bad = None;
     for (_, input, member) in members {
@@ -79,8 +82,9 @@ pub(super) fn gathered(run: &Run, index: ItemIndex) -> Gathered {
                 elements.push(ListElement {
                     value: value.clone(),
                     path: path::index_path(&run.plan, open, &token.path),
-                    labels: run.labels_at(open, &token.path),
+                    labels: run.true_labels_at(member, open, &token.path),
                 });
+                ratings.push(token.producer.and_then(|producer| run.rating_of(producer)));
             }
             Content::Hole(hole) if hole.kind == HoleKind::Blocked => {
                 bad += 1;
@@ -91,9 +95,11 @@ pub(super) fn gathered(run: &Run, index: ItemIndex) -> Gathered {
     }
     if let Some(count) = planned.first_count() {
         elements.truncate(count as usize);
+        ratings.truncate(count as usize);
     }
     Gathered {
         elements: elements.into(),
+        ratings,
         bad,
         first_bad,
     }

@@ -289,7 +289,7 @@ impl Machine {
             }
             match &facts.availability {
                 Availability::Online => return None,
-                Availability::Disabled => reasons.push(format!("{} is taken out", facts.name)),
+                Availability::Disabled => reasons.push(format!("{} is disabled", facts.name)),
                 Availability::Offline { reason } => {
                     let exclusion = Exclusion::Offline {
                         reason: reason.clone(),

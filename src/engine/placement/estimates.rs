@@ -175,6 +175,17 @@ impl Estimates {
         })
     }
 
+    /// Whether any run of this workflow was ever measured.
+    #[must_use]
+    pub fn knows(&self, workflow: ContentHash) -> bool {
+        self.workflows.get(&workflow).is_some_and(|known| {
+            known
+                .pairs
+                .values()
+                .any(|pair| pair.warm_ms.is_some() || pair.cold_ms.is_some())
+        })
+    }
+
     /// Expected milliseconds of a run of this workflow there, with its models loaded.
     #[must_use]
     pub fn run_ms(&self, workflow: ContentHash, backend_id: BackendId) -> f64 {

@@ -81,8 +81,19 @@ fn range_value(start: f64, step: f64, index: u32) -> Literal {
     if start.fract() == 0.0 && step.fract() == 0.0 && value.abs() <= EXACT_LIMIT {
         Literal::Integer(Integer::from(value as i64))
     } else {
-        Literal::Number(value)
+        Literal::Number(as_written(value, start, step))
     }
+}
+
+/// A value with no more decimals than the start and the step are written with: 0.1 and twice 0.1 are 0.3.
+fn as_written(value: f64, start: f64, step: f64) -> f64 {
+    let decimals = |number: f64| {
+        let text = number.abs().to_string();
+        text.split_once('.')
+            .map_or(0, |(_, decimals)| decimals.len())
+    };
+    let rounded = format!("{value:.*}", decimals(start).max(decimals(step)));
+    rounded.parse().unwrap_or(value)
 }
 
 /// The seed at an index. Scatter is the finaliser of `SplitMix64` (Steele, Lea, Flood 2014) over the counter.
@@ -161,5 +172,24 @@ impl Plan {
                 .into_iter()
                 .collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_is_as_exact_as_it_is_written() {
+        let shown = |start, step| -> Vec<String> {
+            (0..4)
+                .map(|index| range_value(start, step, index).to_string())
+                .collect()
+        };
+        assert_eq!(shown(0.1, 0.2), ["0.1", "0.3", "0.5", "0.7"]);
+        assert_eq!(shown(0.0, -0.1), ["0", "-0.1", "-0.2", "-0.3"]);
+        assert_eq!(shown(1.0, 0.25), ["1", "1.25", "1.5", "1.75"]);
+        assert_eq!(shown(5.0, -2.0), ["5", "3", "1", "-1"]);
+        assert_eq!(shown(1e-7, 1e-7)[2], "0.0000003");
     }
 }

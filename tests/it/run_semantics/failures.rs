@@ -372,7 +372,7 @@ fn items_wait_for_backends_with_a_named_reason() {
             .machine
             .waiting_reason(world.now_ms, world.run_id, *item_id)
             .unwrap(),
-        "machine-0: is not the backend the node is tied to; machine-1: is offline: connection refused"
+        "machine-1, the only backend it may run on, is offline: connection refused"
     );
     let mut facts = online(0);
     facts.unable.insert(

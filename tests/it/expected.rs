@@ -1,0 +1,77 @@
+//! How long a run is said to take still.
+
+use crate::engine_driver::{Graph, World, backend_id, online};
+use comfyui_orchestrator::engine::RunId;
+use comfyui_orchestrator::engine::machine::{Availability, Input, Machine};
+use std::sync::Arc;
+
+/// `count` numbers → a workflow → Output. An attempt of this world takes 100 ms.
+fn numbers(count: u32) -> Graph {
+    let mut graph = Graph::new();
+    let fan_out = graph.fan_out("F", count);
+    let workflow = graph.workflow("W", &["seed"]);
+    let output = graph.output("O");
+    graph.link(fan_out, "F", workflow, "seed");
+    graph.link(workflow, "image", output, "value");
+    graph
+}
+
+fn remaining_ms(world: &World) -> Option<u64> {
+    world
+        .machine
+        .remaining_of_run_ms(world.now_ms, world.run_id)
+}
+
+fn make_one(world: &mut World) {
+    let attempt_id = world.submitted[0].attempt_id;
+    world.execute_attempt(attempt_id);
+    while world.answer_local() {}
+}
+
+#[test]
+fn nothing_is_guessed_before_the_first_item_and_little_is_wrong_after_it() {
+    let mut world = World::with_backends(&numbers(11), 1);
+    world.start();
+    while world.answer_local() {}
+    assert_eq!(
+        remaining_ms(&world),
+        None,
+        "nobody has ever seen this workflow run"
+    );
+    make_one(&mut world);
+    assert_eq!(remaining_ms(&world), Some(1000), "ten more of 100 ms");
+    make_one(&mut world);
+    assert_eq!(remaining_ms(&world), Some(900));
+
+    // Another run of the same project waits for this one; with a higher priority it does not.
+    let first = world.run_id;
+    let second = RunId::from_uuid(uuid::Uuid::from_u128(u128::MAX));
+    let plan = Arc::clone(&world.plan);
+    let ahead = |machine: &Machine, run_id: RunId, now_ms: u64| {
+        machine.remaining_of_run_ms(now_ms, run_id).unwrap()
+    };
+    world.machine.step(
+        world.now_ms,
+        Input::Start {
+            run_id: second,
+            plan,
+        },
+    );
+    assert_eq!(ahead(&world.machine, first, world.now_ms), 900);
+    assert!(ahead(&world.machine, second, world.now_ms) > 1900);
+    world.machine.step(
+        world.now_ms,
+        Input::SetRunPriority {
+            run_id: second,
+            priority: 5,
+        },
+    );
+    assert!(ahead(&world.machine, first, world.now_ms) > 1900);
+
+    // Nobody is there: nothing can be said.
+    let mut facts = online(0);
+    facts.availability = Availability::Disabled;
+    assert_eq!(facts.backend_id, backend_id(0));
+    world.machine.step(world.now_ms, Input::Backend(facts));
+    assert_eq!(remaining_ms(&world), None);
+}
