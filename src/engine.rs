@@ -23,7 +23,7 @@ mod value;
 
 pub use check::{problems, remembered_object_info};
 pub use command::{BackendKeeping, RetryScope, RunCommand, RunFolders};
-pub use dry_run::{DryNode, DryProblem, DryRun, dry_run};
+pub use dry_run::{DryCount, DryNode, DryProblem, DryRun, dry_run};
 pub use event::{
     AfterEnd, CallOff, ItemState, LONGEST_RECORDED_LIST, PlacementCandidate, PlacementDecision,
     PlacementVerdict, ResultSource, RunEvent, RunEventBody, RunState,

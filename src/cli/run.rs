@@ -95,7 +95,7 @@ pub(super) async fn run(
         inputs: std::path::absolute(folder.join("inputs"))?,
     };
     if arguments.plan {
-        return plan(&data_dir, project, folders).await;
+        return plan(&data_dir, &backends, project, folders).await;
     }
     let engine = crate::engine::start(EngineOptions {
         data_dir,
@@ -113,8 +113,13 @@ pub(super) async fn run(
         let unfinished = engine.handle.runs().await?;
         let count = unfinished.iter().filter(|run| run.is_interrupted()).count();
         if count > 0 {
+            let runs = if count == 1 {
+                "1 earlier run has".to_owned()
+            } else {
+                format!("{count} earlier runs have")
+            };
             eprintln!(
-                "{count} earlier runs have not ended; `runs list` shows them, `runs resume RUN` goes on with one."
+                "{runs} not ended; `runs list` shows them, `runs resume RUN` goes on with one."
             );
         }
     }
@@ -277,10 +282,15 @@ pub(super) fn project_of(
 }
 
 /// Says what a run would do.
-async fn plan(data_dir: &Path, project: Project, folders: RunFolders) -> anyhow::Result<ExitCode> {
+async fn plan(
+    data_dir: &Path,
+    backends: &[BackendConfig],
+    project: Project,
+    folders: RunFolders,
+) -> anyhow::Result<ExitCode> {
     let store = Store::open(&crate::engine::database_path(data_dir))?;
     let artifacts = ArtifactStore::open(&data_dir.join("artifacts"))?;
-    let object_info = crate::engine::remembered_object_info(&store).await?;
+    let object_info = known_classes(data_dir, backends).await?;
     let found = crate::engine::dry_run(
         Arc::new(project),
         folders,
@@ -296,12 +306,17 @@ async fn plan(data_dir: &Path, project: Project, folders: RunFolders) -> anyhow:
             .collect();
         anyhow!("the project cannot run:\n{}", list.join("\n"))
     })?;
-    println!("{} cached, {} will run.", found.cached, found.to_run);
+    println!("{}.", found.words());
     for node in &found.nodes {
         let reasons: Vec<String> = node
-            .to_run
+            .reasons
             .iter()
             .map(|(reason, count)| format!("{count} will run because {reason}"))
+            .chain(
+                node.cannot_run
+                    .iter()
+                    .map(|(reason, count)| format!("{count} cannot run: {reason}")),
+            )
             .collect();
         let mut parts = vec![format!("{} cached", node.cached)];
         parts.extend(reasons);

@@ -1,22 +1,32 @@
 //! What a run would do: which Workflow items are there already, and which would be made, and why.
 //!
-//! The real machine plays the run; local work is done for real except that nothing is written, and an item that is not in
-//! the cache stands for itself and all that would be made from it.
+//! The real machine plays the run; local work is done for real except that nothing is written. An item that is not in the
+//! cache is called off, and what the machine then blocks would be made from it: `fates` tells of each such item whether it
+//! would surely come, would come on one side of a Condition, or perhaps. Merges wait for everything meanwhile, so that none
+//! goes on with the part of its list that happens to be there.
+
+mod count;
+mod fates;
+
+pub use count::DryCount;
 
 use super::command::RunFolders;
-use super::event::{ItemState, RunEventBody};
+use super::event::RunEventBody;
 use super::executor::cache::{self, Unknowable};
-use super::executor::run_workflow::RunWorkflow;
-use super::id::{IndexPath, ItemId, RunId};
+use super::executor::run_workflow::{Choice, RunWorkflow};
+use super::executor::starting;
+use super::failure::{Failure, FailureClass};
+use super::id::{ItemId, RunId};
 use super::local::{self, LocalContext};
 use super::machine::{
     CacheQuestion, CacheUse, Effect, Input, LocalOutcome, LocalTask, LocalWork, Machine,
 };
 use super::plan::Plan;
 use crate::artifacts::ArtifactStore;
-use crate::project::{NodeId, NodeKind, Project, WorkflowName};
+use crate::project::{CachePolicy, MergeFailurePolicy, NodeId, NodeKind, Project, WorkflowName};
 use crate::store::Store;
 use crate::workflow::ObjectInfo;
+use fates::{Ended, Fates, Missing};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -25,8 +35,10 @@ use std::sync::Arc;
 pub struct DryRun {
     /// Workflow items whose result is there already.
     pub cached: u32,
-    /// Workflow items that would be made, as far as their number is known.
-    pub to_run: u32,
+    /// Workflow items that would be made. Of what hangs on a Condition one side is counted.
+    pub to_run: DryCount,
+    /// Workflow items that cannot be made.
+    pub cannot_run: u32,
     /// The nodes, in the order of the run.
     pub nodes: Vec<DryNode>,
 }
@@ -40,8 +52,43 @@ pub struct DryNode {
     pub title: String,
     /// Items whose result is there already.
     pub cached: u32,
-    /// Items that would be made, by the reason.
-    pub to_run: BTreeMap<String, u32>,
+    /// Items that would be made.
+    pub to_run: DryCount,
+    /// The same by the reason.
+    pub reasons: BTreeMap<String, DryCount>,
+    /// Items that cannot be made, by the reason.
+    pub cannot_run: BTreeMap<String, u32>,
+}
+
+impl DryRun {
+    /// For example "83 cached, 24 to 36 will run".
+    #[must_use]
+    pub fn words(&self) -> String {
+        let words = format!("{} cached, {} will run", self.cached, self.to_run);
+        match self.cannot_run {
+            0 => words,
+            count => format!("{words}, {count} cannot run"),
+        }
+    }
+}
+
+impl DryNode {
+    /// For example "3 cached, at most 9 will run".
+    #[must_use]
+    pub fn words(&self) -> String {
+        let cannot_run: u32 = self.cannot_run.values().sum();
+        let mut parts = Vec::new();
+        if self.cached > 0 || self.to_run.is_none() && cannot_run == 0 {
+            parts.push(format!("{} cached", self.cached));
+        }
+        if !self.to_run.is_none() {
+            parts.push(format!("{} will run", self.to_run));
+        }
+        if cannot_run > 0 {
+            parts.push(format!("{cannot_run} cannot run"));
+        }
+        parts.join(", ")
+    }
 }
 
 /// Why a project cannot be planned.
@@ -62,7 +109,7 @@ pub async fn dry_run(
     if !problems.is_empty() {
         return Err(problems);
     }
-    let plan = Plan::compile(project.clone()).map_err(|problems| {
+    let plan = Plan::compile(Arc::new(with_strict_merges(&project))).map_err(|problems| {
         problems
             .into_iter()
             .map(|problem| (problem.node_id, problem.message))
@@ -74,29 +121,60 @@ pub async fn dry_run(
             workflows.insert(name.clone(), workflow);
         }
     }
-    let plan = Arc::new(plan);
+    let order: Vec<NodeId> = plan.node_order().collect();
+    let unable = unable_nodes(&project, &workflows, object_info);
     let mut play = Play {
         machine: Machine::new().with_cache(CacheUse::Ask),
         run_id: RunId::new_now(),
         project: project.clone(),
         folders,
         workflows,
-        node_of: HashMap::new(),
-        reasons: HashMap::new(),
-        nodes: plan
-            .node_order()
-            .filter_map(|node_id| project.nodes.get(&node_id))
-            .filter(|node| matches!(node.kind, NodeKind::Workflow(_)))
-            .map(|node| DryNode {
-                node_id: node.id,
-                title: node.title.clone(),
-                cached: 0,
-                to_run: BTreeMap::new(),
-            })
-            .collect(),
+        items: Vec::new(),
+        ended: HashMap::new(),
+        missing: HashMap::new(),
     };
-    play.play(plan, store, artifacts, object_info).await;
-    Ok(play.result())
+    play.play(Arc::new(plan), store, artifacts, object_info)
+        .await;
+    let fates = Fates {
+        machine: &play.machine,
+        run_id: play.run_id,
+        project: &project,
+        items: &play.items,
+        ended: &play.ended,
+        missing: &play.missing,
+        unable: &unable,
+    };
+    Ok(fates.count(&order))
+}
+
+/// The project with Merges that want every value.
+fn with_strict_merges(project: &Project) -> Project {
+    let mut project = project.clone();
+    for node in project.nodes.values_mut() {
+        if let NodeKind::Merge(merge) = &mut node.kind {
+            merge.on_failed = MergeFailurePolicy::RequireAll;
+        }
+    }
+    project
+}
+
+/// Nodes of which no backend that was ever seen has what they need, with the reason.
+fn unable_nodes(
+    project: &Project,
+    workflows: &HashMap<WorkflowName, RunWorkflow>,
+    object_info: Option<&ObjectInfo>,
+) -> HashMap<NodeId, String> {
+    let Some(object_info) = object_info else {
+        return HashMap::new();
+    };
+    project
+        .nodes
+        .values()
+        .filter_map(|node| {
+            let lack = starting::lack_by(object_info, project, workflows, node, Choice::First)?;
+            Some((node.id, format!("every known backend {lack}")))
+        })
+        .collect()
 }
 
 struct Play {
@@ -105,10 +183,12 @@ struct Play {
     project: Arc<Project>,
     folders: RunFolders,
     workflows: HashMap<WorkflowName, RunWorkflow>,
-    node_of: HashMap<ItemId, (NodeId, IndexPath)>,
+    /// The items in the order of their creation: after everything they are made from.
+    items: Vec<(ItemId, NodeId)>,
+    /// How items ended.
+    ended: HashMap<ItemId, Ended>,
     /// Items that are not in the cache, and why not.
-    reasons: HashMap<ItemId, String>,
-    nodes: Vec<DryNode>,
+    missing: HashMap<ItemId, Missing>,
 }
 
 impl Play {
@@ -122,33 +202,32 @@ impl Play {
         let run_id = self.run_id;
         let mut orders: VecDeque<Effect> =
             self.machine.step(0, Input::Start { run_id, plan }).into();
-        while let Some(order) = orders.pop_front() {
+        loop {
+            let Some(order) = orders.pop_front() else {
+                // What waits for a backend would be made, and what waits for a person is not known before.
+                let waiting: Vec<ItemId> = self.waiting();
+                if waiting.is_empty() {
+                    return;
+                }
+                for item_id in waiting {
+                    orders.extend(self.machine.step(0, Input::CancelItem { run_id, item_id }));
+                }
+                continue;
+            };
             match order {
-                Effect::Record(event) => self.take_in(&event.body),
+                Effect::Record(event) => self.take_in(event.body),
                 Effect::LookUp(question) => {
                     let item_id = question.item_id;
-                    match self.look_up(&question, store, artifacts, object_info).await {
-                        Ok(outputs) => orders.extend(self.machine.step(
-                            0,
-                            Input::LocalEnded {
-                                item_id,
-                                outcome: Ok(LocalOutcome::Cached(outputs)),
-                            },
-                        )),
-                        Err(reason) => {
-                            self.reasons.insert(item_id, reason);
-                            orders.extend(self.machine.step(
-                                0,
-                                Input::LocalEnded {
-                                    item_id,
-                                    outcome: Ok(LocalOutcome::NotCached),
-                                },
-                            ));
-                            orders.extend(
-                                self.machine.step(0, Input::CancelItem { run_id, item_id }),
-                            );
+                    let outcome = match self.look_up(&question, store, artifacts, object_info).await
+                    {
+                        Ok(outputs) => LocalOutcome::Cached(outputs),
+                        Err(missing) => {
+                            self.missing.insert(item_id, missing);
+                            LocalOutcome::NotCached
                         }
-                    }
+                    };
+                    let outcome = Ok(outcome);
+                    orders.extend(self.machine.step(0, Input::LocalEnded { item_id, outcome }));
                 }
                 Effect::Local(work) => {
                     let item_id = work.item_id;
@@ -160,55 +239,45 @@ impl Play {
         }
     }
 
-    fn take_in(&mut self, body: &RunEventBody) {
+    fn take_in(&mut self, body: RunEventBody) {
         match body {
             RunEventBody::ItemCreated {
-                item_id,
-                node_id,
-                path,
-                ..
+                item_id, node_id, ..
             } => {
-                self.node_of.insert(*item_id, (*node_id, path.clone()));
+                self.items.push((item_id, node_id));
                 // A node that never uses the cache is not even looked up.
-                if let Some(node) = self.project.nodes.get(node_id)
+                if let Some(node) = self.project.nodes.get(&node_id)
                     && let NodeKind::Workflow(settings) = &node.kind
-                    && settings.cache == crate::project::CachePolicy::Never
+                    && settings.cache == CachePolicy::Never
                 {
-                    self.reasons.insert(*item_id, Unknowable::Never.to_string());
+                    let missing = Missing::Unknowable(Unknowable::Never.to_string());
+                    self.missing.insert(item_id, missing);
                 }
             }
             RunEventBody::ItemDone { item_id, .. } => {
-                if let Some(node) = self.counted(*item_id) {
-                    node.cached += 1;
-                }
+                self.ended.insert(item_id, Ended::Done);
             }
-            RunEventBody::ItemStateChanged {
-                item_id,
-                state: ItemState::Cancelled,
-                ..
-            } => {
-                let reason = self.reasons.get(item_id).cloned().unwrap_or_default();
-                if let Some(node) = self.counted(*item_id) {
-                    *node.to_run.entry(reason).or_default() += 1;
-                }
+            RunEventBody::ItemFailed { item_id, failure } => {
+                self.ended.insert(item_id, Ended::Failed(failure.message));
             }
-            RunEventBody::ItemStateChanged {
-                item_id,
-                state: ItemState::Blocked,
-                ..
-            } => {
-                if let Some(node) = self.counted(*item_id) {
-                    let reason = "what it is made from runs".to_owned();
-                    *node.to_run.entry(reason).or_default() += 1;
-                }
+            RunEventBody::ItemStateChanged { item_id, state, .. } => {
+                self.ended.insert(item_id, Ended::of(state));
             }
             _ => {}
         }
     }
 
-    fn counted(&mut self, item_id: ItemId) -> Option<&mut DryNode> {
-        let (node_id, _) = self.node_of.get(&item_id)?;
-        self.nodes.iter_mut().find(|node| node.node_id == *node_id)
+    /// Items that wait for a backend or for a person.
+    fn waiting(&self) -> Vec<ItemId> {
+        self.items
+            .iter()
+            .map(|(item_id, _)| *item_id)
+            .filter(|item_id| {
+                self.machine
+                    .item_state(self.run_id, *item_id)
+                    .is_some_and(|state| !state.is_ended())
+            })
+            .collect()
     }
 
     async fn look_up(
@@ -217,12 +286,14 @@ impl Play {
         store: &Store,
         artifacts: &ArtifactStore,
         object_info: Option<&ObjectInfo>,
-    ) -> Result<super::machine::AttemptOutputs, String> {
+    ) -> Result<super::machine::AttemptOutputs, Missing> {
         let (Some(node), Some(workflow)) = (
             self.project.nodes.get(&question.node_id),
             self.workflows.get(&question.workflow),
         ) else {
-            return Err("its workflow cannot be read".to_owned());
+            return Err(Missing::Impossible(
+                "its workflow cannot be read".to_owned(),
+            ));
         };
         let key = cache::key_with(
             workflow,
@@ -231,10 +302,16 @@ impl Play {
             &question.fields,
             object_info,
         )
-        .map_err(|reason| reason.to_string())?;
+        .map_err(|reason| match reason {
+            Unknowable::Broken(_) => Missing::Impossible(reason.to_string()),
+            Unknowable::Unconverted => Missing::Unclear(reason.to_string()),
+            Unknowable::Never | Unknowable::ServerFile(_) => {
+                Missing::Unknowable(reason.to_string())
+            }
+        })?;
         cache::find(store, artifacts, key, node)
             .await
-            .ok_or_else(|| "no equal item was made before".to_owned())
+            .ok_or(Missing::New)
     }
 
     /// Local work, except that nothing is written and no sheet is drawn.
@@ -242,7 +319,7 @@ impl Play {
         &self,
         work: LocalWork,
         artifacts: ArtifactStore,
-    ) -> Result<LocalOutcome, super::failure::Failure> {
+    ) -> Result<LocalOutcome, Failure> {
         if matches!(work.task, LocalTask::Write { .. }) {
             return Ok(LocalOutcome::Written(Vec::new()));
         }
@@ -260,33 +337,10 @@ impl Play {
         })
         .await
         .map_err(|panicked| {
-            super::failure::Failure::new(
-                super::failure::FailureClass::Local,
+            Failure::new(
+                FailureClass::Local,
                 format!("work on this machine broke off: {panicked}"),
             )
         })?
-    }
-
-    /// Items of nodes that never use the cache wait for a backend; they would run.
-    fn result(mut self) -> DryRun {
-        let waiting: Vec<(ItemId, String)> = self
-            .reasons
-            .iter()
-            .filter(|(item_id, _)| {
-                self.machine.item_state(self.run_id, **item_id) == Some(ItemState::Ready)
-            })
-            .map(|(item_id, reason)| (*item_id, reason.clone()))
-            .collect();
-        for (item_id, reason) in waiting {
-            if let Some(node) = self.counted(item_id) {
-                *node.to_run.entry(reason).or_default() += 1;
-            }
-        }
-        let count = |node: &DryNode| node.to_run.values().sum::<u32>();
-        DryRun {
-            cached: self.nodes.iter().map(|node| node.cached).sum(),
-            to_run: self.nodes.iter().map(count).sum(),
-            nodes: self.nodes,
-        }
     }
 }

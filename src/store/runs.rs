@@ -302,6 +302,11 @@ pub(super) fn get(
 
 pub(super) fn delete(connection: &Connection, run_id: RunId) -> Result<bool, CallError> {
     let deleted = connection.execute("DELETE FROM runs WHERE run_id = ?1", [run_id.to_string()])?;
+    // What the program that worked on it last said of what was to come.
+    connection.execute(
+        "DELETE FROM settings WHERE key = ?1",
+        [format!("outlook.{run_id}")],
+    )?;
     Ok(deleted > 0)
 }
 

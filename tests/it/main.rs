@@ -38,6 +38,7 @@ mod partial_runs;
 #[cfg(feature = "desktop")]
 mod pictures;
 mod placement_bench;
+mod plans;
 mod project;
 mod project_files;
 mod project_validation;

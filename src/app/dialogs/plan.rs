@@ -75,17 +75,22 @@ pub fn show(ctx: &Context, panel: &mut PanelContext<'_>) {
 
 fn found_rows(ui: &mut Ui, panel: &mut PanelContext<'_>, found: &DryRun) {
     let theme = panel.theme;
-    let all = found.cached + found.to_run;
-    let is_open = found.nodes.iter().any(is_open);
-    let words = match (found.cached, found.to_run) {
-        (0, 0) if found.nodes.is_empty() => "No workflow runs in this project".to_owned(),
-        (cached, 0) if is_open => format!("{cached} cached; the rest shows as the run goes on"),
-        (cached, 0) => format!("All {cached} are there already: no backend is needed"),
-        (0, to_run) => format!("{to_run} will run"),
-        (cached, to_run) => format!("{cached} cached, {to_run} will run"),
+    let most = found
+        .to_run
+        .most
+        .map(|most| found.cached + most + found.cannot_run);
+    let words = if found.nodes.is_empty() {
+        "No workflow runs in this project".to_owned()
+    } else if found.to_run.is_none() && found.cannot_run == 0 && found.cached > 0 {
+        format!(
+            "All {} are there already: no backend is needed",
+            found.cached
+        )
+    } else {
+        found.words()
     };
     ui.label(strong(words, TEXT_TITLE));
-    if all > 0 {
+    if let Some(all) = most.filter(|all| *all > 0) {
         bar(ui, theme, found.cached as f32 / all as f32, theme.ok, 5.0);
     }
     ui.add_space(GRID);
@@ -99,32 +104,26 @@ fn found_rows(ui: &mut Ui, panel: &mut PanelContext<'_>, found: &DryRun) {
     );
 }
 
-/// Whether nothing can be said of a node before the run: what comes to it depends on a person, or on what is made first.
-fn is_open(node: &DryNode) -> bool {
-    node.cached == 0 && node.to_run.is_empty()
-}
-
 fn node_row(ui: &mut Ui, panel: &mut PanelContext<'_>, node: &DryNode) {
     let theme = panel.theme;
-    let to_run: u32 = node.to_run.values().sum();
     row(ui, |ui| {
-        let (icon, color) = if is_open(node) {
-            (icons::CIRCLE_DASHED, theme.dim)
-        } else if to_run == 0 {
+        let (icon, color) = if !node.cannot_run.is_empty() {
+            (icons::WARNING, theme.warn)
+        } else if !node.to_run.is_none() {
+            (icons::PLAY, theme.accent)
+        } else if node.cached > 0 {
             (icons::CHECK_CIRCLE, theme.ok)
         } else {
-            (icons::PLAY, theme.accent)
+            (icons::CIRCLE_DASHED, theme.dim)
         };
         ui.label(RichText::new(icon).size(15.0).color(color));
         ui.label(strong(&node.title, 13.0));
         at_right(ui, |ui| {
-            let words = match (node.cached, to_run) {
-                (0, 0) => "not known before".to_owned(),
-                (cached, 0) => format!("{cached} cached"),
-                (0, to_run) => format!("{to_run} will run"),
-                (cached, to_run) => format!("{cached} cached, {to_run} will run"),
-            };
-            ui.label(RichText::new(words).size(TEXT_SMALL).color(theme.dim));
+            ui.label(
+                RichText::new(node.words())
+                    .size(TEXT_SMALL)
+                    .color(theme.dim),
+            );
         });
     });
     let project = panel.document.project();
@@ -132,17 +131,25 @@ fn node_row(ui: &mut Ui, panel: &mut PanelContext<'_>, node: &DryNode) {
         let fits = panel.catalog.fits(project, one);
         fits.is_empty() || fits.values().any(Vec::is_empty)
     });
-    if to_run > 0 && !has_place {
+    if !node.to_run.is_none() && !has_place {
         ui.horizontal(|ui| {
             ui.add_space(22.0);
             let words = format!("{} no backend can run it", icons::WARNING);
             ui.label(RichText::new(words).size(TEXT_SMALL).color(theme.warn));
         });
     }
-    for (reason, count) in &node.to_run {
+    let runs = node
+        .reasons
+        .iter()
+        .map(|(reason, count)| format!("{count} because {reason}"));
+    let cannot = node
+        .cannot_run
+        .iter()
+        .map(|(reason, count)| format!("{count} cannot run: {reason}"));
+    for words in runs.chain(cannot) {
         ui.horizontal(|ui| {
             ui.add_space(22.0);
-            hint(ui, theme, &format!("{count} because {reason}"));
+            hint(ui, theme, &words);
         });
     }
 }

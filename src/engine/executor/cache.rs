@@ -37,8 +37,8 @@ pub(crate) enum Unknowable {
     #[error("no backend has said how its workflow is converted")]
     Unconverted,
     /// A field cannot be set.
-    #[error("a field of its workflow cannot be set")]
-    Broken,
+    #[error("{0}")]
+    Broken(String),
 }
 
 /// What determines the result of an item: the prompt as it is sent, reduced to what its outputs are made from, with the
@@ -54,7 +54,7 @@ pub(crate) fn key_of(
             Value::Trigger => continue,
             Value::Literal(literal) => {
                 workflow::patch(&mut prompt, address, literal.to_json(), object_info)
-                    .map_err(|_| Unknowable::Broken)?;
+                    .map_err(broken)?;
                 continue;
             }
             Value::Artifact(artifact) => format!("{CONTENT}{}", artifact.hash),
@@ -62,9 +62,14 @@ pub(crate) fn key_of(
                 Some(artifact) => format!("{CONTENT}{}", artifact.hash),
                 None => continue,
             },
-            Value::List(_) => return Err(Unknowable::Broken),
+            Value::List(_) => {
+                return Err(Unknowable::Broken(format!(
+                    "{} cannot take a list",
+                    address.input
+                )));
+            }
         };
-        let found = workflow::resolve(&prompt, address).map_err(|_| Unknowable::Broken)?;
+        let found = workflow::resolve(&prompt, address).map_err(broken)?;
         if let Some(target) = prompt.nodes.get_mut(&found.node.node_id) {
             target.inputs.insert(found.input, json.into());
         }
@@ -77,7 +82,7 @@ pub(crate) fn key_of(
             PortBinding::WorkflowInner { address, slot } => (address, Some(slot)),
             _ => continue,
         };
-        let found = workflow::resolve_node(&prompt, address).map_err(|_| Unknowable::Broken)?;
+        let found = workflow::resolve_node(&prompt, address).map_err(broken)?;
         // A port of another type makes other values of the same files and words.
         outputs.push(serde_json::json!([found, slot, port.data_type]));
         pending.push(found);
@@ -118,6 +123,10 @@ pub(crate) fn key_of(
     Ok(ContentHash::of(all.to_string().as_bytes()))
 }
 
+fn broken(error: impl std::fmt::Display) -> Unknowable {
+    Unknowable::Broken(error.to_string())
+}
+
 /// Whether a text names a media file and not a content.
 fn is_media_name(text: &str) -> bool {
     if text.starts_with(CONTENT) || text.len() > 300 || text.contains('\n') {
@@ -142,12 +151,12 @@ pub(super) fn key_in_run(
     fields: &[(ParameterAddress, Value)],
 ) -> Result<ContentHash, Unknowable> {
     let NodeKind::Workflow(settings) = &node.kind else {
-        return Err(Unknowable::Broken);
+        return Err(broken("it runs no workflow"));
     };
     let workflow = context
         .workflows
         .get(&settings.workflow)
-        .ok_or(Unknowable::Broken)?;
+        .ok_or_else(|| broken("its workflow is gone"))?;
     let object_info: Option<Arc<ObjectInfo>> = shared
         .fleet
         .statuses()
@@ -186,7 +195,7 @@ pub(super) async fn look_up(
         .project
         .nodes
         .get(&question.node_id)
-        .ok_or(Unknowable::Broken)
+        .ok_or_else(|| broken("its node is gone"))
         .and_then(|node| {
             key_in_run(&shared, &context, item_id, node, &question.fields)
                 .map(|key| (key, node.clone()))

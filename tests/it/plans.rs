@@ -1,0 +1,246 @@
+//! `run --plan`: what is said before a run against what the run then does.
+
+use crate::command_line::{BuiltinProcess, run, stderr, stdout};
+use crate::reviews::Build;
+use comfyui_orchestrator::project::{
+    CachePolicy, DataType, FanOutSource, InputValue, MergeMode, MergeNode, Node, NodeId, NodeKind,
+    PortId, ReviewNode,
+};
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+/// Where projects are planned and run.
+struct Place {
+    folder: TempDir,
+    server: BuiltinProcess,
+}
+
+impl Place {
+    fn new() -> Self {
+        let folder = TempDir::new().unwrap();
+        let server = BuiltinProcess::start(&folder.path().join("server"));
+        Self { folder, server }
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    fn plan(&self, project: &str) -> String {
+        let planned = run(
+            &self.data(),
+            &["run", project, "--plan", "--backend", &self.server.url],
+        );
+        assert!(planned.status.success(), "{}", stderr(&planned));
+        stdout(&planned)
+    }
+
+    /// Runs a project and says how many prompts were sent.
+    fn sent(&self, project: &str, exit_code: i32) -> usize {
+        let out = self
+            .folder
+            .path()
+            .join("out")
+            .to_string_lossy()
+            .into_owned();
+        let arguments = [
+            "run",
+            project,
+            "--backend",
+            &self.server.url,
+            "--out",
+            &out,
+            "--json",
+        ];
+        let ran = run(&self.data(), &arguments);
+        assert_eq!(ran.status.code(), Some(exit_code), "{}", stderr(&ran));
+        stdout(&ran).matches("\"event\":\"attempt_placed\"").count()
+    }
+}
+
+/// Pictures of so many colours, 0 to `count`.
+fn pictures(build: &mut Build, count: u32) -> usize {
+    let numbers = FanOutSource::Range {
+        axis: "n".to_owned(),
+        start: 0.0,
+        step: 1.0,
+        count,
+    };
+    let numbers = build.add(Node::fan_out(
+        NodeId::new_now(),
+        numbers,
+        &mut PortId::new_now,
+    ));
+    let fields = [("1", "EmptyImage", "color", DataType::Integer)];
+    let plain = build.workflow("plain", &fields, ("2", "SaveImage"));
+    build.link((numbers, 0), (plain, 0));
+    plain
+}
+
+fn inverted(build: &mut Build) -> usize {
+    let fields = [("1", "LoadImage", "image", DataType::Image)];
+    build.workflow("invert", &fields, ("3", "SaveImage"))
+}
+
+fn merge(build: &mut Build, mode: MergeMode) -> usize {
+    let settings = MergeNode {
+        mode,
+        ..MergeNode::default()
+    };
+    build.add(Node::merge(
+        NodeId::new_now(),
+        settings,
+        DataType::Image,
+        &mut PortId::new_now,
+    ))
+}
+
+fn written(build: &Build, folder: &Path, name: &str) -> String {
+    let folder = folder.join(name);
+    std::fs::create_dir_all(&folder).unwrap();
+    build.write(&folder)
+}
+
+#[test]
+fn what_hangs_on_a_condition_is_counted_on_one_side() {
+    let place = Place::new();
+    let project = |other_side: u32| {
+        let mut build = Build::new();
+        let plain = pictures(&mut build, 4);
+        let condition = build.add(Node::condition(
+            NodeId::new_now(),
+            "labels.n == \"0\"",
+            DataType::Image,
+            &mut PortId::new_now,
+        ));
+        build.link((plain, 0), (condition, 0));
+        let one = inverted(&mut build);
+        build.link((condition, 0), (one, 0));
+        let either = merge(&mut build, MergeMode::Either);
+        build.link((one, 0), (either, 0));
+        let mut at = (condition, 1);
+        for _ in 0..other_side {
+            let next = inverted(&mut build);
+            build.link(at, (next, 0));
+            at = (next, 0);
+        }
+        build.link(at, (either, 0));
+        let last = inverted(&mut build);
+        build.link((either, 0), (last, 0));
+        written(&build, place.folder.path(), &format!("sides{other_side}"))
+    };
+    // Either way each picture is inverted once on its side: 4 + 4 + 4.
+    let even = project(1);
+    let plan = place.plan(&even);
+    assert!(plan.starts_with("0 cached, 12 will run."), "{plan}");
+    assert!(
+        plan.contains(
+            "at most 4 will run because what it is made from runs, if \"Condition\" sends it here"
+        ),
+        "{plan}"
+    );
+    assert_eq!(place.sent(&even, 0), 12);
+    assert!(place.plan(&even).starts_with("12 cached, 0 will run."));
+
+    // Three of the other side are inverted twice: what is there of the pictures decides it now.
+    let uneven = project(2);
+    let plan = place.plan(&uneven);
+    let said = plan.lines().next().unwrap_or_default().to_owned();
+    let sent = place.sent(&uneven, 0);
+    assert!(
+        said.contains(&format!(", {sent} will run")),
+        "{plan} and {sent} were sent"
+    );
+}
+
+#[test]
+fn a_merge_of_which_a_part_is_there_is_not_taken_for_the_part() {
+    let place = Place::new();
+    let project = |count: u32, mode: MergeMode| {
+        let mut build = Build::new();
+        let plain = pictures(&mut build, count);
+        let merged = merge(&mut build, mode.clone());
+        let last = inverted(&mut build);
+        build.link((plain, 0), (merged, 0));
+        build.link((merged, 0), (last, 0));
+        written(
+            &build,
+            place.folder.path(),
+            &format!("{count}{mode:?}").replace([' ', '"', ':'], ""),
+        )
+    };
+    let best = || MergeMode::Best {
+        expression: "image.brightness".to_owned(),
+        keep: 1,
+    };
+    assert_eq!(place.sent(&project(2, best()), 0), 3);
+    let four = project(4, best());
+    let plan = place.plan(&four);
+    // The best of four may be the best of the two that are there, of which the rest is there, too.
+    assert!(plan.starts_with("2 cached, 2 to 3 will run."), "{plan}");
+    assert!((2..=3).contains(&place.sent(&four, 0)));
+}
+
+#[test]
+fn what_hangs_on_a_person_or_cannot_run_is_not_promised() {
+    let place = Place::new();
+    let mut build = Build::new();
+    let plain = pictures(&mut build, 3);
+    let question = ReviewNode {
+        question: "Which?".to_owned(),
+    };
+    let review = build.add(Node::review(
+        NodeId::new_now(),
+        question,
+        DataType::Image,
+        &mut PortId::new_now,
+    ));
+    let last = inverted(&mut build);
+    build.link((plain, 0), (review, 0));
+    build.link((review, 0), (last, 0));
+    let reviewed = written(&build, place.folder.path(), "reviewed");
+    let plan = place.plan(&reviewed);
+    assert!(plan.starts_with("0 cached, 3 to 6 will run."), "{plan}");
+    assert_eq!(place.sent(&reviewed, 3), 3);
+    let plan = place.plan(&reviewed);
+    assert!(plan.starts_with("3 cached, at most 3 will run."), "{plan}");
+    assert!(plan.contains("if it is picked in \"Review\""), "{plan}");
+
+    // A node that always runs: what is made from it may be there already.
+    let mut build = Build::new();
+    let plain = pictures(&mut build, 2);
+    let last = inverted(&mut build);
+    build.link((plain, 0), (last, 0));
+    for node in build.project.nodes.values_mut() {
+        if let NodeKind::Workflow(settings) = &mut node.kind
+            && settings.workflow.as_str() == "plain"
+        {
+            settings.cache = CachePolicy::Never;
+        }
+    }
+    let always = written(&build, place.folder.path(), "always");
+    let plan = place.plan(&always);
+    assert!(plan.starts_with("0 cached, 2 to 4 will run."), "{plan}");
+    assert_eq!(place.sent(&always, 0), 4);
+    assert_eq!(place.sent(&always, 0), 2);
+
+    // A picture that is not there.
+    let mut build = Build::new();
+    let mut input = Node::input_file(NodeId::new_now(), "", DataType::Image, &mut PortId::new_now);
+    if let NodeKind::Input(settings) = &mut input.kind {
+        settings.value = InputValue::File("nowhere.png".to_owned());
+    }
+    let input = build.add(input);
+    let first = inverted(&mut build);
+    let second = inverted(&mut build);
+    build.link((input, 0), (first, 0));
+    build.link((first, 0), (second, 0));
+    let absent = written(&build, place.folder.path(), "absent");
+    let plan = place.plan(&absent);
+    assert!(
+        plan.starts_with("0 cached, 0 will run, 2 cannot run."),
+        "{plan}"
+    );
+    assert!(plan.contains("nowhere.png"), "{plan}");
+    assert_eq!(place.sent(&absent, 1), 0);
+}
