@@ -1,33 +1,51 @@
 // The bar of an editor window: runs in the main frame before the page's own scripts. It waits for ComfyUI's `app`, loads
-// the node's workflow, watches for changes and sends saves. It talks to the window around the page alone, by
-// `window.ipc`, and every message bears the token that only the main frame was given.
+// the node's workflow, watches for changes and sends saves. The window around the page hears it alone: every message bears
+// a token that only this script was given. The window calls it by `window["comfyui-orchestrator"]`.
 (settings) => {
   "use strict";
   if (location.origin !== settings.origin) return;
-  const own_post = window.ipc.postMessage.bind(window.ipc);
+  // Taken before any script of the page can put something in their place. The token never is a value of an object that
+  // somebody else's `toJSON` could see.
+  const channel = window.webkit?.messageHandlers?.ipc ?? window.chrome?.webview ?? window.ipc;
+  const own_post = channel.postMessage.bind(channel);
   const to_json = JSON.stringify;
-  const post = (message) => own_post(to_json({ token: settings.token, message }));
+  const post = (message) => own_post(`{"token":"${settings.token}","message":${to_json(message)}}`);
 
   // How long the frontend may take to come up. A cold start with many custom nodes takes tens of seconds.
   const READY_TIMEOUT_MS = 120_000;
+  // After this long without anything of ComfyUI the backend is asked whether this is a page at all.
+  const MISSING_MS = 2_000;
   // Changes are looked for this long after the last key, click or drop.
   const CHANGE_DELAY_MS = 600;
   // After loading, custom nodes still settle sizes and widgets; what they do then is not the person's change.
   const SETTLE_MS = 700;
+  // How long a frontend may take to go to the tab of what was loaded.
+  const TAB_MS = 5_000;
   // How long a greeting dialog is waited for.
   const GREETING_MS = 60_000;
+  // Workflows of the node of which the look on the page is remembered: an undo brings one of them back.
+  const MAX_KNOWN = 8;
+  // Where the names of the tabs are kept that this script opened.
+  const OWN_TABS = "comfyui-orchestrator.tabs";
+  const MAX_OWN_TABS = 50;
 
-  let baseline = null; // the graph as loaded or last kept, without the view
-  let sent = null; // the graph as last sent to be kept, and its content
+  let node = null; // the workflow that the node has, as the last `load` or `node_workflow` gave it
+  let baseline = null; // what it looks like on the page; text is undefined while that is not known
+  let known = new Map(); // workflows that were shown here, by their JSON, and what they looked like
+  let tab = null; // ComfyUI's tab of the node's workflow
+  let sent = null; // what was last sent to be kept on the node
   let is_changed = false;
   let is_loading = false;
-  let opened = null; // what the node has, for Revert
+  let told = null; // the content that the app was told last
+  let last_graph = null; // the graph as it was last seen with changes
+  let question = null; // which question is open: "draft", "closing" or "revert"
+  let closes_after_save = false;
+  let later = null; // a workflow of the node that came while the page was not ready for it
   let change_timer = 0;
-  let is_leaving = false; // whether the window closes when the app has taken the save
-  let tab = null; // the frontend's own record of what was opened
 
   const sleep = (time_ms) => new Promise((resolve) => setTimeout(resolve, time_ms));
   const root_graph = () => window.app.rootGraph ?? window.app.graph;
+  const tabs = () => window.app?.extensionManager?.workflow;
 
   // What the person made: everything but where they looked from.
   const content = () => {
@@ -35,17 +53,34 @@
     return { graph, text: to_json(graph, (key, value) => (key === "ds" ? undefined : value)) };
   };
 
+  // Whether the page shows the node's workflow, or another tab does, or its tab was closed.
+  const is_same_tab = (one, other) => one === other || (one && other && one.path === other.path);
+  const place = () => {
+    const store = tabs();
+    if (!store || !tab || is_same_tab(store.activeWorkflow, tab)) return "own";
+    return store.openWorkflows?.some((open) => is_same_tab(open, tab)) ? "other" : "closed";
+  };
+
   const is_ready = () => {
     const app = window.app;
     if (!app?.graph || typeof app.loadGraphData !== "function" || typeof app.graphToPrompt !== "function") return false;
     // The frontend restores what was open last; loading before that would be overwritten.
-    const store = app.extensionManager?.workflow;
+    const store = tabs();
     return store ? Boolean(store.activeWorkflow) : true;
   };
 
   const wait_until_ready = async () => {
     const start_ms = performance.now();
+    let is_asked = false;
     while (!is_ready()) {
+      // Nothing of ComfyUI came with the page: is it one?
+      if (!is_asked && !window.app && performance.now() - start_ms > MISSING_MS) {
+        is_asked = true;
+        const answer = await fetch(location.href, { method: "HEAD", cache: "no-store" }).catch(() => null);
+        if ([404, 405, 410, 501].includes(answer?.status)) {
+          throw new Error(`this backend has no editor: its page answers ${answer.status}`);
+        }
+      }
       if (performance.now() - start_ms > READY_TIMEOUT_MS) {
         throw new Error("ComfyUI's editor did not come up on this page");
       }
@@ -54,17 +89,82 @@
     await sleep(200);
   };
 
-  const show = async (form, graph, name) => {
+  // The tabs that this script opened in this or an earlier window of the backend.
+  const own_tabs = () => {
+    try { return JSON.parse(localStorage.getItem(OWN_TABS)) ?? []; } catch { return []; }
+  };
+  const remember_tab = () => {
+    if (!tab?.key) return;
+    try {
+      const names = own_tabs().filter((name) => name !== tab.key);
+      localStorage.setItem(OWN_TABS, to_json([...names, tab.key].slice(-MAX_OWN_TABS)));
+    } catch { /* Without storage a tab of the last window stays open. */ }
+  };
+  const close_tab = async (other) => {
+    const store = tabs();
+    if (!other || typeof store?.closeWorkflow !== "function" || is_same_tab(other, store.activeWorkflow)) return;
+    try { await store.closeWorkflow(other); } catch { /* It stays open, which harms nothing. */ }
+  };
+  // The frontend restores the tab that was open last, often that of a node.
+  const restored_tabs = () => {
+    const names = own_tabs();
+    return (tabs()?.openWorkflows ?? []).filter((open) => open?.isTemporary && names.includes(open.key));
+  };
+  // A workflow of this name that is saved on the backend is another one, and must not become the node's tab.
+  const tab_name = (title) => {
+    const name = title.replaceAll("/", "_");
+    return tabs()?.getWorkflowByPath?.(`workflows/${name}.json`)?.isPersisted ? `${name} (node)` : name;
+  };
+
+  // The tab of what was just loaded. Some ways of loading go to it only after they say that they are done.
+  const tab_after = async (before) => {
+    const start_ms = performance.now();
+    while (before && is_same_tab(tabs().activeWorkflow, before) && performance.now() - start_ms < TAB_MS) await sleep(50);
+    return tabs()?.activeWorkflow ?? null;
+  };
+
+  const show = async (form, graph) => {
     is_loading = true;
     try {
-      // Again in the same tab, where the frontend has tabs.
-      if (form === "api") await window.app.loadApiJson(graph, name);
-      else await window.app.loadGraphData(graph, true, true, tab ?? name);
-      tab = window.app.extensionManager?.workflow?.activeWorkflow ?? null;
+      const before = tabs()?.activeWorkflow;
+      const own = tab && tabs()?.openWorkflows?.some((open) => is_same_tab(open, tab)) ? tab : null;
+      if (form === "api") {
+        await window.app.loadApiJson(graph, tab_name(node.name));
+        const made = await tab_after(before);
+        if (own && made && !is_same_tab(own, made)) {
+          await window.app.loadGraphData(root_graph().serialize(), true, true, own);
+          await close_tab(made);
+        }
+      } else {
+        await window.app.loadGraphData(graph, true, true, own ?? tab_name(node.name));
+      }
       await sleep(SETTLE_MS);
+      tab = own ?? await tab_after(before);
+      remember_tab();
     } finally {
       is_loading = false;
     }
+  };
+
+  const know = (graph, text) => {
+    const key = to_json(graph);
+    known.delete(key);
+    known.set(key, text);
+    if (known.size > MAX_KNOWN) known.delete(known.keys().next().value);
+  };
+
+  const show_node = async () => {
+    await show(node.form, node.graph);
+    baseline = content().text;
+    know(node.graph, baseline);
+    mark(false, null);
+  };
+
+  // Back to the tab of the node's workflow, as a click on it would.
+  const show_own_tab = async () => {
+    if (place() === "other") await show("ui", tab.activeState ?? last_graph ?? node.graph);
+    else if (place() === "closed") await (last_graph ? show("ui", last_graph) : show_node());
+    look_for_change();
   };
 
   // On a first start the frontend opens a gallery of templates over the graph, some seconds after it came up. It is
@@ -83,16 +183,23 @@
     }
   };
 
-  const mark = (changed, graph) => {
+  const mark = (changed, now) => {
     is_changed = changed;
-    bar.mark(changed);
-    post({ changed: { draft: changed ? graph : null } });
+    bar.mark();
+    const text = changed ? now.text : null;
+    if (!changed) last_graph = null;
+    else last_graph = now.graph;
+    if (text === told) return;
+    told = text;
+    post({ changed: { draft: changed ? now.graph : null } });
   };
 
   const look_for_change = () => {
-    if (baseline === null || is_loading) return;
+    if (baseline === null || is_loading || question === "draft") return;
+    bar.mark();
+    if (place() !== "own") return;
     const now = content();
-    if (now.text !== baseline) mark(true, now.graph);
+    if (now.text !== baseline) mark(true, now);
     else if (is_changed) mark(false, null);
   };
 
@@ -101,79 +208,128 @@
     change_timer = setTimeout(look_for_change, CHANGE_DELAY_MS);
   };
 
-  // Gives whether it was sent.
+  // Whether the workflow was sent.
   const save = async (target) => {
-    if (baseline === null) return false;
-    bar.say("Saving…");
+    if (baseline === null || is_loading || question === "draft") return false;
+    if (place() !== "own") {
+      bar.keep(`Not saved: the tab "${node.name}" is not shown`);
+      return false;
+    }
+    bar.keep("Saving…");
     look_for_change();
     try {
       // Taken before the prompt is made: older frontends write what `{a|b}` was drawn to into the graph they are given.
       const { graph } = content();
       const { output } = await window.app.graphToPrompt();
+      if (place() !== "own") throw new Error("another tab was opened meanwhile");
       // Taken after it: making a prompt numbers the nodes anew, which is no change of the person's.
-      sent = target === "node" ? { graph, text: content().text } : null;
+      const { text } = content();
+      if (target === "node") sent = { graph, text };
       post({ save: { target, workflow: graph, prompt: output } });
       return true;
     } catch (error) {
-      bar.say(`Could not be converted: ${error?.message ?? error}`);
+      bar.keep(`Not saved: ComfyUI cannot make a prompt of it: ${error?.message ?? error}`);
       return false;
     }
   };
 
+  const may_close = (draft) => post({ may_close: { draft } });
+
+  const ask_about_closing = () => {
+    post("asking");
+    ask("closing", "Save the changes before closing?", [
+      ["Save to node", async () => {
+        closes_after_save = true;
+        if (place() !== "own") await show_own_tab();
+        if (await save("node")) return;
+        closes_after_save = false;
+        post("stay");
+      }],
+      ["Throw away", () => may_close("discard")],
+      ["Stay", () => post("stay")],
+    ]);
+  };
+
+  const ask = (kind, text, answers) => {
+    question = kind;
+    bar.ask(text, answers.map(([name, act]) => [name, () => { question = null; void act(); }]));
+  };
+
   const commands = {
     load: async (command) => {
-      opened = command;
+      node = command;
       try {
         await wait_until_ready();
         bar.attach();
         void close_greeting();
-        await show(command.form, command.graph, command.name);
+        const restored = restored_tabs();
+        tab = restored.find((open) => open.key === `${tab_name(node.name)}.json`) ?? null;
+        await show(node.form, node.graph);
+        for (const other of restored) await close_tab(other);
         baseline = content().text;
+        know(node.graph, baseline);
         post("loaded");
+        window.app.api?.addEventListener?.("graphChanged", touched);
         if (command.draft) {
-          bar.ask("Changes that were made here before are not saved.", [
-            ["Bring them back", async () => { await show("ui", command.draft, command.name); look_for_change(); }],
+          ask("draft", "Changes that were made here before are not saved.", [
+            ["Bring them back", async () => { await show("ui", command.draft); look_for_change(); }],
             ["Throw them away", () => post({ changed: { draft: null } })],
           ]);
         }
+        if (later) { const next = later; later = null; await commands.node_workflow(next); }
       } catch (error) {
-        post({ load_failed: { text: String(error?.message ?? error).slice(0, 500) } });
+        if (document.body) bar.attach();
+        const text = String(error?.message ?? error).slice(0, 500);
+        bar.keep(text);
+        post({ load_failed: { text } });
       }
     },
+    node_workflow: async ({ form, graph }) => {
+      if (baseline === null) { later = { form, graph }; return; }
+      while (is_loading) await sleep(100);
+      if (to_json(graph) === to_json(node.graph)) return;
+      node = { ...node, form, graph };
+      // Nobody's work is on the page: it follows the node.
+      if (!is_changed && question === null && place() === "own") await show_node();
+      else {
+        baseline = known.get(to_json(graph));
+        look_for_change();
+      }
+      bar.say("The node has another workflow now");
+    },
     save_answer: ({ state, text }) => {
-      if (state === "in_review") bar.say("Look at the changes in the app");
-      else if (state === "refused") { sent = null; bar.say(text); }
+      if (state === "in_review") bar.keep("Look at the changes in the app");
+      else if (state === "refused") { sent = null; bar.keep(text); }
       else {
         if (sent !== null) {
           baseline = sent.text;
-          opened = { ...opened, form: "ui", graph: sent.graph };
+          node = { ...node, form: "ui", graph: sent.graph };
+          know(sent.graph, sent.text);
           sent = null;
         }
         bar.say("Saved");
         look_for_change();
       }
-      if (is_leaving) {
-        is_leaving = false;
-        post(state === "refused" ? "stay" : "may_close");
-      }
+      if (!closes_after_save) return;
+      closes_after_save = false;
+      // Until the person has answered in the app, what was saved is kept there.
+      if (state === "refused") post("stay");
+      else may_close("keep");
     },
     close: () => {
+      // Nothing is known of what is to become of the changes: they are kept.
+      if (baseline === null || question === "draft") { may_close("keep"); return; }
       look_for_change();
-      if (!is_changed) { post("may_close"); return; }
-      post("asking");
-      bar.ask("Save the changes before closing?", [
-        ["Save to node", async () => {
-          is_leaving = await save("node");
-          if (!is_leaving) post("stay");
-        }],
-        ["Throw away", () => post("may_close")],
-        ["Stay", () => post("stay")],
-      ]);
+      if (sent !== null && place() === "own" && content().text === sent.text) { may_close("keep"); return; }
+      if (!is_changed) { may_close("discard"); return; }
+      if (question === "closing") { post("asking"); return; }
+      ask_about_closing();
     },
+    notice: ({ text }) => bar.say(text),
   };
 
-  Object.defineProperty(window, Symbol.for(`orchestrator-${settings.token}`), {
-    value: (command) => commands[command?.type]?.(command),
+  Object.defineProperty(window, "comfyui-orchestrator", {
+    value: (command) => { void commands[command?.type]?.(command); },
   });
 
   for (const event of ["pointerup", "keyup", "drop", "paste", "change", "wheel"]) {
@@ -198,52 +354,87 @@
     style.textContent = `
       .bar, .ask { ${colours}; pointer-events:auto; font:13px/1.3 system-ui, sans-serif; color:var(--text);
         background:var(--back); border:1px solid var(--line); border-radius:10px; box-shadow:0 6px 24px #0006;
-        display:flex; align-items:center; gap:8px; padding:6px 8px 6px 12px; max-width:90vw }
+        display:flex; align-items:center; gap:8px; padding:6px 8px 6px 12px; max-width:94vw }
       .ask { position:fixed; inset:0; margin:auto; width:max-content; height:max-content; padding:18px 20px; gap:14px; flex-direction:column; font-size:14px }
       .ask div { display:flex; gap:8px }
       .veil { position:fixed; inset:0; background:#0008; pointer-events:auto }
       .title { font-weight:600; max-width:24ch; overflow:hidden; text-overflow:ellipsis; white-space:nowrap }
-      .state { color:var(--quiet); min-width:9ch; max-width:44ch; overflow:hidden; text-overflow:ellipsis; white-space:nowrap }
+      .state { color:var(--quiet); min-width:9ch; max-width:56ch; overflow-wrap:anywhere; max-height:4em; overflow:auto }
       .state.changed { color:var(--mark) }
-      button { font:inherit; color:var(--text); background:transparent; border:1px solid var(--line); border-radius:7px; padding:4px 10px; cursor:pointer }
+      button { font:inherit; color:var(--text); background:transparent; border:1px solid var(--line); border-radius:7px; padding:4px 10px; cursor:pointer; white-space:nowrap }
       button:hover, button:focus-visible { border-color:var(--accent); outline:none }
-      button.main { background:var(--accent); border-color:var(--accent); color:var(--on-accent) }`;
+      button.main { background:var(--accent); border-color:var(--accent); color:var(--on-accent) }
+      [hidden] { display:none }`;
     root.append(style);
     const element = (name, properties = {}, ...children) => {
       const made = Object.assign(document.createElement(name), properties);
       made.append(...children);
       return made;
     };
-    const button = (text, title, main, act) => element("button", { textContent: text, title, className: main ? "main" : "", onclick: act });
-    const state = element("span", { className: "state", textContent: "No changes" });
+    // Only a person's click counts.
+    const button = (text, title, main, act) => element("button", {
+      textContent: text, title, className: main ? "main" : "", onclick: (event) => { if (event.isTrusted) void act(); },
+    });
+    const state = element("span", { className: "state", role: "status", textContent: "Opening…" });
+    const back = button("Show it", "Back to the tab of the node's workflow", true, () => show_own_tab());
+    const to_node = button("Save to node", "Ctrl+S", true, () => save("node"));
+    const as_new = button("Save as new", "Keeps it as a new workflow of the project", false, () => save("new_workflow"));
+    const revert = button("Revert", "Back to the workflow that the node has now", false, () => {
+      if (baseline === null || question !== null) return;
+      if (!is_changed) { void show_node(); return; }
+      ask("revert", "Go back to the workflow of the node? What was changed here is thrown away.", [
+        ["Go back", () => show_node()],
+        ["Stay", () => {}],
+      ]);
+    });
+    back.hidden = true;
     root.append(element("div", { className: "bar", role: "toolbar", ariaLabel: "Save to the node" },
       element("span", { className: "title", textContent: settings.node_title, title: settings.node_title }),
-      state,
-      button("Save to node", "Ctrl+S", true, () => save("node")),
-      button("Save as new", "Keeps it as a new workflow of the project", false, () => save("new_workflow")),
-      button("Revert", "Back to the workflow of the node", false, async () => {
-        if (!opened) return;
-        await show(opened.form, opened.graph, opened.name);
-        baseline = content().text;
-        mark(false, null);
-      })));
-    let said = 0;
-    const words = () => (is_changed ? "● Changed" : "No changes");
+      state, back, to_node, as_new, revert));
+    let said = 0; // the timer of a sentence that goes by itself
+    let kept = null; // a sentence that stays until the next one, or until something is changed after it
+    let kept_at = null;
+    const words = () => {
+      switch (place()) {
+        case "other": return is_changed ? "● Another tab is shown; this one is changed" : "Another tab is shown";
+        case "closed": return is_changed ? "● Its tab was closed; it is changed" : "Its tab was closed";
+        default: return is_changed ? "● Changed" : "No changes";
+      }
+    };
+    const draw = () => {
+      const is_own = place() === "own";
+      back.hidden = is_own;
+      to_node.hidden = as_new.hidden = !is_own;
+      state.classList.toggle("changed", is_changed);
+      if (kept !== null && kept_at !== null && told !== kept_at) kept = null;
+      if (!said) state.textContent = kept ?? (baseline === null ? "Opening…" : words());
+      state.title = state.textContent;
+    };
     return {
       attach: () => document.body.append(host),
-      mark: (changed) => { state.classList.toggle("changed", changed); if (!said) state.textContent = words(); },
+      mark: draw,
       say: (text) => {
         clearTimeout(said);
+        kept = null;
         state.textContent = text;
         state.title = text;
-        said = setTimeout(() => { said = 0; state.textContent = words(); }, 6000);
+        said = setTimeout(() => { said = 0; draw(); }, 8000);
       },
-      ask: (question, answers) => {
+      keep: (text) => {
+        clearTimeout(said);
+        said = 0;
+        kept = text;
+        kept_at = null;
+        draw();
+        // What is changed from now on is something else than the sentence is about.
+        setTimeout(() => { if (kept === text) kept_at = told; }, 2 * CHANGE_DELAY_MS);
+      },
+      ask: (text, answers) => {
         const veil = element("div", { className: "veil" });
-        const box = element("div", { className: "ask", role: "dialog", ariaLabel: question }, element("span", { textContent: question }));
+        const box = element("div", { className: "ask", role: "dialog", ariaLabel: text }, element("span", { textContent: text }));
         const row = element("div");
-        answers.forEach(([text, act], index) =>
-          row.append(button(text, "", index === 0, () => { veil.remove(); box.remove(); void act(); })));
+        answers.forEach(([name, act], index) =>
+          row.append(button(name, "", index === 0, () => { veil.remove(); box.remove(); act(); })));
         box.append(row);
         root.append(veil, box);
         row.firstChild.focus();

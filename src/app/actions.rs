@@ -133,6 +133,11 @@ pub enum Action {
         /// On which backend; where it ran last, or the first that answers, when none.
         backend_id: Option<BackendId>,
     },
+    /// Offer again what was thrown away last in the editor of a node.
+    BringBackEdits {
+        /// The Workflow node.
+        node_id: NodeId,
+    },
     /// Write a node's workflow into a file that the person's own browser can open, and say where it lies.
     WriteForBrowser {
         /// The Workflow node.
@@ -149,7 +154,7 @@ pub enum Action {
         /// What becomes of fields and ports that lead nowhere in it.
         broken: BrokenUses,
     },
-    /// Leave a node's workflow as it is.
+    /// Take nothing of what the window of a node's editor saved.
     RefuseReplacement {
         /// The Workflow node.
         node_id: NodeId,

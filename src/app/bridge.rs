@@ -66,7 +66,7 @@ impl Bridge {
         if !Door::is_needed(config) {
             return Ok(None);
         }
-        // 148 random bits.
+        // About 100 random bits: two of one millisecond share their time and count on.
         let secret = format!(
             "{}{}",
             uuid::Uuid::now_v7().simple(),

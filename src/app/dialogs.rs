@@ -6,6 +6,7 @@ pub mod context_menu;
 pub mod expose;
 pub mod files;
 pub mod in_browser;
+pub mod keep_new;
 pub mod library;
 pub mod make_again;
 pub mod palette;
@@ -40,6 +41,8 @@ pub struct Dialogs {
     pub backend: Option<backend::BackendForm>,
     /// What saving another workflow into a node changes.
     pub replacement: Option<replace_workflow::ReplaceDialog>,
+    /// A new workflow that an editor's window saved.
+    pub keep_new: Option<keep_new::KeepNew>,
     /// Editing a workflow in the person's own browser.
     pub in_browser: Option<in_browser::BrowserDialog>,
     /// A workflow of the library, or what is saved on backends.
@@ -96,6 +99,7 @@ impl Dialogs {
             || self.finder.is_some()
             || self.backend.is_some()
             || self.replacement.is_some()
+            || self.keep_new.is_some()
             || self.in_browser.is_some()
             || self.library.is_some()
             || self.plan.is_some()
@@ -193,6 +197,7 @@ pub fn show(ctx: &Context, panel: &mut PanelContext<'_>) {
     preferences::show(ctx, panel);
     about::show(ctx, panel);
     in_browser::show(ctx, panel);
+    keep_new::show(ctx, panel);
     replace_workflow::show(ctx, panel);
     plan::show(ctx, panel);
     make_again::show(ctx, panel);

@@ -2,26 +2,29 @@
 
 mod browser;
 mod drafts;
+mod reviews;
 
+use self::drafts::{Digest, Draft, Happened, digest};
+use self::reviews::Reviews;
 use super::actions::Action;
-use super::apply::free_workflow_name;
-use super::bridge::{Backends, Bridge, RunViews};
+use super::bridge::{Backends, Bridge, RunEventMessage, RunViews};
 use super::catalog::Catalog;
 use super::dialogs::Dialogs;
 use super::dialogs::in_browser::BrowserDialog;
 use super::document::{Document, Selection};
+use super::files::Autosave;
 use super::model::NodeEditing;
-use super::replace_workflow::Replacement;
 use super::settings::{Folders, Settings};
 use super::theme::ThemeMode;
 use super::toasts::{Severity, Toasts};
 use super::wake::Waker;
 use crate::editor::message::{
-    Appearance, DraftFate, EditorGraph, FromWindow, OpenWindow, SaveAnswer, SaveTarget, Saved,
-    ToWindow, WindowGeometry,
+    Appearance, CloseMode, DraftFate, EditorGraph, FromWindow, OpenWindow, SaveAnswer, ToWindow,
+    WindowGeometry,
 };
 use crate::editor::process::{EditorError, EditorEvent, EditorProcess, program};
-use crate::fleet::{BackendConfig, BackendState, Door};
+use crate::engine::RunEventBody;
+use crate::fleet::{BackendConfig, Door};
 use crate::project::{BackendId, Node, NodeId, NodeKind, WorkflowFile};
 use crate::workflow::{self, ObjectInfo, WorkflowDocument};
 use bevy::ecs::system::SystemParam;
@@ -39,8 +42,18 @@ const SHIFT_PER_WINDOW: f64 = 32.0;
 #[derive(Resource, Default)]
 pub struct Editors {
     windows: BTreeMap<NodeId, OpenEditor>,
-    /// Nodes of which changes are kept that were not saved.
-    kept: BTreeSet<NodeId>,
+    /// Changes that are not in their nodes yet.
+    drafts: BTreeMap<NodeId, Draft>,
+    /// Nodes of which changes lie aside that were thrown away.
+    aside: BTreeSet<NodeId>,
+    /// What was saved and waits for a person.
+    reviews: Reviews,
+    /// Whether the app has something to ask while another window is in front.
+    wants_attention: bool,
+    /// Where each node's item was placed last since the app was started.
+    ran_last: BTreeMap<NodeId, BackendId>,
+    /// The revision of the document that the windows know.
+    seen_revision: Option<u64>,
     /// Nodes whose workflow was written for the browser, by the name of the workflow.
     in_browser: BTreeMap<String, NodeId>,
     /// The window's program; the one beside this program when none.
@@ -57,7 +70,13 @@ struct OpenEditor {
     /// Open as long as the window is.
     _door: Option<Door>,
     backend_name: String,
+    /// The node's title when the window was opened: the node may be gone.
+    title: String,
     state: EditorState,
+    /// The node's workflow as the window knows it.
+    node_text: Option<Digest>,
+    /// Whether it was told to close by itself.
+    is_closing: bool,
 }
 
 /// What a window is doing.
@@ -69,6 +88,8 @@ pub enum EditorState {
     Open,
     /// It shows changes that the node does not have.
     Changed,
+    /// Its page does not show the workflow.
+    NotShown,
 }
 
 impl Editors {
@@ -97,12 +118,30 @@ impl Editors {
     /// What is shown on a node.
     #[must_use]
     pub fn mark(&self, node_id: NodeId) -> NodeEditing {
+        // What the node has and only waits for the disk is nothing to tell.
+        let is_kept = matches!(self.drafts.get(&node_id), Some(Draft::Kept(_)));
         match self.windows.get(&node_id).map(|window| window.state) {
             Some(EditorState::Changed) => NodeEditing::Changed,
+            Some(_) if is_kept => NodeEditing::Changed,
+            Some(EditorState::NotShown) => NodeEditing::Failed,
             Some(EditorState::Opening | EditorState::Open) => NodeEditing::Open,
-            None if self.kept.contains(&node_id) => NodeEditing::Kept,
+            None if is_kept => NodeEditing::Kept,
             None => NodeEditing::Not,
         }
+    }
+
+    /// Whether changes that were thrown away can be brought back.
+    #[must_use]
+    pub fn has_thrown_away(&self, node_id: NodeId) -> bool {
+        self.aside.contains(&node_id)
+    }
+
+    /// The titles of nodes whose windows show changes that the nodes do not have.
+    pub fn changed_titles(&self) -> impl Iterator<Item = &str> {
+        let windows = self.windows.values();
+        windows
+            .filter(|window| window.state == EditorState::Changed && !window.is_closing)
+            .map(|window| window.title.as_str())
     }
 
     fn answer(&self, node_id: NodeId, answer: SaveAnswer) {
@@ -119,6 +158,8 @@ enum NotOpened {
     Refused(String),
     /// There is no window to be had here.
     NoWindow(EditorError),
+    /// The backends of these names have no editor's page.
+    NoPage(Vec<String>),
 }
 
 impl From<String> for NotOpened {
@@ -144,8 +185,7 @@ impl From<EditorError> for NotOpened {
 
 /// What opening and hearing windows reads and writes.
 #[derive(SystemParam)]
-pub struct EditorWorld<'w, 's> {
-    own_window: Query<'w, 's, &'static mut Window, With<PrimaryWindow>>,
+pub struct EditorWorld<'w> {
     editors: ResMut<'w, Editors>,
     document: Res<'w, Document>,
     selection: Res<'w, Selection>,
@@ -156,6 +196,7 @@ pub struct EditorWorld<'w, 's> {
     dialogs: ResMut<'w, Dialogs>,
     toasts: ResMut<'w, Toasts>,
     folders: Res<'w, Folders>,
+    autosave: ResMut<'w, Autosave>,
     bridge: Option<Res<'w, Bridge>>,
     waker: Option<Res<'w, Waker>>,
 }
@@ -170,48 +211,44 @@ pub fn open_editors(mut actions: MessageReader<Action>, mut world: EditorWorld) 
             } => {
                 let node_id = node_id.or_else(|| world.selected_node());
                 if let Some(node_id) = node_id {
-                    match world.open(node_id, *backend_id) {
-                        Ok(()) => {}
-                        Err(NotOpened::Refused(problem)) => world.toasts.push(
-                            Severity::Warning,
-                            "The editor was not opened",
-                            &problem,
-                        ),
-                        Err(NotOpened::NoWindow(error)) => {
-                            world.offer_browser(node_id, error.to_string(), error.remedy());
-                        }
-                    }
+                    world.open_or_tell(node_id, *backend_id);
                 }
             }
-            Action::ReplaceWorkflow { node_id, file, .. } => {
-                if file.page_prompt.is_some() {
-                    // What was saved is with the node now; a window that has more says so again.
-                    world.keep_draft(*node_id, None);
+            Action::ReplaceWorkflow { node_id, file, .. } => world.review_replaced(*node_id, file),
+            Action::AddWorkflow { file, .. } => world.review_added(file),
+            Action::RefuseReplacement { node_id } => world.refuse_review(*node_id),
+            Action::BringBackEdits { node_id } => {
+                world.bring_back(*node_id);
+                // A window that is open would write over it.
+                if !world.editors.windows.contains_key(node_id) {
+                    world.open_or_tell(*node_id, None);
                 }
-                world.editors.answer(*node_id, SaveAnswer::Kept);
             }
             Action::WriteForBrowser { node_id } => world.write_for_browser(*node_id),
-            Action::RefuseReplacement { node_id } => world.editors.answer(
-                *node_id,
-                SaveAnswer::Refused("Not taken: the node keeps its workflow".to_owned()),
-            ),
             _ => {}
         }
     }
 }
 
 /// Hears every window.
-pub fn hear_editors(mut world: EditorWorld, mut actions: MessageWriter<Action>) {
+pub fn hear_editors(mut world: EditorWorld, mut run_events: MessageReader<RunEventMessage>) {
+    for event in run_events.read() {
+        if let RunEventBody::AttemptPlaced {
+            item_id,
+            backend_id,
+            ..
+        } = &event.0.body
+            && let Some(view) = world.runs.views.get(&event.0.run_id)
+            && let Some(item) = view.items.get(item_id)
+        {
+            world.editors.ran_last.insert(item.node_id, *backend_id);
+        }
+    }
     let is_other = world.editors.generation != Some(world.document.generation());
     if is_other {
+        world.editors.generation = Some(world.document.generation());
         world.look_for_kept_changes();
         world.editors.in_browser.clear();
-    }
-    if world.editors.windows.is_empty() {
-        if is_other {
-            world.editors.generation = Some(world.document.generation());
-        }
-        return;
     }
     let mut heard = Vec::new();
     for (node_id, window) in &world.editors.windows {
@@ -221,25 +258,16 @@ pub fn hear_editors(mut world: EditorWorld, mut actions: MessageWriter<Action>) 
     }
     for (node_id, event) in heard {
         match event {
-            EditorEvent::Said(message) => world.hear(node_id, message, &mut actions),
-            EditorEvent::Ended => {
-                world.editors.windows.remove(&node_id);
-                world.editors.revision += 1;
-            }
+            EditorEvent::Said(message) => world.hear(node_id, message),
+            EditorEvent::Ended => world.window_gone(node_id),
             EditorEvent::NotStarted(error) => {
-                world.editors.windows.remove(&node_id);
-                world.editors.revision += 1;
+                world.window_gone(node_id);
                 world.offer_browser(node_id, error.to_string(), error.remedy());
             }
             EditorEvent::Died(reason) => {
-                world.editors.windows.remove(&node_id);
-                world.editors.revision += 1;
-                let kept = if world.draft_file(node_id).is_some_and(|file| file.exists()) {
-                    " What was changed is kept and offered when you open the editor again."
-                } else {
-                    ""
-                };
                 let title = world.title_of(node_id);
+                world.window_gone(node_id);
+                let kept = world.words_about_kept(node_id);
                 world.toasts.push(
                     Severity::Error,
                     &format!("The editor of \"{title}\" is gone"),
@@ -248,18 +276,34 @@ pub fn hear_editors(mut world: EditorWorld, mut actions: MessageWriter<Action>) 
             }
         }
     }
-    let document = &world.document;
-    for (node_id, window) in &world.editors.windows {
-        if is_other || !document.project().nodes.contains_key(node_id) {
-            let _ = window.process.send(ToWindow::Close);
-        }
+    world.close_windows_of_gone_nodes();
+    world.tell_node_workflows();
+    world.show_next_review();
+}
+
+/// Takes away drafts that the disk has by now as a part of the project. Runs after the unsaved work was kept.
+pub fn forget_safe_drafts(mut world: EditorWorld) {
+    let safe_revision = world.autosave.safe_revision();
+    world.forget_safe_drafts(safe_revision);
+}
+
+/// Brings the app's window to the front when it asks about what an editor's window saved.
+pub fn come_to_front(
+    mut editors: ResMut<Editors>,
+    mut windows: Query<&mut Window, With<PrimaryWindow>>,
+) {
+    if !editors.wants_attention {
+        return;
     }
-    if is_other {
-        world.editors.generation = Some(world.document.generation());
+    editors.wants_attention = false;
+    for mut window in &mut windows {
+        window.set_minimized(false);
+        // Bevy takes this as a wish: the window system decides.
+        window.focused = true;
     }
 }
 
-impl EditorWorld<'_, '_> {
+impl EditorWorld<'_> {
     fn selected_node(&self) -> Option<NodeId> {
         let nodes = &self.document.project().nodes;
         let mut workflow_nodes = self.selection.nodes.iter().filter(|id| {
@@ -272,10 +316,49 @@ impl EditorWorld<'_, '_> {
     }
 
     fn title_of(&self, node_id: NodeId) -> String {
-        self.document.project().nodes.get(&node_id).map_or_else(
-            || "a node that is gone".to_owned(),
-            |node| node.title.clone(),
-        )
+        let node = self.document.project().nodes.get(&node_id);
+        let window = self.editors.windows.get(&node_id);
+        node.map(|node| node.title.clone())
+            .or_else(|| window.map(|window| window.title.clone()))
+            .unwrap_or_else(|| "a node that is gone".to_owned())
+    }
+
+    fn window_gone(&mut self, node_id: NodeId) {
+        self.editors.windows.remove(&node_id);
+        self.editors.revision += 1;
+    }
+
+    /// What to add to the news that a window is gone.
+    fn words_about_kept(&self, node_id: NodeId) -> &'static str {
+        if matches!(self.editors.drafts.get(&node_id), Some(Draft::Kept(_))) {
+            " What was changed is kept and offered when you open the editor again."
+        } else {
+            ""
+        }
+    }
+
+    /// Windows whose nodes are not in the document any more close by themselves; what was changed in them is kept.
+    fn close_windows_of_gone_nodes(&mut self) {
+        let nodes = &self.document.project().nodes;
+        let mut kept = Vec::new();
+        let editors = &mut *self.editors;
+        for (node_id, window) in &mut editors.windows {
+            if window.is_closing || nodes.contains_key(node_id) {
+                continue;
+            }
+            window.is_closing = true;
+            let _ = window.process.send(ToWindow::Close(CloseMode::Keep));
+            if matches!(editors.drafts.get(node_id), Some(Draft::Kept(_))) {
+                kept.push(window.title.clone());
+            }
+        }
+        for title in kept {
+            self.toasts.push(
+                Severity::Warning,
+                &format!("The editor of \"{title}\" was closed"),
+                "Its node is gone. What was changed there is kept and offered when the node is back: by undo, or by opening its project again.",
+            );
+        }
     }
 
     /// Says why there is no window, and offers the browser.
@@ -285,6 +368,44 @@ impl EditorWorld<'_, '_> {
             title: self.title_of(node_id),
             reason,
             remedy,
+        });
+    }
+
+    /// Opens the window of a node, or says why not.
+    fn open_or_tell(&mut self, node_id: NodeId, backend_id: Option<BackendId>) {
+        match self.open(node_id, backend_id) {
+            Ok(()) => {}
+            Err(NotOpened::Refused(problem)) => {
+                self.toasts
+                    .push(Severity::Warning, "The editor was not opened", &problem);
+            }
+            Err(NotOpened::NoWindow(error)) => {
+                self.offer_browser(node_id, error.to_string(), error.remedy());
+            }
+            Err(NotOpened::NoPage(names)) => self.tell_no_page(node_id, &names),
+        }
+    }
+
+    /// Says that there is no editor's page, and where there is one.
+    fn tell_no_page(&mut self, node_id: NodeId, names: &[String]) {
+        let title = self.title_of(node_id);
+        let words = format!(
+            "{} no page of ComfyUI's editor.",
+            match names {
+                [one] => format!("\"{one}\" has"),
+                _ => format!("The backends {} have", names.join(", ")),
+            }
+        );
+        // The dialog tells it; the history keeps it.
+        self.toasts.push(
+            Severity::Warning,
+            &format!("\"{title}\" cannot be edited there"),
+            &words,
+        );
+        self.dialogs.in_browser = Some(BrowserDialog::NoPage {
+            node_id,
+            title,
+            reason: words,
         });
     }
 
@@ -314,6 +435,7 @@ impl EditorWorld<'_, '_> {
         let url = door
             .as_ref()
             .map_or_else(|| backend.url.clone(), |door| door.url().clone());
+        let (title, node_text) = (node.title.clone(), digest(&file.text));
         let order = self.order(node, file, &backend, url)?;
         let program = match &self.editors.program {
             Some(program) => program.clone(),
@@ -331,48 +453,69 @@ impl EditorWorld<'_, '_> {
                 process,
                 _door: door,
                 backend_name: backend.name,
+                title,
                 state: EditorState::Opening,
+                node_text: Some(node_text),
+                is_closing: false,
             },
         );
         self.editors.revision += 1;
         Ok(())
     }
 
-    /// The backend whose page is opened: the wished one, else where the node ran last, else the first that answers.
+    /// The backend whose page is opened: the wished one, else where the node ran last, else the first that answers; of
+    /// those that have a page.
     fn choose_backend(
         &self,
         node: &Node,
         wished: Option<BackendId>,
-    ) -> Result<BackendConfig, String> {
+    ) -> Result<BackendConfig, NotOpened> {
+        let cards = &self.backends.cards;
         let answers = |backend_id: &BackendId| {
-            self.backends.cards.get(backend_id).is_some_and(|card| {
-                matches!(
-                    card.status.state,
-                    BackendState::Online | BackendState::Busy | BackendState::Degraded
-                )
-            })
+            cards
+                .get(backend_id)
+                .is_some_and(|card| card.status.state.answers())
         };
-        // Where most of the node's items of the last run were.
+        let may_open = |backend_id: &BackendId| {
+            answers(backend_id)
+                && cards
+                    .get(backend_id)
+                    .is_some_and(|card| card.status.may_have_editor())
+        };
         let ran_last = || {
-            let mut items_there: BTreeMap<BackendId, usize> = BTreeMap::new();
-            for item in self.runs.shown_view()?.items.values() {
-                if let Some(backend_id) = item.backend_id.filter(answers)
-                    && item.node_id == node.id
-                {
-                    *items_there.entry(backend_id).or_default() += 1;
-                }
-            }
-            let (backend_id, _) = items_there.into_iter().max_by_key(|(_, count)| *count)?;
-            Some(backend_id)
+            let placed = self.editors.ran_last.get(&node.id).copied();
+            let earlier = self.runs.views.values().rev().find_map(|view| {
+                view.items
+                    .values()
+                    .filter(|item| item.node_id == node.id)
+                    .find_map(|item| item.backend_id.filter(may_open))
+            });
+            placed.filter(may_open).or(earlier)
         };
-        let backend_id = wished
-            .or_else(ran_last)
-            .or_else(|| self.backends.cards.keys().copied().find(|id| answers(id)))
-            .ok_or("No backend answers. Start ComfyUI on one, or add one under Machines.")?;
+        let backend_id = match wished {
+            Some(wished) if may_open(&wished) || !answers(&wished) => Some(wished),
+            Some(wished) => {
+                let name = cards.get(&wished).map(|card| card.status.name.clone());
+                return Err(NotOpened::NoPage(name.into_iter().collect()));
+            }
+            None => ran_last().or_else(|| cards.keys().copied().find(|id| may_open(id))),
+        };
+        let Some(backend_id) = backend_id else {
+            let names: Vec<String> = cards
+                .iter()
+                .filter(|(id, _)| answers(id))
+                .map(|(_, card)| card.status.name.clone())
+                .collect();
+            return Err(if names.is_empty() {
+                "No backend answers. Start ComfyUI on one, or add one under Backends.".into()
+            } else {
+                NotOpened::NoPage(names)
+            });
+        };
         self.bridge
             .as_ref()
             .and_then(|bridge| bridge.backend_config(backend_id))
-            .ok_or_else(|| "This backend is not registered any more.".to_owned())
+            .ok_or_else(|| "This backend is not registered any more.".into())
     }
 
     fn order(
@@ -410,30 +553,50 @@ impl EditorWorld<'_, '_> {
         })
     }
 
-    fn hear(&mut self, node_id: NodeId, message: FromWindow, actions: &mut MessageWriter<Action>) {
+    fn hear(&mut self, node_id: NodeId, message: FromWindow) {
         let title = self.title_of(node_id);
         match message {
             FromWindow::Hello { .. } => {}
             FromWindow::Loaded => self.set_state(node_id, EditorState::Open),
-            FromWindow::Changed { draft } => {
-                let state = match &draft {
-                    Some(_) => EditorState::Changed,
-                    None => EditorState::Open,
-                };
-                self.set_state(node_id, state);
-                self.keep_draft(node_id, draft.as_deref());
+            FromWindow::NotShown { text } => {
+                self.set_state(node_id, EditorState::NotShown);
+                self.toasts.push(
+                    Severity::Error,
+                    &format!("The editor does not show \"{title}\""),
+                    &text,
+                );
             }
-            FromWindow::Save(saved) => self.take(node_id, *saved, actions),
+            FromWindow::PageGone => {
+                self.set_state(node_id, EditorState::Opening);
+                let kept = if matches!(self.editors.drafts.get(&node_id), Some(Draft::Kept(_))) {
+                    " What was changed is kept: the page offers it."
+                } else {
+                    ""
+                };
+                self.toasts.push(
+                    Severity::Error,
+                    &format!("The page of the editor of \"{title}\" ended"),
+                    &format!("Its process was killed or failed. It is loaded again.{kept}"),
+                );
+            }
+            FromWindow::Changed { draft: Some(draft) } => {
+                self.set_state(node_id, EditorState::Changed);
+                self.draft(node_id, Happened::Shown(&draft));
+            }
+            FromWindow::Changed { draft: None } => {
+                self.set_state(node_id, EditorState::Open);
+                self.draft(node_id, Happened::Dropped);
+            }
+            FromWindow::Save(saved) => self.take(node_id, *saved),
             FromWindow::Notice { text } => {
                 self.toasts
-                    .push(Severity::Info, &format!("Editor of \"{title}\""), &text);
+                    .push(Severity::Warning, &format!("Editor of \"{title}\""), &text);
             }
             FromWindow::Failed { text } => self.offer_browser(node_id, first_upper(&text), None),
             FromWindow::Geometry(geometry) => self.settings.editor_window = Some(geometry),
             FromWindow::Closed { draft } => {
-                // What was saved on the way out is kept until the person has looked at it.
-                if draft == DraftFate::Discard && !self.asks_about(node_id) {
-                    self.keep_draft(node_id, None);
+                if draft == DraftFate::Discard {
+                    self.draft(node_id, Happened::Dropped);
                 }
             }
         }
@@ -443,69 +606,6 @@ impl EditorWorld<'_, '_> {
         if let Some(window) = self.editors.windows.get_mut(&node_id) {
             window.state = state;
             self.editors.revision += 1;
-        }
-    }
-
-    /// Whether the app shows what saving this node's workflow changes.
-    fn asks_about(&self, node_id: NodeId) -> bool {
-        let shown = self.dialogs.replacement.as_ref();
-        shown.is_some_and(|dialog| dialog.node_id() == node_id)
-    }
-
-    /// What a window saves: shown before it replaces anything, or kept as a new workflow at once.
-    fn take(&mut self, node_id: NodeId, saved: Saved, actions: &mut MessageWriter<Action>) {
-        // A page may say what it likes: only a prompt is kept as one.
-        let page_prompt = match workflow::read(saved.prompt.get().as_bytes()) {
-            Ok(WorkflowDocument::Api(_)) => Some(saved.prompt.get().into()),
-            _ => None,
-        };
-        let file = WorkflowFile {
-            text: saved.workflow.get().into(),
-            page_prompt,
-        };
-        match saved.target {
-            SaveTarget::NewWorkflow => {
-                // The name it gets in the project is its name in the library too, so that it is no version of this one.
-                let name = free_workflow_name(self.document.project(), &self.title_of(node_id));
-                actions.write(Action::AddWorkflow {
-                    name: name.to_string(),
-                    file,
-                });
-                self.editors.answer(node_id, SaveAnswer::Kept);
-            }
-            SaveTarget::Node if self.dialogs.replacement.is_some() && !self.asks_about(node_id) => {
-                self.keep_draft(node_id, Some(&saved.workflow));
-                self.editors.answer(
-                    node_id,
-                    SaveAnswer::Refused(
-                        "The app asks about another workflow first; answer there, then save again"
-                            .to_owned(),
-                    ),
-                );
-            }
-            SaveTarget::Node => {
-                // Until the person has looked at it, it is kept as what the window shows: the app may be closed meanwhile.
-                self.keep_draft(node_id, Some(&saved.workflow));
-                let plan = Replacement::plan(
-                    self.document.project(),
-                    node_id,
-                    file,
-                    self.catalog.object_info(),
-                );
-                match plan {
-                    Ok(replacement) => {
-                        self.editors.answer(node_id, SaveAnswer::InReview);
-                        self.dialogs.replacement = Some(replacement.into());
-                        // The person is in the editor's window, and the question is here.
-                        if let Ok(mut window) = self.own_window.single_mut() {
-                            window.focused = true;
-                        }
-                    }
-                    Err(error) => self
-                        .editors
-                        .answer(node_id, SaveAnswer::Refused(error.to_string())),
-                }
-            }
         }
     }
 }

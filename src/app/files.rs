@@ -58,8 +58,25 @@ pub enum Pending {
 pub struct Autosave {
     revision: u64,
     due: Option<Instant>,
+    /// Whether it is not waited for.
+    is_urgent: bool,
+    /// The revision that lies on the disk, with the project or beside it.
+    safe_revision: u64,
     /// Tells other windows that the unsaved work of this project is being made right now.
     claim: Option<Claim>,
+}
+
+impl Autosave {
+    /// Unsaved work is kept in this frame.
+    pub fn at_once(&mut self) {
+        self.is_urgent = true;
+    }
+
+    /// The latest revision of the document that lies on the disk, as the project or as unsaved work beside it.
+    #[must_use]
+    pub fn safe_revision(&self) -> u64 {
+        self.safe_revision
+    }
 }
 
 /// A locked file beside the recovery file of a project that is not saved yet.
@@ -365,14 +382,19 @@ pub fn autosave(
     let focus_lost = focus.read().any(|event| !event.focused);
     if !document.is_dirty() || autosave.revision == document.revision() {
         autosave.due = None;
+        autosave.is_urgent = false;
+        if !document.is_dirty() {
+            autosave.safe_revision = document.revision();
+        }
         return;
     }
+    let is_urgent = std::mem::take(&mut autosave.is_urgent);
     let now = Instant::now();
     let due = *autosave.due.get_or_insert_with(|| {
         waker.wake_after(AUTOSAVE_EVERY + Duration::from_millis(100));
         now + AUTOSAVE_EVERY
     });
-    if !focus_lost && now < due {
+    if !focus_lost && !is_urgent && now < due {
         return;
     }
     autosave.due = None;
@@ -389,12 +411,13 @@ pub fn autosave(
             project_folder::write_recovery(&place, document.project())
                 .map_err(|error| error.to_string())
         });
-    if let Err(message) = written {
-        toasts.push(
+    match written {
+        Ok(()) => autosave.safe_revision = autosave.revision,
+        Err(message) => toasts.push(
             Severity::Warning,
             "Unsaved work could not be kept safe",
             &message,
-        );
+        ),
     }
     let is_claimed = autosave
         .claim

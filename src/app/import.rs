@@ -82,6 +82,13 @@ impl ImportWorld<'_> {
 
     /// Shows what would change if this file took the place of a node's workflow.
     fn compare(&mut self, node_id: NodeId, file: WorkflowFile) {
+        // What a person looks at stays what it is.
+        if self.dialogs.replacement.is_some() {
+            let words = "Answer what is asked about another workflow first.";
+            self.toasts
+                .push(Severity::Warning, "Not compared yet", words);
+            return;
+        }
         let info = self.catalog.object_info();
         match Replacement::plan(self.document.project(), node_id, file, info) {
             Ok(replacement) => self.dialogs.replacement = Some(replacement.into()),

@@ -260,6 +260,8 @@ fn add_systems(app: &mut App) {
                 view_actions,
                 follow_settings,
                 files::autosave,
+                editors::forget_safe_drafts,
+                editors::come_to_front,
                 expire_toasts,
                 window_title,
             )

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use url::Url;
 
 /// Both sides refuse to talk when this differs: the app may have been replaced while a window was open.
-pub const PROTOCOL_VERSION: u32 = 2;
+pub const PROTOCOL_VERSION: u32 = 3;
 
 /// Longest line either side reads. A workflow file may have 64 MiB; a save carries two forms of it.
 pub const MAX_LINE_BYTES: usize = 160 * 1024 * 1024;
@@ -25,10 +25,22 @@ pub enum ToWindow {
     Open(Box<OpenWindow>),
     /// Bring the window to the front.
     Focus,
-    /// Close the window, asking when there are changes.
-    Close,
+    /// Close the window.
+    Close(CloseMode),
     /// What became of the last save.
     SaveAnswer(SaveAnswer),
+    /// The node has another workflow than before, and not by a save of this window: by an undo, or another file.
+    NodeWorkflow(EditorGraph),
+}
+
+/// How the app closes a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CloseMode {
+    /// The person is asked when there are changes.
+    Ask,
+    /// At once: the node is gone, and what was changed is kept.
+    Keep,
 }
 
 /// What a window shows.
@@ -110,6 +122,13 @@ pub enum FromWindow {
     },
     /// The page runs and shows the workflow.
     Loaded,
+    /// The page came, but does not show the workflow; the window stays.
+    NotShown {
+        /// Why, and what to do.
+        text: String,
+    },
+    /// The page's own process ended; the page is loaded anew, and what was changed is offered in it.
+    PageGone,
     /// The workflow differs from what was loaded or last kept, or is equal again.
     Changed {
         /// The editor's form as it is now, to be offered again if the window dies; none when nothing is changed.
@@ -142,7 +161,8 @@ pub enum FromWindow {
 pub enum DraftFate {
     /// There are none, or the person threw them away.
     Discard,
-    /// The page did not answer; they are offered when the editor is opened again.
+    /// They are offered when the editor is opened again: nobody said what is to become of them, or the app still asks about
+    /// what was saved.
     Keep,
 }
 

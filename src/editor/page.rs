@@ -1,10 +1,17 @@
 //! What a page may say to its window, and the script that lets it.
 //!
 //! The page is untrusted: a server's own pages have had stored cross-site scripting (CVE-2024-10099, CVE-2026-56670).
-//! So a message counts only when it comes from the backend's origin, bears the token that the main frame alone was
-//! given, is not too large, has one of the known shapes, and does not come in a flood.
+//! What holds whatever the page does:
+//!
+//! * A message is taken only while the main frame shows the backend's origin, when it bears the token that the bar in the
+//!   main frame was given, has one of the known shapes, and is within the limits of size, number and rate below.
+//! * The token shuts out frames, of other origins and of the page's own: it is in no name and no property that a script
+//!   can list. It is not a secret that anything rests on, since the bar runs among the page's own scripts.
+//! * So nothing that a message says changes the project or takes something away. A save, also as a new workflow, is shown
+//!   in the app, one at a time for each window, and waits for a person there; what is said to be thrown away is set aside
+//!   (`app/editors/drafts.rs`); the window closes only when it was asked to.
 
-use super::message::{Appearance, EditorGraph, OpenWindow, SaveAnswer, SaveTarget};
+use super::message::{Appearance, DraftFate, EditorGraph, OpenWindow, SaveAnswer, SaveTarget};
 use super::origin::PageOrigin;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -16,8 +23,17 @@ pub const MAX_MESSAGE_BYTES: usize = 64 * 1024 * 1024;
 /// Most messages in [`FLOOD_WINDOW_MS`]; a person cannot cause a tenth of it.
 pub const MAX_MESSAGES: usize = 100;
 
-/// Span over which messages are counted.
+/// Most bytes of messages in [`FLOOD_WINDOW_MS`]: the largest save and the draft before it.
+pub const MAX_BYTES: usize = 2 * MAX_MESSAGE_BYTES;
+
+/// Span over which messages and their bytes are counted.
 pub const FLOOD_WINDOW_MS: u64 = 10_000;
+
+/// Most saves in [`SAVES_WINDOW_MS`]: each is a question to the person.
+pub const MAX_SAVES: usize = 8;
+
+/// Span over which saves are counted.
+pub const SAVES_WINDOW_MS: u64 = 60_000;
 
 /// What the script in the page says.
 #[derive(Debug, Deserialize)]
@@ -45,7 +61,10 @@ pub enum PageMessage {
         prompt: Box<RawValue>,
     },
     /// The answer to "close?": the window may go.
-    MayClose,
+    MayClose {
+        /// What becomes of what was changed.
+        draft: DraftFate,
+    },
     /// The answer to "close?": the person stays.
     Stay,
     /// The bar has understood the question whether to close, and asks the person.
@@ -74,12 +93,18 @@ pub enum PageRefusal {
     /// Without the token, or not of a known shape.
     #[error("a message from the page was refused: {0}")]
     Malformed(String),
-    /// Too many in a short time.
+    /// Too many in a short time, or too much.
     #[error(
         "the page sends too many messages; they are not read for {} seconds",
         FLOOD_WINDOW_MS / 1000
     )]
     Flood,
+    /// More saves than a person makes.
+    #[error(
+        "the page saves too often: at most {MAX_SAVES} times in {} seconds",
+        SAVES_WINDOW_MS / 1000
+    )]
+    TooManySaves,
 }
 
 /// The gate every message passes.
@@ -87,7 +112,9 @@ pub enum PageRefusal {
 pub struct Gate {
     origin: PageOrigin,
     token: String,
-    arrivals_ms: VecDeque<u64>,
+    /// When messages came, and how long they were.
+    arrivals: VecDeque<(u64, usize)>,
+    saves_ms: VecDeque<u64>,
 }
 
 impl Gate {
@@ -97,7 +124,8 @@ impl Gate {
         Self {
             origin,
             token,
-            arrivals_ms: VecDeque::new(),
+            arrivals: VecDeque::new(),
+            saves_ms: VecDeque::new(),
         }
     }
 
@@ -122,16 +150,17 @@ impl Gate {
     ) -> Result<PageMessage, PageRefusal> {
         let since_ms = now_ms.saturating_sub(FLOOD_WINDOW_MS);
         while self
-            .arrivals_ms
+            .arrivals
             .front()
-            .is_some_and(|&arrival_ms| arrival_ms < since_ms)
+            .is_some_and(|&(arrival_ms, _)| arrival_ms < since_ms)
         {
-            self.arrivals_ms.pop_front();
+            self.arrivals.pop_front();
         }
-        if self.arrivals_ms.len() >= MAX_MESSAGES {
+        let bytes: usize = self.arrivals.iter().map(|(_, length)| length).sum();
+        if self.arrivals.len() >= MAX_MESSAGES || bytes >= MAX_BYTES {
             return Err(PageRefusal::Flood);
         }
-        self.arrivals_ms.push_back(now_ms);
+        self.arrivals.push_back((now_ms, body.len()));
         if !self.origin.is_own(address) {
             return Err(PageRefusal::ForeignOrigin(shortened(address)));
         }
@@ -145,7 +174,26 @@ impl Gate {
                 "it does not come from the main frame".to_owned(),
             ));
         }
+        if matches!(envelope.message, PageMessage::Save { .. }) {
+            self.count_save(now_ms)?;
+        }
         Ok(envelope.message)
+    }
+
+    fn count_save(&mut self, now_ms: u64) -> Result<(), PageRefusal> {
+        let since_ms = now_ms.saturating_sub(SAVES_WINDOW_MS);
+        while self
+            .saves_ms
+            .front()
+            .is_some_and(|&save_ms| save_ms < since_ms)
+        {
+            self.saves_ms.pop_front();
+        }
+        if self.saves_ms.len() >= MAX_SAVES {
+            return Err(PageRefusal::TooManySaves);
+        }
+        self.saves_ms.push_back(now_ms);
+        Ok(())
     }
 }
 
@@ -177,41 +225,50 @@ pub fn bar_script(token: &str, window: &OpenWindow) -> Result<String, serde_json
 }
 
 /// The call that gives the page its workflow. It does nothing where the bar is not.
-pub fn load_call(token: &str, window: &OpenWindow) -> Result<String, serde_json::Error> {
-    let (form, graph) = match &window.workflow {
-        EditorGraph::Ui(graph) => ("ui", graph),
-        EditorGraph::Api(graph) => ("api", graph),
-    };
-    call(
-        token,
-        &serde_json::json!({
-            "type": "load", "form": form, "graph": graph, "draft": window.draft, "name": window.node_title,
-        }),
-    )
+pub fn load_call(window: &OpenWindow) -> Result<String, serde_json::Error> {
+    let (form, graph) = form_and_graph(&window.workflow);
+    call(&serde_json::json!({
+        "type": "load", "form": form, "graph": graph, "draft": window.draft, "name": window.node_title,
+    }))
+}
+
+/// The call that tells the page which workflow the node has now.
+pub fn node_workflow_call(workflow: &EditorGraph) -> Result<String, serde_json::Error> {
+    let (form, graph) = form_and_graph(workflow);
+    call(&serde_json::json!({"type": "node_workflow", "form": form, "graph": graph}))
 }
 
 /// The call that tells the page what became of its save.
-pub fn answer_call(token: &str, answer: &SaveAnswer) -> Result<String, serde_json::Error> {
+pub fn answer_call(answer: &SaveAnswer) -> Result<String, serde_json::Error> {
     let (state, text) = match answer {
         SaveAnswer::InReview => ("in_review", ""),
         SaveAnswer::Kept => ("kept", ""),
         SaveAnswer::Refused(text) => ("refused", text.as_str()),
     };
-    call(
-        token,
-        &serde_json::json!({"type": "save_answer", "state": state, "text": text}),
-    )
+    call(&serde_json::json!({"type": "save_answer", "state": state, "text": text}))
 }
 
 /// The call that asks the page whether it may be closed.
-pub fn close_call(token: &str) -> Result<String, serde_json::Error> {
-    call(token, &serde_json::json!({"type": "close"}))
+pub fn close_call() -> Result<String, serde_json::Error> {
+    call(&serde_json::json!({"type": "close"}))
 }
 
-fn call(token: &str, command: &serde_json::Value) -> Result<String, serde_json::Error> {
+/// The call that shows a sentence in the bar.
+pub fn notice_call(text: &str) -> Result<String, serde_json::Error> {
+    call(&serde_json::json!({"type": "notice", "text": text}))
+}
+
+fn form_and_graph(workflow: &EditorGraph) -> (&'static str, &RawValue) {
+    match workflow {
+        EditorGraph::Ui(graph) => ("ui", graph),
+        EditorGraph::Api(graph) => ("api", graph),
+    }
+}
+
+/// Calls what the bar left in the page. Whoever else in the page calls it learns nothing by it, and cannot send.
+fn call(command: &serde_json::Value) -> Result<String, serde_json::Error> {
     Ok(format!(
-        "window[Symbol.for({})]?.({});",
-        in_script(&format!("orchestrator-{token}"))?,
+        "window[\"comfyui-orchestrator\"]?.({});",
         in_script(command)?
     ))
 }

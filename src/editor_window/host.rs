@@ -4,8 +4,9 @@
 //! closes it, when the app is gone (end of input), or when the page cannot be shown.
 
 use comfyui_orchestrator::editor::message::{
-    Appearance, DraftFate, EditorGraph, FromWindow, LineError, OpenWindow, PROTOCOL_VERSION,
-    SaveAnswer, SaveTarget, Saved, ToWindow, WindowGeometry, read_line, write_line,
+    Appearance, CloseMode, DraftFate, EditorGraph, FromWindow, LineError, OpenWindow,
+    PROTOCOL_VERSION, SaveAnswer, SaveTarget, Saved, ToWindow, WindowGeometry, read_line,
+    write_line,
 };
 use comfyui_orchestrator::editor::origin::{NotAPage, PageOrigin};
 use comfyui_orchestrator::editor::page::{self, Gate, PageMessage, PageRefusal};
@@ -62,10 +63,16 @@ pub enum HostError {
          a way in of its own (Authentication, in the backend's form): then the page needs no login here"
     )]
     SentElsewhere(String),
+    /// The page's own process ends again and again.
+    #[error("the page ended {MAX_PAGE_ENDS} times: the web view does not bear this page")]
+    PageEnds,
     /// A script could not be written.
     #[error("the workflow could not be given to the page: {0}")]
     Script(#[from] serde_json::Error),
 }
+
+/// After this many ends of its own process a page is not loaded again.
+const MAX_PAGE_ENDS: usize = 3;
 
 /// What to do where the web view does not start.
 const WEB_VIEW_HINT: &str = if cfg!(windows) {
@@ -86,6 +93,8 @@ enum HostEvent {
     PageCame { address: String },
     /// A page finished loading.
     PageLoaded { address: String },
+    /// The process that shows the page ended.
+    PageEnded,
     /// The page, or a frame of it, wanted to go where it may not.
     WouldLeave { address: String },
     /// The page tried what it may not do.
@@ -151,6 +160,7 @@ fn open(token: String) -> Result<(), HostError> {
         },
         has_page: false,
         in_review: None,
+        page_ends: 0,
         started: Instant::now(),
         told: Vec::new(),
     };
@@ -294,23 +304,55 @@ fn make_web_view(
             });
         })
         .with_permission_handler(|_| wry::PermissionResponse::Deny)
-        .with_clipboard(true)
+        // Pasting by keyboard or menu works without it; a page that asks for the clipboard by itself gets nothing.
+        .with_clipboard(false)
         .with_devtools(cfg!(debug_assertions));
-    build(builder, window)
+    build(builder, window, proxy)
 }
 
 #[cfg(all(unix, not(target_os = "macos")))]
-fn build(builder: WebViewBuilder<'_>, window: &Window) -> Result<WebView, HostError> {
+fn build(
+    builder: WebViewBuilder<'_>,
+    window: &Window,
+    proxy: &EventLoopProxy<HostEvent>,
+) -> Result<WebView, HostError> {
     use tao::platform::unix::WindowExtUnix as _;
-    use wry::WebViewBuilderExtUnix as _;
+    use webkit2gtk::WebViewExt as _;
+    use wry::{WebViewBuilderExtUnix as _, WebViewExtUnix as _};
     let container = window
         .default_vbox()
         .ok_or(wry::Error::UnsupportedWindowHandle)?;
-    Ok(builder.build_gtk(container)?)
+    let web_view = builder.build_gtk(container)?;
+    let on_end = proxy.clone();
+    web_view
+        .webview()
+        .connect_web_process_terminated(move |_, _| {
+            let _ = on_end.send_event(HostEvent::PageEnded);
+        });
+    Ok(web_view)
 }
 
-#[cfg(not(all(unix, not(target_os = "macos"))))]
-fn build(builder: WebViewBuilder<'_>, window: &Window) -> Result<WebView, HostError> {
+#[cfg(target_os = "macos")]
+fn build(
+    builder: WebViewBuilder<'_>,
+    window: &Window,
+    proxy: &EventLoopProxy<HostEvent>,
+) -> Result<WebView, HostError> {
+    use wry::WebViewBuilderExtDarwin as _;
+    let on_end = proxy.clone();
+    let builder = builder.with_on_web_content_process_terminate_handler(move || {
+        let _ = on_end.send_event(HostEvent::PageEnded);
+    });
+    Ok(builder.build(window)?)
+}
+
+/// WebView2 tells nobody here when its page ends; the window can be closed all the same, and what was changed is kept.
+#[cfg(windows)]
+fn build(
+    builder: WebViewBuilder<'_>,
+    window: &Window,
+    _proxy: &EventLoopProxy<HostEvent>,
+) -> Result<WebView, HostError> {
     Ok(builder.build(window)?)
 }
 
@@ -346,6 +388,8 @@ struct EditorWindow {
     has_page: bool,
     /// What the page sent to be kept on the node, until the app says what became of it.
     in_review: Option<Box<RawValue>>,
+    /// How often the page's own process ended.
+    page_ends: usize,
     started: Instant,
     told: Vec<String>,
 }
@@ -368,22 +412,33 @@ impl EditorWindow {
             }
             Event::UserEvent(HostEvent::PageCame { address }) => {
                 self.has_page |= self.gate.origin().is_own(&address);
+                // Whatever was asked in the page before this one is not asked any more.
+                self.state = State::Loading {
+                    since: Instant::now(),
+                };
             }
             Event::UserEvent(HostEvent::PageLoaded { address })
                 if self.gate.origin().is_own(&address) =>
             {
                 self.web_view
-                    .evaluate_script(&page::load_call(self.gate.token(), &self.order)?)?;
+                    .evaluate_script(&page::load_call(&self.order)?)?;
             }
+            Event::UserEvent(HostEvent::PageEnded) => return self.on_page_end(),
             Event::UserEvent(HostEvent::WouldLeave { address }) => {
                 // Nothing to stay with: the window would be empty.
                 if !self.has_page {
                     return Err(HostError::SentElsewhere(server_of(&address)));
                 }
-                self.notice(format!(
-                    "The page wanted to go to {}; only this backend's own pages are shown here",
-                    short(&address)
-                ))?;
+                self.notice(if address.starts_with("blob:") || address.starts_with("data:") {
+                    // How the frontend's own Export writes a file.
+                    "A download was refused: a workflow leaves this window by Save to node or Save as new"
+                        .to_owned()
+                } else {
+                    format!(
+                        "The page wanted to go to {}; only this backend's own pages are shown here",
+                        short(&address)
+                    )
+                })?;
             }
             Event::UserEvent(HostEvent::Refused(text)) => self.notice(text)?,
             Event::NewEvents(StartCause::ResumeTimeReached { .. }) => {
@@ -396,9 +451,8 @@ impl EditorWindow {
                     && since.elapsed() >= LOAD_PATIENCE
                 {
                     self.state = State::Open;
-                    self.notice(
-                        "The page did not show the workflow. Is this ComfyUI, and does it need a login?"
-                            .to_owned(),
+                    self.not_shown(
+                        "The page did not show the workflow. Is this ComfyUI, and does it need a login?",
                     )?;
                 }
             }
@@ -422,7 +476,12 @@ impl EditorWindow {
                 self.window.set_minimized(false);
                 self.window.set_focus();
             }
-            ToWindow::Close => return self.ask_to_close(),
+            ToWindow::Close(CloseMode::Ask) => return self.ask_to_close(),
+            ToWindow::Close(CloseMode::Keep) => return self.close(DraftFate::Keep),
+            ToWindow::NodeWorkflow(workflow) => {
+                self.tell_page(&page::node_workflow_call(&workflow)?)?;
+                self.order.workflow = workflow;
+            }
             ToWindow::SaveAnswer(answer) => {
                 // A page that is loaded anew begins with what the node has now.
                 match &answer {
@@ -434,7 +493,7 @@ impl EditorWindow {
                     }
                     SaveAnswer::Refused(_) => self.in_review = None,
                 }
-                self.tell_page(&page::answer_call(self.gate.token(), &answer)?)?;
+                self.tell_page(&page::answer_call(&answer)?)?;
             }
         }
         Ok(self.flow())
@@ -450,7 +509,7 @@ impl EditorWindow {
             }
             Ok(PageMessage::LoadFailed { text }) => {
                 self.state = State::Open;
-                self.notice(format!(
+                self.not_shown(&format!(
                     "The page could not show the workflow: {}",
                     short(&text)
                 ))?;
@@ -477,9 +536,9 @@ impl EditorWindow {
                 )?;
             }
             // Unasked, a page has no say in this.
-            Ok(PageMessage::MayClose) => {
+            Ok(PageMessage::MayClose { draft }) => {
                 if matches!(self.state, State::Closing { .. } | State::Asking) {
-                    return self.close(DraftFate::Discard);
+                    return self.close(draft);
                 }
             }
             Ok(PageMessage::Asking) => {
@@ -507,7 +566,7 @@ impl EditorWindow {
                 self.state = State::Closing {
                     since: Instant::now(),
                 };
-                self.tell_page(&page::close_call(self.gate.token())?)?;
+                self.tell_page(&page::close_call()?)?;
                 Ok(self.flow())
             }
         }
@@ -532,7 +591,41 @@ impl EditorWindow {
     }
 
     fn refuse(&mut self, refusal: &PageRefusal) -> Result<(), HostError> {
-        self.notice(refusal.to_string())
+        let text = first_upper(&refusal.to_string());
+        if matches!(
+            refusal,
+            PageRefusal::TooManySaves | PageRefusal::TooLarge(_)
+        ) {
+            self.tell_page(&page::answer_call(&SaveAnswer::Refused(text.clone()))?)?;
+        }
+        self.notice(text)
+    }
+
+    /// The page's process ended by itself: out of memory, a fault of the web view, or killed.
+    fn on_page_end(&mut self) -> Result<ControlFlow, HostError> {
+        self.page_ends += 1;
+        if matches!(self.state, State::Closing { .. } | State::Asking) {
+            return self.close(DraftFate::Keep);
+        }
+        if self.page_ends >= MAX_PAGE_ENDS {
+            return Err(HostError::PageEnds);
+        }
+        write_line(&mut self.output, &FromWindow::PageGone)?;
+        self.state = State::Loading {
+            since: Instant::now(),
+        };
+        self.web_view.load_url(self.order.url.as_str())?;
+        Ok(self.flow())
+    }
+
+    fn not_shown(&mut self, text: &str) -> Result<(), HostError> {
+        write_line(
+            &mut self.output,
+            &FromWindow::NotShown {
+                text: text.to_owned(),
+            },
+        )?;
+        Ok(())
     }
 
     /// Tells the app, each thing once and a bounded number of things: a page could go on for ever.
@@ -540,6 +633,9 @@ impl EditorWindow {
         const MAX_NOTICES: usize = 20;
         if self.told.len() < MAX_NOTICES && !self.told.contains(&text) {
             self.told.push(text.clone());
+            if matches!(self.state, State::Open) {
+                self.tell_page(&page::notice_call(&text)?)?;
+            }
             write_line(&mut self.output, &FromWindow::Notice { text })?;
         }
         Ok(())
@@ -582,6 +678,14 @@ fn server_of(address: &str) -> String {
         Ok(url) if url.has_host() => url.origin().ascii_serialization(),
         _ => short(address),
     }
+}
+
+/// A refusal begins small, for the log.
+fn first_upper(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| {
+        first.to_uppercase().chain(letters).collect()
+    })
 }
 
 fn short(address: &str) -> String {

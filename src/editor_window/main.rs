@@ -15,7 +15,8 @@ fn main() -> ExitCode {
         );
         return ExitCode::FAILURE;
     }
-    // Guards against other frames of the page, so it must not be guessed: 148 random bits.
+    // Guards against other frames of the page, so it must not be guessed: about 100 random bits (two of one
+    // millisecond share their time and count on).
     let token = format!("{}{}", random_part(), random_part());
     match host::run(token) {
         Ok(()) => ExitCode::SUCCESS,

@@ -57,6 +57,7 @@ impl Shared {
                 devices: Vec::new(),
                 ram_total: 0,
                 ram_free: 0,
+                has_editor: None,
             }),
             object_info: Mutex::new(None),
             refresh: Notify::new(),
@@ -204,6 +205,8 @@ struct Beat {
     stats: SystemStats,
     queue: Queue,
     latency: Duration,
+    /// None when it was not asked now.
+    has_editor: Option<bool>,
 }
 
 impl Monitor {
@@ -240,8 +243,10 @@ impl Monitor {
         }
         self.beating = true;
         let client = self.client.clone();
+        // Asked once: a page does not come and go while a server runs, and its start is heard by a new socket.
+        let asks_page = self.shared.status().has_editor.is_none();
         self.work
-            .spawn(async move { Done::Beat(beat(&client).await) });
+            .spawn(async move { Done::Beat(beat(&client, asks_page).await) });
     }
 
     async fn end_beat(&mut self, beat: Result<Beat, ComfyError>) {
@@ -263,6 +268,7 @@ impl Monitor {
                     status.queue_running = running as u32;
                     status.queue_pending = pending as u32;
                     status.latency_ms = beat.latency.as_millis() as u32;
+                    status.has_editor = beat.has_editor.or(status.has_editor);
                     status.version = beat.stats.comfyui_version;
                     status.ram_total = beat.stats.ram_total;
                     status.ram_free = beat.stats.ram_free;
@@ -286,7 +292,8 @@ impl Monitor {
             }
             Err(error) => {
                 self.health.http = HttpHealth::Failed(error.to_string());
-                self.publish(|_| {}).await;
+                // Another program may come up in its place.
+                self.publish(|status| status.has_editor = None).await;
             }
         }
     }
@@ -391,7 +398,7 @@ impl Monitor {
     }
 }
 
-async fn beat(client: &Client) -> Result<Beat, ComfyError> {
+async fn beat(client: &Client, asks_page: bool) -> Result<Beat, ComfyError> {
     let begun = Instant::now();
     let stats = client.system_stats().await?;
     let latency = begun.elapsed();
@@ -399,6 +406,11 @@ async fn beat(client: &Client) -> Result<Beat, ComfyError> {
         stats,
         queue: client.queue().await?,
         latency,
+        has_editor: if asks_page {
+            client.has_editor().await.ok()
+        } else {
+            None
+        },
     })
 }
 

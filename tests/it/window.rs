@@ -4,6 +4,8 @@
 mod editing;
 mod hand;
 mod library;
+#[cfg(all(feature = "editor", target_os = "linux"))]
+mod real_editor;
 mod review;
 
 use comfyui_orchestrator::app::actions::Action;

@@ -8,12 +8,14 @@ mod librarian;
 use self::librarian::answer_to;
 use super::{Backends, Bridge, RunEventMessage};
 use crate::app::actions::{Action, NewNode};
+use crate::app::apply::free_workflow_name;
 use crate::app::catalog::Catalog;
 use crate::app::dialogs::Dialogs;
 use crate::app::dialogs::library::LibraryDialog;
 use crate::app::document::Document;
 use crate::app::files::FilePurpose;
 use crate::app::library::{ImportKind, LibraryWish};
+use crate::app::replace_workflow::Reach;
 use crate::app::settings::Settings;
 use crate::app::shell::ShellState;
 use crate::app::toasts::{Severity, Toasts};
@@ -68,8 +70,11 @@ enum Question {
 
 /// A workflow of the project that is put into the library.
 struct Keep {
-    /// What it takes the place of: a workflow of the library that has this text gets the new version.
-    before: Option<Arc<str>>,
+    /// What it takes the place of: a workflow of the library that has this text gets the new version. Where none has, this
+    /// is the first version.
+    before: Option<WorkflowFile>,
+    /// Whether it becomes a workflow of its own beside the one it takes the place of.
+    is_apart: bool,
     file: WorkflowFile,
     folder: String,
     name: String,
@@ -282,12 +287,16 @@ pub fn library_wishes(
                     pos_world: *pos_world,
                 },
             )),
-            Action::ReplaceWorkflow { node_id, file, .. } if file.page_prompt.is_some() => {
-                world.keep_of_node(*node_id, file)
-            }
+            Action::ReplaceWorkflow {
+                node_id,
+                file,
+                reach,
+                ..
+            } if file.page_prompt.is_some() => world.keep_of_node(*node_id, file, *reach),
             Action::AddWorkflow { name, file } if file.page_prompt.is_some() => {
                 Some(Question::Keep(Box::new(Keep {
                     before: None,
+                    is_apart: true,
                     file: file.clone(),
                     folder: world.folder_of_project(),
                     name: name.clone(),
@@ -412,17 +421,29 @@ impl LibraryWorld<'_> {
         format!("Projects/{}", one_name(&self.document.project().name))
     }
 
-    fn keep_of_node(&self, node_id: NodeId, file: &WorkflowFile) -> Option<Question> {
+    fn keep_of_node(&self, node_id: NodeId, file: &WorkflowFile, reach: Reach) -> Option<Question> {
         let project = self.document.project();
         let NodeKind::Workflow(settings) = &project.nodes.get(&node_id)?.kind else {
             return None;
         };
         let before = project.workflows.get(&settings.workflow)?;
+        let is_shared = project.nodes.values().any(|other| {
+            other.id != node_id
+                && matches!(&other.kind, NodeKind::Workflow(other) if other.workflow == settings.workflow)
+        });
+        // Then the node gets a workflow of its own, under the same name that the document gives it.
+        let is_apart = is_shared && reach == Reach::ThisNode;
+        let name = if is_apart {
+            free_workflow_name(project, settings.workflow.as_str())
+        } else {
+            settings.workflow.clone()
+        };
         Some(Question::Keep(Box::new(Keep {
-            before: Some(before.text.clone()),
+            before: Some(before.clone()),
+            is_apart,
             file: file.clone(),
             folder: self.folder_of_project(),
-            name: settings.workflow.to_string(),
+            name: name.to_string(),
             is_told: false,
         })))
     }
@@ -431,6 +452,7 @@ impl LibraryWorld<'_> {
         let file = self.document.project().workflows.get(name)?;
         Some(Question::Keep(Box::new(Keep {
             before: None,
+            is_apart: true,
             file: file.clone(),
             folder: self.folder_of_project(),
             name: name.to_string(),

@@ -27,8 +27,13 @@ use std::time::Duration;
 
 /// Movement in logical pixels that turns a press into a drag (ComfyUI's click drift).
 const DRIFT_PX: f32 = 6.0;
-/// Time within which a second press makes a double click (ComfyUI).
-const DOUBLE_CLICK: Duration = Duration::from_millis(300);
+/// Time within which a second press makes a double click, as window systems have it.
+const DOUBLE_CLICK: Duration = Duration::from_millis(500);
+
+/// The same where frames are slow: the window system does not say when a button was pressed, only the frame does that hears of
+/// it. When a press and the release before it come in one frame, or the presses in two frames that follow each other, the
+/// hand was faster than the frames.
+const SLOW_DOUBLE_CLICK: Duration = Duration::from_secs(3);
 /// Grid of nodes while Shift is held (ComfyUI's snap grid), canvas units.
 const SNAP: f32 = 10.0;
 
@@ -67,9 +72,30 @@ impl Hover {
 /// The last press, for double clicks.
 #[derive(Debug, Default)]
 pub struct LastPress {
-    at: Option<(Duration, Vec2)>,
+    at: Option<LeftPress>,
+    /// Frames so far.
+    frame: u64,
     /// Where the right button went down over the canvas.
     right_at: Option<Vec2>,
+}
+
+/// A press of the left button.
+#[derive(Clone, Copy, Debug)]
+struct LeftPress {
+    when: Duration,
+    frame: u64,
+    at_px: Vec2,
+}
+
+impl LeftPress {
+    /// Whether this press, after the other one, makes a double click.
+    fn is_second_of(self, first: Self, came_with_release: bool) -> bool {
+        let between = self.when.saturating_sub(first.when);
+        let is_soon = between <= DOUBLE_CLICK
+            || (between <= SLOW_DOUBLE_CLICK
+                && (came_with_release || self.frame - first.frame <= 1));
+        is_soon && first.at_px.distance(self.at_px) <= DRIFT_PX
+    }
 }
 
 /// Modifier keys that mean something here.
@@ -122,10 +148,14 @@ pub fn interact(
     mut actions: MessageWriter<Action>,
 ) {
     // A slow frame may hold both presses of a double click.
-    let presses = button_inputs
+    let left: Vec<bool> = button_inputs
         .read()
-        .filter(|input| input.button == MouseButton::Left && input.state.is_pressed())
-        .count();
+        .filter(|input| input.button == MouseButton::Left)
+        .map(|input| input.state.is_pressed())
+        .collect();
+    let presses = left.iter().filter(|is_pressed| **is_pressed).count();
+    let came_with_release = left.first() == Some(&false);
+    last.frame += 1;
     let Some(document) = document else {
         return;
     };
@@ -156,12 +186,16 @@ pub fn interact(
         && !space
         && gesture.is_idle()
     {
+        let press_now = LeftPress {
+            when: time.elapsed(),
+            frame: last.frame,
+            at_px,
+        };
         let is_double = presses > 1
-            || last.at.is_some_and(|(when, where_px)| {
-                time.elapsed().saturating_sub(when) <= DOUBLE_CLICK
-                    && where_px.distance(at_px) <= DRIFT_PX
-            });
-        last.at = (!is_double).then_some((time.elapsed(), at_px));
+            || last
+                .at
+                .is_some_and(|first| press_now.is_second_of(first, came_with_release));
+        last.at = (!is_double).then_some(press_now);
         if is_double && hit == Hit::Empty {
             actions.write(Action::AddNodeSearch {
                 pos_world: Some(world.to_array()),

@@ -153,7 +153,7 @@ fn edit_rows(ui: &mut Ui, panel: &PanelContext<'_>, node_id: NodeId) -> Option<A
     if panel.backends.cards.len() > 1 {
         for (backend_id, card) in panel.backends.cards.iter().take(MAX_BACKEND_ROWS) {
             let title = format!("… on {}", card.status.name);
-            let is_possible = in_browser::is_reachable(card.status.state);
+            let is_possible = card.status.state.answers() && card.status.may_have_editor();
             if menu_row(ui, panel.theme, "", &title, "", is_possible) {
                 chosen = Some(Action::EditWorkflow {
                     node_id: Some(node_id),
@@ -161,6 +161,19 @@ fn edit_rows(ui: &mut Ui, panel: &PanelContext<'_>, node_id: NodeId) -> Option<A
                 });
             }
         }
+    }
+    let title = "Bring back thrown away edits…";
+    if panel.editors.has_thrown_away(node_id)
+        && menu_row(
+            ui,
+            panel.theme,
+            icons::ARROW_COUNTER_CLOCKWISE,
+            title,
+            "",
+            panel.editors.of(node_id).is_none(),
+        )
+    {
+        chosen = Some(Action::BringBackEdits { node_id });
     }
     let title = "Edit in the browser…";
     let is_possible = in_browser::backend(panel, node_id).is_some();

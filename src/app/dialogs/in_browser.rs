@@ -7,7 +7,6 @@ use crate::app::icons;
 use crate::app::shell::PanelContext;
 use crate::app::theme::GRID;
 use crate::app::widgets::{at_right, card, hint, primary_button, row, strong};
-use crate::fleet::BackendState;
 use crate::project::NodeId;
 use bevy_egui::egui::{Align, Context, Label, Layout, OpenUrl, RichText, Ui, Vec2};
 use std::path::PathBuf;
@@ -25,6 +24,15 @@ pub enum BrowserDialog {
         reason: String,
         /// What helps.
         remedy: Option<String>,
+    },
+    /// No backend that answers has an editor's page.
+    NoPage {
+        /// The Workflow node.
+        node_id: NodeId,
+        /// Its title.
+        title: String,
+        /// Which backends have none.
+        reason: String,
     },
     /// The browser was opened.
     Steps {
@@ -52,17 +60,13 @@ pub fn backend<'a>(panel: &'a PanelContext<'_>, node_id: NodeId) -> Option<&'a B
         let is_its = |card: &&BackendCard| card.status.name == name;
         cards.values().find(is_its)
     });
-    of_window.or_else(|| cards.values().find(|card| is_reachable(card.status.state)))
+    let may_open =
+        |card: &&BackendCard| card.status.state.answers() && card.status.may_have_editor();
+    of_window.or_else(|| cards.values().find(may_open))
 }
 
-/// Whether a backend's page can be opened.
-#[must_use]
-pub fn is_reachable(state: BackendState) -> bool {
-    !matches!(
-        state,
-        BackendState::Connecting | BackendState::Offline | BackendState::Disabled
-    )
-}
+/// Most other backends that are offered.
+const MAX_OFFERED: usize = 6;
 
 /// Draws the dialog, if it is open.
 pub fn show(ctx: &Context, panel: &mut PanelContext<'_>) {
@@ -110,6 +114,51 @@ pub fn show(ctx: &Context, panel: &mut PanelContext<'_>) {
                 let button = primary_button(panel.theme, "Edit in the browser");
                 if ui.add_enabled(backend.is_some(), button).clicked() {
                     wish = open(ctx, panel, *node_id);
+                }
+                done = ui.button("Close").clicked();
+            });
+        }
+        BrowserDialog::NoPage {
+            node_id,
+            title,
+            reason,
+        } => {
+            heading(ui, &format!("\"{title}\" cannot be edited there"));
+            ui.label(reason);
+            ui.add_space(GRID);
+            hint(
+                ui,
+                panel.theme,
+                "The editor is a page of ComfyUI itself. The built-in backends have none, unless they are started with --frontend-dir and the files of comfyui-frontend-package.",
+            );
+            ui.add_space(2.0 * GRID);
+            let others: Vec<_> = panel
+                .backends
+                .cards
+                .iter()
+                .filter(|(_, card)| {
+                    card.status.state.answers() && card.status.has_editor == Some(true)
+                })
+                .map(|(id, card)| (*id, card.status.name.clone()))
+                .take(MAX_OFFERED)
+                .collect();
+            for (backend_id, name) in others {
+                if ui
+                    .button(format!("{}  Edit on {name}", icons::PENCIL_SIMPLE))
+                    .clicked()
+                {
+                    wish = Some(Action::EditWorkflow {
+                        node_id: Some(*node_id),
+                        backend_id: Some(backend_id),
+                    });
+                }
+                ui.add_space(GRID);
+            }
+            ui.add_space(2.0 * GRID);
+            at_right(ui, |ui| {
+                let add = primary_button(panel.theme, "Add a backend…");
+                if ui.add(add).clicked() {
+                    wish = Some(Action::AddBackend);
                 }
                 done = ui.button("Close").clicked();
             });

@@ -105,9 +105,25 @@ fn unsaved(ui: &mut Ui, panel: &PanelContext<'_>, pending: &Pending) -> Option<A
         panel,
         icons::FLOPPY_DISK,
         &format!("Save \"{name}\" {before}?"),
-        "There are changes that are not saved.",
+        &format!("There are changes that are not saved.{}", open_edits(panel)),
     );
     buttons(ui, panel, "Save", Some("Don't save"))
+}
+
+/// What becomes of changes in open editors.
+fn open_edits(panel: &PanelContext<'_>) -> String {
+    let titles: Vec<String> = panel
+        .editors
+        .changed_titles()
+        .map(|title| format!("\"{title}\""))
+        .collect();
+    if titles.is_empty() {
+        return String::new();
+    }
+    format!(
+        " The editor of {} has changes too: they are kept and offered when you open this project again, if it is saved.",
+        titles.join(", ")
+    )
 }
 
 fn recovered(ui: &mut Ui, panel: &PanelContext<'_>, nodes: usize, name: &str) -> Option<Answer> {

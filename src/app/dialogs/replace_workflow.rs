@@ -7,7 +7,6 @@ use crate::app::replace_workflow::{BrokenUses, Reach, Replacement};
 use crate::app::shell::PanelContext;
 use crate::app::theme::{GRID, Theme};
 use crate::app::widgets::{at_right, caption, hint, primary_button, strong};
-use crate::project::NodeId;
 use crate::workflow::Change;
 use bevy_egui::egui::{Button, Context, RichText, ScrollArea, Ui, Vec2};
 
@@ -17,23 +16,38 @@ pub struct ReplaceDialog {
     replacement: Replacement,
     reach: Reach,
     broken: BrokenUses,
+    source: Source,
+}
+
+/// Where the new workflow comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    /// The window of the node's editor, which waits for the answer.
+    Editor,
+    /// A file, the library, the browser.
+    Elsewhere,
 }
 
 impl From<Replacement> for ReplaceDialog {
     fn from(replacement: Replacement) -> Self {
-        Self {
-            replacement,
-            reach: Reach::ThisNode,
-            broken: BrokenUses::Keep,
-        }
+        Self::from_source(replacement, Source::Elsewhere)
     }
 }
 
 impl ReplaceDialog {
-    /// The node it is about.
+    /// The question about what the window of a node's editor saved.
     #[must_use]
-    pub fn node_id(&self) -> NodeId {
-        self.replacement.node_id
+    pub fn of_editor(replacement: Replacement) -> Self {
+        Self::from_source(replacement, Source::Editor)
+    }
+
+    fn from_source(replacement: Replacement, source: Source) -> Self {
+        Self {
+            replacement,
+            reach: Reach::ThisNode,
+            broken: BrokenUses::Keep,
+            source,
+        }
     }
 }
 
@@ -58,7 +72,10 @@ pub fn show(ctx: &Context, panel: &mut PanelContext<'_>) {
             reach: dialog.reach,
             broken: dialog.broken,
         }),
-        _ => panel.act(Action::RefuseReplacement { node_id }),
+        _ if dialog.source == Source::Editor => {
+            panel.act(Action::RefuseReplacement { node_id });
+        }
+        _ => {}
     }
 }
 

@@ -36,7 +36,7 @@ fn unnumbered(stem: &str) -> Option<&str> {
     (digits > 0).then_some(name)
 }
 
-impl EditorWorld<'_, '_> {
+impl EditorWorld<'_> {
     /// Writes a node's workflow where the browser can open it, and tells how it comes back.
     pub(super) fn write_for_browser(&mut self, node_id: NodeId) {
         let project = self.document.project();

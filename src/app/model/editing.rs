@@ -14,6 +14,8 @@ pub enum NodeEditing {
     Open,
     /// Its window is open and shows changes that the node does not have.
     Changed,
+    /// Its window is open, and its page does not show the workflow.
+    Failed,
     /// There is no window; changes that were not saved are kept.
     Kept,
 }

@@ -117,6 +117,12 @@ impl Client {
         })
     }
 
+    /// Whether the server has a page at its address. A refusal that is no "not found" may be a login in front of one.
+    pub async fn has_editor(&self) -> Result<bool, ComfyError> {
+        let answer = self.send_any(self.get(&[""])).await?;
+        Ok(!matches!(answer.status().as_u16(), 404 | 405 | 501))
+    }
+
     /// What the server can do; nothing for versions that have no such page.
     pub async fn features(&self) -> Result<Features, ComfyError> {
         match self.json(self.get(&["features"])).await {

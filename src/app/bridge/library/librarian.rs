@@ -226,14 +226,21 @@ fn restore(
 fn keep_workflow(engine: &EngineHandle, keep: &Keep) -> Result<String, String> {
     let known = match &keep.before {
         Some(before) => {
-            wait(engine.library_holding(before.clone())).map_err(|error| error.to_string())?
+            wait(engine.library_holding(before.text.clone())).map_err(|error| error.to_string())?
         }
         None => None,
     };
     let (folder, name) = match &known {
+        Some(entry) if keep.is_apart => (entry.folder.as_str(), keep.name.as_str()),
         Some(entry) => (entry.folder.as_str(), entry.name.as_str()),
         None => (keep.folder.as_str(), keep.name.as_str()),
     };
+    // What was before is the first version of what has none.
+    if let Some(before) = &keep.before
+        && (known.is_none() || keep.is_apart)
+    {
+        put(engine, folder, name, before)?;
+    }
     put(engine, folder, name, &keep.file)?;
     Ok(format!("{folder}/{name}"))
 }

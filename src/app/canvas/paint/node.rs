@@ -109,6 +109,7 @@ pub(in super::super) fn paint_node(
     let editing = match look.editing {
         NodeEditing::Not => None,
         NodeEditing::Open => Some(("editor open", brush.palette.accent)),
+        NodeEditing::Failed => Some(("editor failed", brush.palette.error)),
         NodeEditing::Changed => Some(("changed in the editor", brush.palette.warn)),
         NodeEditing::Kept => Some(("unsaved edit", brush.palette.warn)),
     };

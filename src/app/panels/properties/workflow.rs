@@ -27,6 +27,7 @@ fn editor_row(ui: &mut Ui, panel: &mut PanelContext<'_>, node: &Node) {
                 EditorState::Opening => format!("opening on {backend_name}"),
                 EditorState::Open => format!("open on {backend_name}"),
                 EditorState::Changed => format!("changed on {backend_name}"),
+                EditorState::NotShown => format!("not shown by {backend_name}"),
             }),
         ),
     };
@@ -43,10 +44,27 @@ fn editor_row(ui: &mut Ui, panel: &mut PanelContext<'_>, node: &Node) {
                 backend_id: None,
             });
         }
-        if let Some(state) = state {
-            hint(ui, theme, &state);
+        match state {
+            Some(state) => {
+                hint(ui, theme, &state);
+            }
+            None if no_backend_has_a_page(panel) => {
+                hint(ui, theme, "no backend here has its page");
+            }
+            None => {}
         }
     });
+}
+
+/// Whether backends answer and none of them has an editor's page.
+fn no_backend_has_a_page(panel: &PanelContext<'_>) -> bool {
+    let mut answering = panel
+        .backends
+        .cards
+        .values()
+        .filter(|card| card.status.state.answers())
+        .peekable();
+    answering.peek().is_some() && answering.all(|card| !card.status.may_have_editor())
 }
 
 /// Reasons shown per backend; the rest is told by a tip.
