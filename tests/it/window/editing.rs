@@ -71,7 +71,8 @@ done
     /// Lets the window of a node say something.
     fn say(&self, title: &str, message: &serde_json::Value) {
         let folder = self.folder.join(title);
-        let number = (0..).find(|number| !folder.join(format!("say.{number}")).exists());
+        let is_free = |number: &u32| !folder.join(format!("say.{number}")).exists();
+        let number = (0..1000).find(is_free);
         let path = folder.join(format!("say.{}", number.unwrap()));
         std::fs::write(folder.join("next"), format!("{message}\n")).unwrap();
         std::fs::rename(folder.join("next"), path).unwrap();
