@@ -6,6 +6,7 @@ mod dry_run;
 mod event;
 mod executor;
 mod failure;
+mod fit;
 pub mod fold;
 mod handle;
 mod id;
@@ -21,7 +22,7 @@ mod plan;
 mod question;
 mod value;
 
-pub use check::{problems, remembered_object_info};
+pub use check::{problems, remembered_by_backend, remembered_object_info};
 pub use command::{BackendKeeping, RetryScope, RunCommand, RunFolders};
 pub use dry_run::{DryCount, DryNode, DryProblem, DryRun, dry_run};
 pub use event::{
@@ -36,6 +37,7 @@ pub use executor::{
     Engine, EngineError, EngineOptions, RegistryUse, ResumePolicy, database_path, start,
 };
 pub use failure::{Failure, FailureClass};
+pub use fit::{excluded, lacks};
 pub use fold::RunView;
 pub use handle::{CommandError, EngineHandle};
 pub use id::{AttemptId, IndexPath, ItemId, RunId};

@@ -14,6 +14,7 @@ pub(crate) mod id;
 mod layout;
 mod links;
 mod merge;
+mod narrow;
 mod node;
 mod open_fan_outs;
 mod part;

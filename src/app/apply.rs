@@ -1,6 +1,7 @@
 //! The one system that changes the document.
 
 mod copies;
+mod frames;
 mod new_node;
 mod node_settings;
 mod seed_fan_out;
@@ -37,6 +38,7 @@ pub fn apply_actions(
     mut clipboard: ResMut<EguiClipboard>,
     mut copied: Local<Option<String>>,
     view: Res<CanvasView>,
+    boxes: frames::Boxes,
 ) {
     for action in actions.read() {
         let outcome = match action {
@@ -78,6 +80,7 @@ pub fn apply_actions(
             Action::Delete => delete(&mut document, &selection, "Delete"),
             Action::SelectAll => {
                 selection.nodes = document.project().nodes.keys().copied().collect();
+                selection.frames = document.project().frames.keys().copied().collect();
                 Ok(())
             }
             Action::SelectNone => {
@@ -158,6 +161,25 @@ pub fn apply_actions(
                 *broken,
             ),
             Action::AddWorkflow { name, file } => add_workflow(&mut document, name, file),
+            Action::SelectFrame(frame_id) | Action::RenameFrame(frame_id) => {
+                frames::select(&mut selection, *frame_id);
+                Ok(())
+            }
+            Action::SelectInFrame(frame_id) => {
+                frames::select_inside(&document, &mut selection, *frame_id);
+                Ok(())
+            }
+            Action::FrameSelection => {
+                frames::frame_selection(&mut document, &mut selection, &boxes)
+            }
+            Action::FitFrame => frames::fit(&mut document, &selection, &boxes),
+            Action::SetFrame { frame, gesture } => document
+                .edit(
+                    "Change frame",
+                    *gesture,
+                    vec![Edit::SetFrame(frame.clone())],
+                )
+                .map(|_| ()),
             Action::RenameProject { name, gesture } => document
                 .edit(
                     "Rename project",
@@ -181,6 +203,7 @@ fn change_selection(selection: &mut Selection, select: &Select) {
         Select::Only { nodes, links } => {
             selection.nodes = nodes.iter().copied().collect();
             selection.links = links.iter().copied().collect();
+            selection.frames.clear();
         }
         Select::Add { nodes, links } => {
             selection.nodes.extend(nodes);
@@ -212,6 +235,7 @@ fn delete(document: &mut Document, selection: &Selection, title: &str) -> Result
     let edits: Vec<Edit> = links
         .map(|id| Edit::RemoveLink(*id))
         .chain(selection.nodes.iter().map(|id| Edit::RemoveNode(*id)))
+        .chain(selection.frames.iter().map(|id| Edit::RemoveFrame(*id)))
         .collect();
     document.edit(title, Gesture::new(), edits).map(|_| ())
 }

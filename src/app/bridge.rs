@@ -20,6 +20,7 @@ pub use library::{
     library_wishes,
 };
 
+use super::actions::Action;
 use super::catalog::Catalog;
 use super::dialogs::Dialogs;
 use super::document::Document;
@@ -279,7 +280,7 @@ pub fn drain(bridge: Option<Res<Bridge>>, mut world: BridgeWorld, waker: Option<
                 let words: Vec<String> = problems
                     .iter()
                     .take(6)
-                    .map(|(_, problem)| problem.clone())
+                    .map(|(_, problem)| sentence(problem))
                     .collect();
                 let more = problems.len().saturating_sub(words.len());
                 let more = if more > 0 {
@@ -287,10 +288,19 @@ pub fn drain(bridge: Option<Res<Bridge>>, mut world: BridgeWorld, waker: Option<
                 } else {
                     String::new()
                 };
-                world.toasts.push(
+                let steps = match problems.iter().find_map(|(node_id, _)| *node_id) {
+                    Some(node_id) => vec![("Show the node", Action::RevealNode(node_id))],
+                    None if !world.backends.is_any_reachable() => vec![
+                        ("Add a backend…", Action::AddBackend),
+                        ("Start the built-in one", Action::StartBuiltin),
+                    ],
+                    None => Vec::new(),
+                };
+                world.toasts.push_with_steps(
                     Severity::Error,
                     "The project cannot run yet",
                     &format!("{}{more}", words.join("\n")),
+                    steps,
                 );
             }
             EngineEvent::Planned { plan_id, found } => {
@@ -321,6 +331,14 @@ pub fn drain(bridge: Option<Res<Bridge>>, mut world: BridgeWorld, waker: Option<
     }
 }
 
+/// A problem as a sentence of its own.
+fn sentence(problem: &str) -> String {
+    let mut letters = problem.chars();
+    letters.next().map_or_else(String::new, |first| {
+        first.to_uppercase().chain(letters).collect()
+    })
+}
+
 impl BridgeWorld<'_> {
     fn take_run_event(&mut self, event: RunEvent) {
         let run_id = event.run_id;
@@ -332,6 +350,9 @@ impl BridgeWorld<'_> {
         }
         self.runs.explanations.take_in(&event);
         self.runs.revision += 1;
+        if let Some(history) = &mut self.history {
+            history.learn_titles(run_id);
+        }
         match &event.body {
             RunEventBody::RunCreated { project_id, .. }
                 if *project_id == self.document.project().id =>
@@ -362,6 +383,14 @@ impl BridgeWorld<'_> {
         };
         let counts = &view.counts;
         let failed = counts.get(ItemState::Failed);
+        let is_ours = view.project_id == Some(self.document.project().id);
+        let first_failed: Vec<_> = view
+            .nodes
+            .iter()
+            .filter(|(_, node)| is_ours && node.counts.get(ItemState::Failed) > 0)
+            .map(|(node_id, _)| ("Show the node", Action::RevealNode(*node_id)))
+            .take(1)
+            .collect();
         match state {
             RunState::Completed => self.toasts.push(
                 Severity::Success,
@@ -372,18 +401,20 @@ impl BridgeWorld<'_> {
                     view.files_written
                 ),
             ),
-            RunState::CompletedWithFailures => self.toasts.push(
+            RunState::CompletedWithFailures => self.toasts.push_with_steps(
                 Severity::Warning,
                 "Run completed with failures",
                 &format!(
-                    "{failed} of {} items failed. Select a node marked red to see why.",
+                    "{failed} of {} items failed. The node's properties say why.",
                     counts.total()
                 ),
+                first_failed,
             ),
-            RunState::Failed => self.toasts.push(
+            RunState::Failed => self.toasts.push_with_steps(
                 Severity::Error,
                 "Run failed",
-                &format!("{failed} items failed. Select a node marked red to see why."),
+                &format!("{failed} items failed. The node's properties say why."),
+                first_failed,
             ),
             RunState::Cancelled => self.toasts.push(Severity::Info, "Run cancelled", ""),
             RunState::Running | RunState::Paused | RunState::Cancelling | RunState::Stopping => {}

@@ -48,6 +48,7 @@ impl Plugin for CanvasDrawPlugin {
             .init_resource::<CanvasView>()
             .init_resource::<camera::ViewTransform>()
             .init_resource::<camera::CameraFlight>()
+            .init_resource::<camera::FittedView>()
             .init_resource::<interact::Hover>()
             .init_resource::<interact::Gesturing>()
             .init_resource::<paint::CanvasMotion>()
@@ -57,7 +58,12 @@ impl Plugin for CanvasDrawPlugin {
                 Update,
                 (
                     take_over_pictures.in_set(CanvasSystems::Project),
-                    (camera::start_flights, camera::read_camera)
+                    (
+                        // Looks at where the camera was read to be, so before anything moves it.
+                        camera::keep_fitted,
+                        camera::start_flights,
+                        camera::read_camera,
+                    )
                         .chain()
                         .after(CanvasSystems::Place)
                         .before(CanvasSystems::Interact),

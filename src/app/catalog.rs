@@ -1,14 +1,14 @@
 //! What is known about the workflow files of the project: their fields, outputs and problems. Inspected once per file.
 
 use crate::artifacts::ContentHash;
-use crate::engine::workflow_hash;
+use crate::engine::{lacks, workflow_hash};
 use crate::project::{
-    BackendId, DataType, EditError, Literal, Node, NodeId, NodeKind, PortBinding, PortId, Project,
-    WorkflowFile, WorkflowName, WorkflowNode,
+    BackendId, DataType, EditError, Literal, Node, NodeId, NodeKind, PortId, Project, WorkflowFile,
+    WorkflowName,
 };
 use crate::workflow::{
-    Control, Field, InnerOutput, Inspection, ObjectInfo, ParameterAddress, Reason, ValueType,
-    WorkflowDocument, inner_output, inspect, preflight, sketch,
+    Control, Field, InnerOutput, Inspection, ObjectInfo, ParameterAddress, ValueType, inner_output,
+    inspect, sketch,
 };
 use bevy::prelude::Resource;
 use std::collections::{BTreeMap, HashMap};
@@ -21,8 +21,10 @@ pub struct Catalog {
     object_info: Option<Arc<ObjectInfo>>,
     /// The node definitions of each backend.
     backends: BTreeMap<BackendId, Arc<ObjectInfo>>,
-    /// What backends of earlier sessions said: it serves until theirs is heard again.
+    /// What backends of earlier sessions said, all together: it serves until theirs is heard again.
     remembered: Option<Arc<ObjectInfo>>,
+    /// The same of each backend that is registered.
+    remembered_of: BTreeMap<BackendId, Arc<ObjectInfo>>,
     fits: HashMap<NodeId, CachedFit>,
     /// Grows when node definitions come or go.
     revision: u64,
@@ -74,9 +76,32 @@ impl Catalog {
 
     /// Gives the catalog the node definitions that backends told in earlier sessions, so that names and choices are there
     /// while none answers.
-    pub fn set_remembered(&mut self, remembered: Arc<ObjectInfo>) {
-        self.remembered = Some(remembered);
+    pub fn set_remembered(
+        &mut self,
+        together: Arc<ObjectInfo>,
+        by_backend: BTreeMap<BackendId, Arc<ObjectInfo>>,
+    ) {
+        self.remembered = Some(together);
+        self.remembered_of = by_backend;
         self.join_definitions();
+    }
+
+    /// The node definitions of each backend: what it says now, else what it said last.
+    fn spoken(&self) -> impl Iterator<Item = (BackendId, &ObjectInfo)> {
+        let silent = self
+            .remembered_of
+            .iter()
+            .filter(|(backend_id, _)| !self.backends.contains_key(backend_id));
+        self.backends
+            .iter()
+            .chain(silent)
+            .map(|(backend_id, info)| (*backend_id, info.as_ref()))
+    }
+
+    /// Whether what is known of a backend is only what it said in an earlier session.
+    #[must_use]
+    pub fn is_remembered(&self, backend_id: BackendId) -> bool {
+        !self.backends.contains_key(&backend_id) && self.remembered_of.contains_key(&backend_id)
     }
 
     /// Every backend's classes together: those that answer come before what is only remembered.
@@ -93,7 +118,9 @@ impl Catalog {
 
     /// Forgets what a backend can do.
     pub fn forget_backend(&mut self, backend_id: BackendId) {
-        if self.backends.remove(&backend_id).is_some() {
+        let was_known = self.backends.remove(&backend_id).is_some();
+        let was_remembered = self.remembered_of.remove(&backend_id).is_some();
+        if was_known || was_remembered {
             self.revision += 1;
         }
     }
@@ -124,11 +151,8 @@ impl Catalog {
         let fits: Arc<Fits> =
             match crate::workflow::read_saved(&file.text, file.page_prompt.as_deref()) {
                 Ok(document) => Arc::new(
-                    self.backends
-                        .iter()
-                        .map(|(backend_id, info)| {
-                            (*backend_id, lacks(&document, settings, node, info))
-                        })
+                    self.spoken()
+                        .map(|(backend_id, info)| (backend_id, lacks(&document, node, info)))
                         .collect(),
                 ),
                 Err(_) => Arc::default(),
@@ -246,48 +270,6 @@ impl Catalog {
         );
         facts
     }
-}
-
-/// What keeps a workflow with a node's parameters from running where these classes are known. Fields that get their value
-/// from an input are judged when the value is there.
-fn lacks(
-    document: &WorkflowDocument,
-    settings: &WorkflowNode,
-    node: &Node,
-    info: &ObjectInfo,
-) -> Vec<String> {
-    let mut sketch = match sketch(document, Some(info)) {
-        Ok(sketch) => sketch,
-        Err(error) => return vec![error.to_string()],
-    };
-    for parameter in &settings.parameters {
-        let Some(value) = &parameter.value else {
-            continue;
-        };
-        if let Ok(address) = sketch.resolve(&parameter.address)
-            && let Some(place) = sketch.prompt.nodes.get_mut(&address.node.node_id)
-        {
-            place.inputs.insert(address.input, value.to_json());
-        }
-    }
-    let linked: Vec<ParameterAddress> = node
-        .inputs
-        .iter()
-        .filter_map(|port| match &port.binding {
-            PortBinding::Parameter(address) => sketch.resolve(address).ok(),
-            _ => None,
-        })
-        .collect();
-    preflight(&sketch.prompt, info)
-        .iter()
-        .filter(|reason| match reason {
-            Reason::MissingModel { address, .. }
-            | Reason::NotInList { address, .. }
-            | Reason::MissingInput { address } => !linked.contains(address),
-            _ => true,
-        })
-        .map(ToString::to_string)
-        .collect()
 }
 
 /// Reads and inspects the text of a workflow file; one in the editor's format as far as its classes are known.

@@ -166,9 +166,10 @@ pub fn open_dialogs(
             Action::ChooseFields => {
                 dialogs.expose = selection.only_node().map(expose::ExposeForm::of);
             }
-            Action::ChooseInner(node_id) => {
+            Action::ChooseInner { node_id, items } => {
                 let inner = catalog.inner_nodes(document.project(), *node_id);
-                dialogs.finder = Some(palette::Finder::inner_nodes(*node_id, inner));
+                let finder = palette::Finder::inner_nodes(*node_id, items.clone(), inner);
+                dialogs.finder = Some(finder);
             }
             Action::CommandPalette => dialogs.finder = Some(palette::Finder::commands()),
             Action::Shortcuts => dialogs.shortcuts = true,

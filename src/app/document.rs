@@ -1,7 +1,9 @@
 //! The open document: what the person is making, where it is saved, and what is selected.
 
 use super::actions::Gesture;
-use crate::project::{Edit, EditError, History, LinkId, NodeId, Project, ProjectId, Touched};
+use crate::project::{
+    Edit, EditError, FrameId, History, LinkId, NodeId, Project, ProjectId, Touched,
+};
 use crate::store::project_folder::{DiskStamp, ProjectPlace};
 use bevy::prelude::Resource;
 use std::collections::{BTreeSet, VecDeque};
@@ -185,13 +187,15 @@ pub struct Selection {
     pub nodes: BTreeSet<NodeId>,
     /// Links.
     pub links: BTreeSet<LinkId>,
+    /// Frames.
+    pub frames: BTreeSet<FrameId>,
 }
 
 impl Selection {
     /// Whether nothing is selected.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.nodes.is_empty() && self.links.is_empty()
+        self.nodes.is_empty() && self.links.is_empty() && self.frames.is_empty()
     }
 
     /// The node, when exactly one and nothing else is selected.
@@ -203,9 +207,19 @@ impl Selection {
         }
     }
 
+    /// The frame, when exactly one and nothing else is selected.
+    #[must_use]
+    pub fn only_frame(&self) -> Option<FrameId> {
+        match (self.nodes.len(), self.links.len(), self.frames.len()) {
+            (0, 0, 1) => self.frames.first().copied(),
+            _ => None,
+        }
+    }
+
     /// Drops what the project no longer has.
     pub fn retain_existing(&mut self, project: &Project) {
         self.nodes.retain(|id| project.nodes.contains_key(id));
         self.links.retain(|id| project.links.contains(*id));
+        self.frames.retain(|id| project.frames.contains_key(id));
     }
 }

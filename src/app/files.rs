@@ -49,6 +49,8 @@ pub enum Pending {
     Open(PathBuf),
     /// A sample.
     Sample(&'static str),
+    /// A project that lies nowhere, as it was when a run began.
+    Snapshot(Box<Project>),
     /// The end.
     Quit,
 }
@@ -138,6 +140,9 @@ pub fn file_actions(mut actions: MessageReader<Action>, mut world: FileWorld) {
             Action::NewProject => world.unless_unsaved(Pending::New),
             Action::OpenProject => world.ask(FilePurpose::OpenProject),
             Action::OpenPath(path) => world.unless_unsaved(Pending::Open(path.clone())),
+            Action::OpenSnapshot(project) => {
+                world.unless_unsaved(Pending::Snapshot(project.clone()));
+            }
             Action::OpenSample(id) => world.unless_unsaved(Pending::Sample(id)),
             Action::Quit => world.unless_unsaved(Pending::Quit),
             Action::Save => match world.document.saved().cloned() {
@@ -205,6 +210,17 @@ impl FileWorld<'_> {
             }
             Pending::Open(path) => self.open(&path),
             Pending::Sample(id) => self.open_sample(id),
+            Pending::Snapshot(project) => {
+                self.discard_recovery();
+                self.document.replace(*project, None);
+                self.document.mark_unsaved();
+                *self.selection = Selection::default();
+                self.toasts.push(
+                    Severity::Info,
+                    "Opened as it was when the run began",
+                    "The project itself was not found, or was never saved. Save it to keep it.",
+                );
+            }
             Pending::Quit => {
                 self.discard_recovery();
                 self.exit.write(AppExit::Success);

@@ -148,6 +148,7 @@ impl ImportWorld<'_> {
         if let Some(node) = selected {
             self.selection.nodes = [node].into();
             self.selection.links.clear();
+            self.selection.frames.clear();
         }
         Ok(())
     }

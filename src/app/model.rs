@@ -14,7 +14,7 @@ mod runs;
 pub use cards::{NodeCard, ParameterLine, card_of};
 pub use editing::NodeEditing;
 pub use fit::NodeFit;
-pub use places::{Places, update_places};
+pub use places::{Places, grow_frames, update_places};
 pub use projection::project_document;
 pub use runs::{
     BackendStanding, ItemCard, ItemIndex, ItemKey, ItemOf, NodeItems, PortCounts, runs_of,
@@ -213,9 +213,33 @@ impl IncomingLinks {
 pub struct FrameCard {
     /// The name in its corner.
     pub title: String,
-    /// Where it lies in canvas units.
+    /// Where it lies in canvas units: as saved, and as much larger as the nodes in it have grown.
     pub area: Area,
+    /// Where it lies as saved.
+    pub saved: Area,
 }
+
+impl FrameCard {
+    /// The strip at the top that holds the title: a handle to move the frame. As high on screen when the canvas is small.
+    #[must_use]
+    pub fn title_strip(&self, zoom: f32) -> Area {
+        let size = self.area.size();
+        let height = (frame_title_size(zoom) + 12.0).min(size.y);
+        Area::at(self.area.min, Vec2::new(size.x, height))
+    }
+}
+
+/// Size of a frame's title in canvas units at a zoom: it stays readable longer than the titles of nodes, because it names a
+/// region.
+#[must_use]
+pub fn frame_title_size(zoom: f32) -> f32 {
+    (11.5_f32).max(10.0 / zoom.max(0.02)).min(60.0)
+}
+
+/// Space between a frame and the nodes in it, canvas units.
+pub const FRAME_PADDING: f32 = 16.0;
+/// Room for a frame's title above the nodes in it, canvas units.
+pub const FRAME_TITLE: f32 = 16.0;
 
 /// Finds the entity of an id. Kept in step by observers on the immutable id components.
 #[derive(Resource, Debug, Default)]
@@ -354,7 +378,9 @@ impl Plugin for ModelPlugin {
                     runs::project_backends
                         .run_if(resource_exists::<Backends>)
                         .in_set(CanvasSystems::Project),
-                    update_places.in_set(CanvasSystems::Place),
+                    (update_places, grow_frames)
+                        .chain()
+                        .in_set(CanvasSystems::Place),
                 ),
             );
     }

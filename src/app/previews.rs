@@ -39,6 +39,8 @@ pub struct ArtifactFiles(pub Arc<dyn Fn(&Artifact) -> PathBuf + Send + Sync>);
 pub enum PictureKey {
     /// A stored file.
     File(ContentHash),
+    /// A file that a run wrote, by the hash of its path: none is ever written twice.
+    Written(ContentHash),
     /// The latest live preview of a node; the number grows with each.
     Live(NodeId, u64),
 }

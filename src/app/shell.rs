@@ -22,7 +22,7 @@ use super::viewport::{CanvasView, CanvasViewport};
 use super::wake::now_ms;
 use crate::artifacts::ContentHash;
 use crate::engine::RunCommand;
-use crate::project::NodeId;
+use crate::project::{FrameId, NodeId};
 use crate::workflow::ParameterAddress;
 use bevy::ecs::system::SystemParam;
 use bevy::prelude::*;
@@ -57,6 +57,8 @@ pub struct ShellState {
     pub review: ReviewDesk,
     /// The theme and zoom that egui was last given.
     applied: Option<(Theme, f32)>,
+    /// A frame whose name is to be typed.
+    pub renamed_frame: Option<FrameId>,
     fonts_installed: bool,
 }
 
@@ -214,7 +216,11 @@ pub fn lay_out(mut contexts: EguiContexts, world: ShellWorld) -> Result {
         // Fonts hold from the next pass on; naming one that is not there yet would end the program.
         super::theme::install_fonts(&ctx);
         // One pass per frame: panels write their wishes once. What a second pass would fix is fixed a frame later.
-        ctx.options_mut(|options| options.max_passes = std::num::NonZeroUsize::MIN);
+        ctx.options_mut(|options| {
+            options.max_passes = std::num::NonZeroUsize::MIN;
+            // The size of the interface is a setting with keys of its own.
+            options.zoom_with_keyboard = false;
+        });
         world.state.fonts_installed = true;
         ctx.request_repaint();
         return Ok(());
@@ -302,6 +308,8 @@ pub fn lay_out(mut contexts: EguiContexts, world: ShellWorld) -> Result {
     viewport.keyboard_taken = dialog_open || ctx.text_edit_focused();
     if viewport != *world.viewport {
         *world.viewport = viewport;
+        // The canvas follows in the next frame.
+        ctx.request_repaint();
     }
     world.actions.write_batch(actions);
     Ok(())

@@ -1,6 +1,6 @@
 //! Runs in words and numbers: what the bars, lists and panels say.
 
-use super::bridge::{Backends, Live, RunViews};
+use super::bridge::{Backends, Live, RunHistory, RunViews};
 use super::icons;
 use super::theme::Theme;
 use super::widgets::duration_text;
@@ -28,6 +28,20 @@ pub fn is_active(view: &RunView) -> bool {
 #[must_use]
 pub fn node_view(view: &RunView, node_id: NodeId) -> Option<&NodeView> {
     view.nodes.get(&node_id)
+}
+
+/// How many items are done, of those that are to be done: "12 of 36 items done", "1 item done". What a condition sent
+/// elsewhere is not counted.
+#[must_use]
+pub fn done_text(counts: &ItemCounts) -> String {
+    let done = counts.get(ItemState::Done);
+    let wanted = counts.total() - counts.get(ItemState::Skipped);
+    let items = if wanted == 1 { "item" } else { "items" };
+    if done == wanted {
+        format!("{done} {items} done")
+    } else {
+        format!("{done} of {wanted} {items} done")
+    }
 }
 
 /// Counts in words: "36 of 48 done · 2 failed · 4 running".
@@ -117,15 +131,14 @@ pub fn sentence(view: &RunView, now_ms: u64) -> String {
     };
     match view.ended_ms {
         Some(ended) => format!(
-            "{} · {} items in {}{problems}",
+            "{} · {} in {}{problems}",
             icons::run_state_word(state(view)),
-            counts.total(),
+            done_text(counts),
             duration_text(ended.saturating_sub(view.started_ms))
         ),
         None => format!(
-            "{} done · {} to go · {} so far{problems}",
-            counts.ended(),
-            counts.total().saturating_sub(counts.ended()),
+            "{} · {} so far{problems}",
+            done_text(counts),
             duration_text(now_ms.saturating_sub(view.started_ms))
         ),
     }
@@ -285,12 +298,13 @@ pub struct LogLine {
     pub tone: Tone,
 }
 
-/// An event in words.
+/// An event in words. A node that the open project does not have is called what it was called when its run began.
 #[must_use]
 pub fn log_line(
     event: &RunEvent,
     runs: &RunViews,
     backends: &Backends,
+    history: Option<&RunHistory>,
     project: &Project,
 ) -> LogLine {
     let view = runs.views.get(&event.run_id);
@@ -298,7 +312,9 @@ pub fn log_line(
         project
             .nodes
             .get(&node_id)
-            .map_or_else(|| "a removed node".to_owned(), |node| node.title.clone())
+            .map(|node| node.title.as_str())
+            .or_else(|| history?.title(event.run_id, node_id))
+            .map_or_else(|| "a node".to_owned(), str::to_owned)
     };
     let item = |item_id: ItemId| match view.and_then(|view| view.items.get(&item_id)) {
         Some(item) if item.label.is_empty() => node(item.node_id),

@@ -1,7 +1,8 @@
 //! Every colour, size and font of the window, as roles. Nothing else names a colour.
 //!
 //! The dark roles are those of the product's look; the light ones keep the same order of contrast. Text and dim text
-//! have a contrast of at least 4.5 : 1 on every surface they are put on; faint is for decoration and disabled things.
+//! have a contrast of at least 4.5 : 1 on every surface they are put on; faint is for decoration and has 3 : 1, as has all
+//! that is disabled.
 
 use crate::engine::ItemState;
 use crate::fleet::BackendState;
@@ -110,7 +111,7 @@ impl Theme {
                 field: hex(0x0f_11_15),
                 text: hex(0xe6_e9_ef),
                 dim: hex(0x98_a1_b2),
-                faint: hex(0x5f_68_78),
+                faint: hex(0x6d_76_88),
                 accent: hex(0x7a_a2_ff),
                 on_accent: hex(0x0f_11_15),
                 accent_soft: hex(0x26_34_57),
@@ -130,10 +131,10 @@ impl Theme {
                 field: hex(0xff_ff_ff),
                 text: hex(0x1a_1e_26),
                 dim: hex(0x51_5b_6b),
-                faint: hex(0x92_9b_aa),
+                faint: hex(0x77_82_8f),
                 accent: hex(0x2b_5b_d7),
                 on_accent: hex(0xff_ff_ff),
-                accent_soft: hex(0xd6_e1_fb),
+                accent_soft: hex(0xe0_e8_fc),
                 ok: hex(0x1d_76_49),
                 warn: hex(0x8a_5a_00),
                 error: hex(0xbd_2f_39),
@@ -204,6 +205,16 @@ impl Theme {
         }
     }
 
+    /// The opacity of what is disabled. The window multiplies colours as they are written and mixes them as light, so the
+    /// same opacity takes far more contrast away on a light surface than on a dark one.
+    #[must_use]
+    pub fn disabled_alpha(&self) -> f32 {
+        match self.mode {
+            ThemeMode::Dark => 0.7,
+            ThemeMode::Light => 0.84,
+        }
+    }
+
     fn pick(&self, dark: u32, light: u32) -> Color32 {
         match self.mode {
             ThemeMode::Dark => hex(dark),
@@ -264,6 +275,10 @@ impl Theme {
 
         let visuals = &mut style.visuals;
         visuals.dark_mode = self.mode == ThemeMode::Dark;
+        visuals.disabled_alpha = self.disabled_alpha();
+        // Colours are mixed as light here, which makes dark letters on a light ground thin: edges count for more in both themes.
+        visuals.text_options.color_transfer_function =
+            egui::epaint::FontColorTransferFunction::TwoCoverageMinusCoverageSq;
         visuals.override_text_color = None;
         visuals.panel_fill = self.surface_panel;
         visuals.window_fill = self.surface_card;
@@ -378,22 +393,65 @@ const fn hex(rgb: u32) -> Color32 {
 mod tests {
     use super::*;
 
-    /// WCAG 2.1 relative luminance.
-    fn luminance(color: Color32) -> f64 {
-        let channel = |value: u8| {
-            let value = f64::from(value) / 255.0;
-            if value <= 0.040_45 {
-                value / 12.92
-            } else {
-                ((value + 0.055) / 1.055).powf(2.4)
-            }
-        };
-        0.2126 * channel(color.r()) + 0.7152 * channel(color.g()) + 0.0722 * channel(color.b())
+    /// Red, green and blue as amounts of light (WCAG 2.1).
+    type Light = [f64; 3];
+
+    fn light_of(value: f64) -> f64 {
+        if value <= 0.040_45 {
+            value / 12.92
+        } else {
+            ((value + 0.055) / 1.055).powf(2.4)
+        }
+    }
+
+    fn light(color: Color32) -> Light {
+        [color.r(), color.g(), color.b()].map(|value| light_of(f64::from(value) / 255.0))
+    }
+
+    /// What is seen of a colour of some opacity above another, as the window's shader mixes them.
+    fn above(color: Color32, below: Light, alpha: f64) -> Light {
+        let written = [color.r(), color.g(), color.b()];
+        std::array::from_fn(|at| {
+            light_of(f64::from(written[at]) / 255.0 * alpha) + (1.0 - alpha) * below[at]
+        })
+    }
+
+    fn contrast_of_light(a: Light, b: Light) -> f64 {
+        let luminance = |[red, green, blue]: Light| 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+        let (a, b) = (luminance(a), luminance(b));
+        (a.max(b) + 0.05) / (a.min(b) + 0.05)
     }
 
     fn contrast(a: Color32, b: Color32) -> f64 {
-        let (a, b) = (luminance(a), luminance(b));
-        (a.max(b) + 0.05) / (a.min(b) + 0.05)
+        contrast_of_light(light(a), light(b))
+    }
+
+    #[test]
+    fn what_is_disabled_can_still_be_read() {
+        for mode in [ThemeMode::Dark, ThemeMode::Light] {
+            let theme = Theme::of(mode);
+            let alpha = f64::from(theme.disabled_alpha());
+            for surface in [theme.surface_panel, theme.surface_card] {
+                let below = light(surface);
+                let button = above(theme.surface_raised, below, alpha);
+                for ink in [theme.text, theme.dim] {
+                    for ground in [below, button] {
+                        let ratio = contrast_of_light(above(ink, ground, alpha), ground);
+                        assert!(ratio >= 3.0, "{mode:?}: disabled {ink:?} is {ratio:.2}");
+                    }
+                }
+            }
+            for surface in [
+                theme.surface_canvas,
+                theme.surface_panel,
+                theme.surface_card,
+                theme.surface_raised,
+                theme.field,
+            ] {
+                let ratio = contrast(theme.faint, surface);
+                assert!(ratio >= 3.0, "{mode:?}: faint on {surface:?} is {ratio:.2}");
+            }
+        }
     }
 
     #[test]
@@ -404,6 +462,7 @@ mod tests {
                 theme.surface_canvas,
                 theme.surface_panel,
                 theme.surface_card,
+                theme.surface_raised,
                 theme.field,
             ];
             let mut read = vec![
@@ -425,7 +484,9 @@ mod tests {
                 }
             }
             assert!(contrast(theme.on_accent, theme.accent) >= 4.5, "{mode:?}");
-            assert!(contrast(theme.text, theme.accent_soft) >= 4.5, "{mode:?}");
+            for ink in [theme.text, theme.dim, theme.accent] {
+                assert!(contrast(ink, theme.accent_soft) >= 4.5, "{mode:?}: {ink:?}");
+            }
         }
     }
 }

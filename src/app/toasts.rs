@@ -3,6 +3,7 @@
 //! Errors stay until they are closed; everything else goes by itself. Equal messages within the visible stack are counted
 //! instead of stacked, so that a failing backend cannot fill the window.
 
+use super::actions::Action;
 use super::wake::Waker;
 use bevy::prelude::*;
 use std::collections::VecDeque;
@@ -49,6 +50,8 @@ pub struct Toast {
     pub title: String,
     /// What it means and what to do.
     pub body: String,
+    /// What can be done about it: the words of each link, and what a click on it asks for.
+    pub steps: Vec<(&'static str, Action)>,
     /// How often it came while it was visible.
     pub times: u32,
     /// When it came last.
@@ -78,6 +81,17 @@ impl Toasts {
 
     /// Shows a message.
     pub fn push(&mut self, severity: Severity, title: &str, body: &str) {
+        self.push_with_steps(severity, title, body, Vec::new());
+    }
+
+    /// Shows a message with links to what can be done about it.
+    pub fn push_with_steps(
+        &mut self,
+        severity: Severity,
+        title: &str,
+        body: &str,
+        steps: Vec<(&'static str, Action)>,
+    ) {
         let now = Instant::now();
         let at_ms = super::wake::now_ms();
         match severity {
@@ -106,6 +120,7 @@ impl Toasts {
             severity,
             title: title.to_owned(),
             body: body.to_owned(),
+            steps,
             times: 1,
             at: now,
             at_ms,

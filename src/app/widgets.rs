@@ -3,6 +3,8 @@
 use super::theme::{
     GRID, RADIUS_CARD, RADIUS_CONTROL, TEXT_CAPTION, TEXT_SMALL, Theme, semibold_family,
 };
+use crate::engine::ItemId;
+use crate::project::NodeId;
 use bevy_egui::egui::{
     self, Align, Button, Color32, CornerRadius, FontId, Frame, Layout, Margin, Pos2, Rect,
     Response, RichText, Sense, Shape, Stroke, Ui, Vec2,
@@ -56,6 +58,23 @@ pub fn primary_button<'a>(theme: &Theme, text: impl Into<String>) -> Button<'a> 
         .fill(theme.accent)
         .stroke(Stroke::NONE)
         .min_size(Vec2::new(0.0, 7.0 * GRID))
+}
+
+/// The main button of a place where it may not be possible yet: then it looks like every other button, because pale words
+/// on a pale accent cannot be read.
+pub fn primary(
+    ui: &mut Ui,
+    theme: &Theme,
+    enabled: bool,
+    text: impl Into<String>,
+    min_size: Vec2,
+) -> Response {
+    let button = if enabled {
+        primary_button(theme, text)
+    } else {
+        Button::new(strong(text, 13.0))
+    };
+    ui.add_enabled(enabled, button.min_size(min_size))
 }
 
 /// A link-like button.
@@ -181,12 +200,35 @@ pub struct ListRow<'a> {
     pub selected: bool,
     /// Distance from the left edge.
     pub indent: f32,
+    /// Lines that the title may take.
+    pub title_lines: usize,
 }
 
 impl ListRow<'_> {
     /// Draws the row.
     pub fn show(&self, ui: &mut Ui, theme: &Theme, sense: Sense) -> Response {
-        let height = 7.0 * GRID;
+        let note = ui.painter().layout_no_wrap(
+            self.note.to_owned(),
+            FontId::proportional(TEXT_SMALL),
+            theme.dim,
+        );
+        let note_width = note.size().x;
+        let text_left = 8.0 + self.indent + 24.0;
+        let text_right = ui.available_width()
+            - 8.0
+            - if note_width > 0.0 {
+                note_width + 8.0
+            } else {
+                0.0
+            };
+        let title = lines_of(
+            ui,
+            self.title,
+            theme.text,
+            text_right - text_left,
+            self.title_lines,
+        );
+        let height = (7.0 * GRID).max(title.size().y + 2.0 * GRID);
         let (rect, response) =
             ui.allocate_exact_size(Vec2::new(ui.available_width(), height), sense);
         response
@@ -214,31 +256,11 @@ impl ListRow<'_> {
             FontId::proportional(16.0),
             self.icon_color,
         );
-        let note = painter.layout_no_wrap(
-            self.note.to_owned(),
-            FontId::proportional(TEXT_SMALL),
-            theme.dim,
-        );
-        let note_width = note.size().x;
-        let text_left = left + 24.0;
-        let text_right = rect.right()
-            - 8.0
-            - if note_width > 0.0 {
-                note_width + 8.0
-            } else {
-                0.0
-            };
-        let mut job = egui::text::LayoutJob::simple_singleline(
-            self.title.to_owned(),
-            FontId::proportional(13.0),
-            theme.text,
-        );
-        job.wrap.max_width = (text_right - text_left).max(8.0);
-        job.wrap.max_rows = 1;
-        job.wrap.break_anywhere = true;
-        let title = ui.fonts_mut(|fonts| fonts.layout_job(job));
         painter.galley(
-            Pos2::new(text_left, rect.center().y - title.size().y / 2.0),
+            Pos2::new(
+                rect.left() + text_left,
+                rect.center().y - title.size().y / 2.0,
+            ),
             title,
             theme.text,
         );
@@ -252,6 +274,28 @@ impl ListRow<'_> {
         );
         response
     }
+}
+
+/// A name in body size, in at most some lines of a width; what does not fit is cut with an ellipsis.
+#[must_use]
+pub fn lines_of(
+    ui: &Ui,
+    text: &str,
+    color: Color32,
+    width: f32,
+    max_lines: usize,
+) -> std::sync::Arc<egui::Galley> {
+    let mut job = egui::text::LayoutJob::simple(
+        // A name is one line, whatever is in it.
+        text.replace(['\n', '\r'], " "),
+        FontId::proportional(13.0),
+        color,
+        width.max(8.0),
+    );
+    job.wrap.max_rows = max_lines.max(1);
+    // Words stay whole where there is a line more for them.
+    job.wrap.break_anywhere = max_lines <= 1;
+    ui.fonts_mut(|fonts| fonts.layout_job(job))
 }
 
 /// A turning ring for what runs would need frames all the time; this one stands still and shows how far it is.
@@ -335,6 +379,18 @@ pub fn age_text(milliseconds: u64) -> String {
     }
 }
 
+/// Where egui keeps which item of a node is open in its properties.
+#[must_use]
+pub fn chosen_item_key(node_id: NodeId) -> egui::Id {
+    egui::Id::new(("chosen item", node_id.uuid()))
+}
+
+/// The item of a node that is open in its properties.
+#[must_use]
+pub fn chosen_item(ui: &Ui, node_id: NodeId) -> Option<ItemId> {
+    ui.data(|data| data.get_temp(chosen_item_key(node_id)))
+}
+
 /// A row of a menu; says whether it was clicked.
 pub fn menu_row(
     ui: &mut Ui,
@@ -350,6 +406,7 @@ pub fn menu_row(
         RichText::new(title),
     ))
     .shortcut_text(RichText::new(shortcut).size(TEXT_SMALL).color(theme.dim))
+    .frame_when_inactive(false)
     .min_size(Vec2::new(ui.available_width(), 26.0));
     ui.add_enabled(enabled, button).clicked()
 }

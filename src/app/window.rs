@@ -319,6 +319,11 @@ fn view_actions(
                 state.docks.reset();
                 settings.layout = None;
             }
+            Action::RenameFrame(frame_id) => {
+                state.focus_mode = false;
+                state.renamed_frame = Some(*frame_id);
+                state.docks.bring_to_front(Panel::Properties);
+            }
             Action::ShowReview => {
                 state.focus_mode = false;
                 state.docks.bring_to_front(Panel::Review);

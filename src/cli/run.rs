@@ -1,10 +1,11 @@
 //! `run PROJECT`: run a project and wait for its outputs.
 
+mod plan;
+
 use super::backend::BackendArguments;
 use super::data_dir::data_dir;
 use super::watch::{self, Telling};
 use super::workflow::sources;
-use crate::artifacts::ArtifactStore;
 use crate::engine::{
     EngineHandle, EngineOptions, RegistryUse, ResumePolicy, RunCommand, RunEventBody, RunFolders,
     RunId, Value,
@@ -14,7 +15,7 @@ use crate::project::{
     DataType, Edit, FreshIds, LinkId, Literal, Node, NodeId, NodeKind, PortId, Project, ProjectId,
     WorkflowFile, WorkflowName,
 };
-use crate::store::{Store, project_folder};
+use crate::store::project_folder;
 use crate::workflow::{self, EmbeddedWorkflow, ObjectInfo};
 use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
@@ -50,7 +51,8 @@ pub(super) struct RunArguments {
     /// Run the workflow of that node only up to this one of its own nodes, by number, title or class, and show what it gives.
     #[arg(long, value_name = "INNER", requires = "node")]
     until: Option<String>,
-    /// Only say what would be done: how many items are there already, how many would be made, and why.
+    /// Only say what would be done: how many items are there already, how many would be made, and why. Exit code 1 when no
+    /// backend of which is known what it has could run one of the nodes.
     #[arg(long)]
     plan: bool,
 }
@@ -95,7 +97,7 @@ pub(super) async fn run(
         inputs: std::path::absolute(folder.join("inputs"))?,
     };
     if arguments.plan {
-        return plan(&data_dir, &backends, project, folders).await;
+        return plan::plan(&data_dir, backends, project, folders).await;
     }
     let engine = crate::engine::start(EngineOptions {
         data_dir,
@@ -279,50 +281,6 @@ pub(super) fn project_of(
     };
     let project = Project::of_workflow(ProjectId::new_now(), &name, file, &inspection, &mut fresh)?;
     Ok(project)
-}
-
-/// Says what a run would do.
-async fn plan(
-    data_dir: &Path,
-    backends: &[BackendConfig],
-    project: Project,
-    folders: RunFolders,
-) -> anyhow::Result<ExitCode> {
-    let store = Store::open(&crate::engine::database_path(data_dir))?;
-    let artifacts = ArtifactStore::open(&data_dir.join("artifacts"))?;
-    let object_info = known_classes(data_dir, backends).await?;
-    let found = crate::engine::dry_run(
-        Arc::new(project),
-        folders,
-        &store,
-        &artifacts,
-        object_info.as_ref(),
-    )
-    .await
-    .map_err(|problems| {
-        let list: Vec<String> = problems
-            .into_iter()
-            .map(|problem| format!("  - {}", problem.1))
-            .collect();
-        anyhow!("the project cannot run:\n{}", list.join("\n"))
-    })?;
-    println!("{}.", found.words());
-    for node in &found.nodes {
-        let reasons: Vec<String> = node
-            .reasons
-            .iter()
-            .map(|(reason, count)| format!("{count} will run because {reason}"))
-            .chain(
-                node.cannot_run
-                    .iter()
-                    .map(|(reason, count)| format!("{count} cannot run: {reason}")),
-            )
-            .collect();
-        let mut parts = vec![format!("{} cached", node.cached)];
-        parts.extend(reasons);
-        println!("  {:<28} {}", node.title, parts.join(", "));
-    }
-    Ok(ExitCode::SUCCESS)
 }
 
 /// The folder that relative inputs and default outputs belong to.

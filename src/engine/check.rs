@@ -1,9 +1,11 @@
 //! Everything that keeps a project from running, as far as it can be known without backends.
 
 use super::local;
-use crate::project::{self, MergeMode, NodeId, NodeKind, Project, WorkflowFacts};
+use crate::project::{self, BackendId, MergeMode, NodeId, NodeKind, Project, WorkflowFacts};
 use crate::store::{Store, StoreError};
 use crate::workflow::ObjectInfo;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Every problem of a project, each as a sentence with its node where it has one. `object_info` is what is known of the
 /// backends' node classes; without it fields of workflows in the editor's format are checked as far as the file tells.
@@ -58,6 +60,42 @@ pub async fn remembered_object_info(store: &Store) -> Result<Option<ObjectInfo>,
             })
             .collect();
         (!parsed.is_empty()).then(|| ObjectInfo::merged(&parsed))
+    });
+    Ok(parsed.await.unwrap_or_default())
+}
+
+/// What each of these backends last said of its node classes, as far as it ever said so; equal answers are shared.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn remembered_by_backend(
+    store: &Store,
+    backend_ids: &[BackendId],
+) -> Result<BTreeMap<BackendId, Arc<ObjectInfo>>, StoreError> {
+    let mut stored = Vec::new();
+    for &backend_id in backend_ids {
+        if let Some(info) = store.object_info(backend_id).await? {
+            stored.push((backend_id, info.json));
+        }
+    }
+    // Megabytes of JSON: off the threads that serve sockets.
+    let parsed = tokio::task::spawn_blocking(move || {
+        let mut texts: BTreeMap<Vec<u8>, Arc<ObjectInfo>> = BTreeMap::new();
+        let mut found = BTreeMap::new();
+        for (backend_id, json) in stored {
+            let info = match texts.get(&json) {
+                Some(info) => info.clone(),
+                None => match ObjectInfo::parse(&json) {
+                    Ok(info) => texts.entry(json).or_insert(Arc::new(info)).clone(),
+                    Err(error) => {
+                        tracing::warn!(%error, %backend_id, "what a backend once said is of no use");
+                        continue;
+                    }
+                },
+            };
+            found.insert(backend_id, info);
+        }
+        found
     });
     Ok(parsed.await.unwrap_or_default())
 }

@@ -110,6 +110,10 @@ pub struct NodeView {
     pub backends: BTreeMap<BackendId, u32>,
     /// The latest artifacts it made, the newest last.
     pub recent_artifacts: VecDeque<Arc<Artifact>>,
+    /// The latest files it wrote, absolute paths, the newest last.
+    pub recent_files: VecDeque<String>,
+    /// How many files it wrote.
+    pub files_written: u32,
     /// The latest value that is not a file ("0.73", a text).
     pub last_literal: Option<String>,
     /// The latest failures, of attempts too, the newest last.
@@ -321,7 +325,13 @@ impl RunView {
             | RunEventBody::NodePriorityChanged { .. }
             | RunEventBody::NodeCalledOff { .. }
             | RunEventBody::NodeTakenUp { .. } => {}
-            RunEventBody::FilesWritten { paths, .. } => {
+            RunEventBody::FilesWritten { item_id, paths } => {
+                if let Some(node) = self.node_of(*item_id) {
+                    node.files_written += paths.len() as u32;
+                    for path in paths {
+                        push_bounded(&mut node.recent_files, path.clone(), RECENT_ARTIFACTS);
+                    }
+                }
                 self.files_written += paths.len() as u64;
                 for path in paths {
                     push_bounded(&mut self.recent_files, path.clone(), RECENT_FILES);

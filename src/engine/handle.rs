@@ -1,6 +1,6 @@
 //! The one door to the engine: commands in, events out, and questions about the past.
 
-use super::command::RunCommand;
+use super::command::{RunCommand, RunFolders};
 use super::event::RunEvent;
 use super::id::RunId;
 use super::live::EngineEvent;
@@ -11,6 +11,7 @@ use crate::fleet::{BackendConfig, Door, DoorError, Fleet};
 use crate::project::{BackendId, Project, read_portable_form};
 use crate::store::{RunSummary, Store, StoreError};
 use crate::workflow::{self, Fitness, ModelSizes, ObjectInfo, WorkflowDocument};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use thiserror::Error;
@@ -172,6 +173,14 @@ impl EngineHandle {
         })
     }
 
+    /// Where a run writes and reads.
+    ///
+    /// # Errors
+    /// [`StoreError`]; also when there is no such run.
+    pub async fn folders_of(&self, run_id: RunId) -> Result<RunFolders, StoreError> {
+        Ok(self.store.run(run_id).await?.folders)
+    }
+
     /// The registered backends.
     ///
     /// # Errors
@@ -222,6 +231,22 @@ impl EngineHandle {
     /// [`StoreError`].
     pub async fn remembered_object_info(&self) -> Result<Option<ObjectInfo>, StoreError> {
         super::remembered_object_info(&self.store).await
+    }
+
+    /// What each backend in use last said of its node classes, for those that do not answer now.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn remembered_by_backend(
+        &self,
+    ) -> Result<BTreeMap<BackendId, Arc<ObjectInfo>>, StoreError> {
+        let ids: Vec<BackendId> = self
+            .fleet
+            .configs()
+            .into_iter()
+            .map(|config| config.id)
+            .collect();
+        super::remembered_by_backend(&self.store, &ids).await
     }
 
     /// What earlier runs taught of times, memory and failures.

@@ -41,6 +41,13 @@ impl Project {
         }
     }
 
+    /// The nodes that lie in a frame: those whose top edge does, however high they are.
+    pub fn nodes_in_frame(&self, frame: &Frame) -> impl Iterator<Item = &Node> {
+        self.nodes
+            .values()
+            .filter(|node| frame.holds(node.pos_world, node.width_world))
+    }
+
     /// Links that end at this input, in link order.
     pub fn links_into(&self, end: PortRef) -> impl Iterator<Item = &Link> {
         self.links.into_port(end)
@@ -132,4 +139,15 @@ pub struct Frame {
     pub pos_world: [f32; 2],
     /// Width and height in canvas units.
     pub size_world: [f32; 2],
+}
+
+impl Frame {
+    /// Whether something whose top edge begins there and is so wide lies in the frame.
+    #[must_use]
+    pub fn holds(&self, pos_world: [f32; 2], width_world: f32) -> bool {
+        let ([left, top], [width, height]) = (self.pos_world, self.size_world);
+        let [from, at] = pos_world;
+        let to = from + width_world;
+        from >= left && to <= left + width && (top..=top + height).contains(&at)
+    }
 }

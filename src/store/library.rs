@@ -269,7 +269,7 @@ pub(super) fn find(
         sql.push_str(" AND (folder = ? OR substr(folder, 1, length(?) + 1) = ? || '/')");
         values.extend([folder.clone(), folder.clone(), folder]);
     }
-    sql.push_str(" ORDER BY folder, name");
+    sql.push_str(" ORDER BY folder COLLATE NOCASE, folder, name COLLATE NOCASE, name");
     let mut statement = connection.prepare_cached(&sql)?;
     let mut rows = statement.query(params_from_iter(values))?;
     let mut found = Vec::new();

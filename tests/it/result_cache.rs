@@ -95,6 +95,7 @@ async fn what_was_made_is_used_again_wherever_and_whenever_and_only_while_it_is_
         let red = place.write("red", &project);
         let plan = place.tell(&["run", &red, "--plan"]);
         assert!(plan.contains("0 cached, 2 will run"), "{plan}");
+        assert!(plan.contains("No backend is known"), "{plan}");
         assert!(
             plan.contains("1 will run because no equal item was made before"),
             "{plan}"
@@ -103,6 +104,17 @@ async fn what_was_made_is_used_again_wherever_and_whenever_and_only_while_it_is_
             plan.contains("1 will run because what it is made from runs"),
             "{plan}"
         );
+        // A node that no backend can run is told before the run as well.
+        let mut strange = picture(255);
+        strange["1"]["class_type"] = json!("NobodyHasThis");
+        let strange = place.write("strange", &chain(&strange, &inverted(), ("1", "image")));
+        let url = format!("http://{}", a.address);
+        let told = run(&place.data, &["run", &strange, "--plan", "--backend", &url]);
+        let words = stdout(&told);
+        assert_eq!(told.status.code(), Some(1), "{words}{}", stderr(&told));
+        assert_eq!(words.matches("no backend can run it").count(), 1, "{words}");
+        assert!(words.contains("NobodyHasThis"), "{words}");
+
         place.run_on(&red, &a, "out1");
         assert_eq!(posts(&a), 2);
         let plan = place.tell(&["run", &red, "--plan"]);

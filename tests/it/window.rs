@@ -2,6 +2,7 @@
 //! document, the selection and what is asked are looked at. Everything is real but the pixels: no GPU and no display.
 
 mod editing;
+mod frames;
 mod hand;
 mod library;
 #[cfg(all(feature = "editor", target_os = "linux"))]
@@ -375,6 +376,14 @@ fn runs_of_earlier_sessions_are_listed_and_shown_with_their_own_project() {
     assert!(hand.sees("No run yet"));
     hand.click_words("All projects · 1");
     assert!(hand.sees("completed"));
+
+    // The run leads to its project, as it was then: it was never saved.
+    hand.click_words("Open its project");
+    hand.wait_until("the project is open", |hand| {
+        hand.project().id == project.id && hand.get::<RunViews>().shown == run
+    });
+    assert_eq!(hand.project().nodes, project.nodes);
+    assert!(hand.get::<Document>().is_dirty());
 }
 
 #[test]

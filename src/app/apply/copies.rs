@@ -260,5 +260,6 @@ fn insert(
     document.edit(title, gesture, edits)?;
     selection.nodes = selected.into_iter().collect();
     selection.links.clear();
+    selection.frames.clear();
     Ok(())
 }

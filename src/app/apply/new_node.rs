@@ -133,6 +133,7 @@ pub(super) fn add_node(
     document.edit(&title, Gesture::new(), edits)?;
     selection.nodes = [id].into();
     selection.links.clear();
+    selection.frames.clear();
     Ok(())
 }
 

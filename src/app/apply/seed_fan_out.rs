@@ -77,5 +77,6 @@ pub(super) fn seeds_from_fan_out(
     document.edit("Seeds from a fan-out", Gesture::new(), edits)?;
     selection.nodes = [fan_out_id].into();
     selection.links.clear();
+    selection.frames.clear();
     Ok(())
 }

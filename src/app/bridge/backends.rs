@@ -37,6 +37,21 @@ impl Backends {
             |card| card.status.name.clone(),
         )
     }
+
+    /// Whether a backend answers.
+    #[must_use]
+    pub fn is_any_reachable(&self) -> bool {
+        self.cards
+            .values()
+            .any(|card| is_reachable(card.status.state))
+    }
+
+    /// The backends in the order of their names, upper and lower case counted as equal.
+    pub fn by_name(&self) -> impl Iterator<Item = (&BackendId, &BackendCard)> {
+        let mut cards: Vec<_> = self.cards.iter().collect();
+        cards.sort_by_cached_key(|(_, card)| card.status.name.to_lowercase());
+        cards.into_iter()
+    }
 }
 
 impl BridgeWorld<'_> {

@@ -1,11 +1,11 @@
 //! Wishes about runs and backends become the engine's commands.
 
 use super::{Backends, Bridge, Live, RunHistory, RunViews};
-use crate::app::actions::{Action, Settlement};
+use crate::app::actions::{Action, LookedAt, Settlement};
 use crate::app::dialogs::{Dialogs, plan::PlanDialog};
 use crate::app::document::Document;
 use crate::app::files::run_folders;
-use crate::app::settings::Folders;
+use crate::app::settings::{Folders, Settings};
 use crate::app::toasts::{Severity, Toasts};
 use crate::engine::{BackendKeeping, RunCommand, RunId, RunState};
 use crate::fleet::BackendConfig;
@@ -24,6 +24,7 @@ pub fn send_commands(
     mut toasts: ResMut<Toasts>,
     builtin: Option<Res<BuiltinStarter>>,
     own_folders: Res<Folders>,
+    settings: Res<Settings>,
     mut history: Option<ResMut<RunHistory>>,
 ) {
     let Some(bridge) = bridge else { return };
@@ -41,9 +42,18 @@ pub fn send_commands(
                 let whole = document.project();
                 let part = match action {
                     Action::RunUpTo(node_id) => whole.part_up_to(*node_id),
-                    Action::RunInto { node_id, inner } => {
-                        whole.part_into(*node_id, inner, PortId::new_now())
-                    }
+                    Action::RunInto {
+                        node_id,
+                        inner,
+                        items,
+                    } => whole
+                        .part_into(*node_id, inner, PortId::new_now())
+                        .map(|mut part| {
+                            if let LookedAt::One(label) = items {
+                                part.narrow_to(*node_id, label);
+                            }
+                            part
+                        }),
                     _ => Some(whole.clone()),
                 };
                 // None: the node was deleted a moment ago.
@@ -56,6 +66,11 @@ pub fn send_commands(
                     },
                     &mut toasts,
                 );
+            }
+            Action::OpenProjectOfRun(run_id) => {
+                if let Some(history) = &mut history {
+                    history.find_project(*run_id, settings.recent.clone());
+                }
             }
             Action::PlanRun => {
                 let Some(folders) = run_folders(&document, &own_folders) else {

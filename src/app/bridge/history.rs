@@ -3,20 +3,27 @@
 //! The list is read at the start and after each run; the events of a run only when it is to be shown.
 
 use super::{BridgeWorld, Explanations, RunViews};
+use crate::app::actions::Action;
 use crate::app::document::Document;
+use crate::app::files::FollowUp;
 use crate::app::toasts::{Severity, Toasts};
 use crate::app::wake::Waker;
 use crate::engine::fold::RunView;
 use crate::engine::placement::Estimates;
 use crate::engine::{EngineHandle, OnStart, RunId};
-use crate::project::ProjectId;
-use crate::store::RunSummary;
+use crate::project::{NodeId, Project, ProjectId};
+use crate::store::{RunSummary, StoreError, project_folder};
 use bevy::prelude::*;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, mpsc};
 
 /// Events read at once.
 const PAGE: usize = 4_096;
+/// Runs whose titles of nodes are kept.
+const RUNS_WITH_TITLES: usize = 256;
+/// Files beside a run's folder that are looked at for its project.
+const FILES_LOOKED_AT: usize = 200;
 /// Questions that may wait.
 const QUESTIONS: usize = 64;
 
@@ -27,6 +34,9 @@ enum Question {
     OnStart,
     SetOnStart(OnStart),
     Estimates,
+    Titles(RunId),
+    /// The project of a run; it may lie at one of these places.
+    Project(RunId, Vec<PathBuf>),
 }
 
 /// What it answers.
@@ -35,7 +45,17 @@ enum Answer {
     Run(Box<ReadRun>),
     OnStart(OnStart),
     Estimates(Box<Estimates>),
+    Titles(RunId, BTreeMap<NodeId, String>),
+    Project(Box<ProjectOfRun>),
     Failed(Option<RunId>, String),
+}
+
+/// The project that a run is of.
+enum ProjectOfRun {
+    /// It lies there.
+    Saved(PathBuf),
+    /// It lies nowhere any more: as it was when the run began.
+    Snapshot(Project),
 }
 
 /// A run folded from its stored events.
@@ -59,6 +79,9 @@ pub struct RunHistory {
     questions: mpsc::SyncSender<Question>,
     answers: Mutex<mpsc::Receiver<Answer>>,
     reading: HashSet<RunId>,
+    /// Titles of the nodes of runs that were told of in this session, as they were when each run began; empty while they
+    /// are being read.
+    titles: BTreeMap<RunId, BTreeMap<NodeId, String>>,
     /// A run that is shown as soon as it is read.
     wanted: Option<RunId>,
     /// The project whose latest run was looked for.
@@ -94,6 +117,7 @@ impl RunHistory {
             questions,
             answers: Mutex::new(answers),
             reading: HashSet::new(),
+            titles: BTreeMap::new(),
             wanted: None,
             followed: None,
         };
@@ -127,6 +151,31 @@ impl RunHistory {
         {
             self.reading.remove(&run_id);
         }
+    }
+
+    /// Reads the titles of a run's nodes, unless they are known.
+    pub(super) fn learn_titles(&mut self, run_id: RunId) {
+        if self.titles.contains_key(&run_id)
+            || self.questions.try_send(Question::Titles(run_id)).is_err()
+        {
+            return;
+        }
+        self.titles.insert(run_id, BTreeMap::new());
+        if self.titles.len() > RUNS_WITH_TITLES {
+            self.titles.pop_first();
+        }
+    }
+
+    /// The title that a node had when a run began.
+    #[must_use]
+    pub fn title(&self, run_id: RunId, node_id: NodeId) -> Option<&str> {
+        self.titles.get(&run_id)?.get(&node_id).map(String::as_str)
+    }
+
+    /// Looks for the project of a run, which is then opened. It may lie at one of these places.
+    pub(super) fn find_project(&mut self, run_id: RunId, places: Vec<PathBuf>) {
+        // Full: the person asks again.
+        let _ = self.questions.try_send(Question::Project(run_id, places));
     }
 
     /// Whether the events of a run are being read.
@@ -168,11 +217,53 @@ fn answer_to(engine: &EngineHandle, question: &Question) -> Answer {
                 Err(error) => Answer::Failed(None, error.to_string()),
             }
         }
+        Question::Titles(run_id) => match bevy::tasks::block_on(engine.project_of(*run_id)) {
+            Ok(project) => Answer::Titles(
+                *run_id,
+                project
+                    .nodes
+                    .into_iter()
+                    .map(|(node_id, node)| (node_id, node.title))
+                    .collect(),
+            ),
+            // A run that is about to be written has its titles in the open project.
+            Err(_) => Answer::Titles(*run_id, BTreeMap::new()),
+        },
+        Question::Project(run_id, places) => match project_of_run(engine, *run_id, places) {
+            Ok(found) => Answer::Project(Box::new(found)),
+            Err(error) => Answer::Failed(None, error.to_string()),
+        },
         Question::Events(run_id) => match read_run(engine, *run_id) {
             Ok(run) => Answer::Run(Box::new(run)),
             Err(message) => Answer::Failed(Some(*run_id), message),
         },
     }
+}
+
+/// Where the project of a run lies: in the folder that the run read from, else at one of the places, else beside; as it was
+/// when the run began when it is nowhere.
+fn project_of_run(
+    engine: &EngineHandle,
+    run_id: RunId,
+    places: &[PathBuf],
+) -> Result<ProjectOfRun, StoreError> {
+    let snapshot = bevy::tasks::block_on(engine.project_of(run_id))?;
+    let folders = bevy::tasks::block_on(engine.folders_of(run_id))?;
+    let beside = folders.inputs.parent().map(Path::to_owned);
+    let portable = beside
+        .iter()
+        .filter_map(|folder| std::fs::read_dir(folder).ok())
+        .flat_map(|entries| entries.flatten().take(FILES_LOOKED_AT))
+        .map(|entry| entry.path())
+        .filter(|path| path.to_string_lossy().ends_with(".orchestrator.json"));
+    let candidates = beside.clone().into_iter().chain(places.iter().cloned());
+    let found = candidates.chain(portable).find(|path| {
+        project_folder::open(path).is_ok_and(|opened| opened.project.id == snapshot.id)
+    });
+    Ok(match found {
+        Some(path) => ProjectOfRun::Saved(path),
+        None => ProjectOfRun::Snapshot(snapshot),
+    })
 }
 
 fn read_run(engine: &EngineHandle, run_id: RunId) -> Result<ReadRun, String> {
@@ -202,6 +293,7 @@ pub fn take_answers(
     history: Option<ResMut<RunHistory>>,
     mut runs: ResMut<RunViews>,
     mut toasts: ResMut<Toasts>,
+    mut follow_up: ResMut<FollowUp>,
 ) {
     let Some(mut history) = history else { return };
     loop {
@@ -214,6 +306,15 @@ pub fn take_answers(
             Answer::List(list) => history.runs = list,
             Answer::Estimates(estimates) => history.estimates = *estimates,
             Answer::OnStart(on_start) => history.on_start = Some(on_start),
+            Answer::Titles(run_id, titles) => {
+                if let Some(place) = history.titles.get_mut(&run_id) {
+                    *place = titles;
+                }
+            }
+            Answer::Project(found) => follow_up.0.push(match *found {
+                ProjectOfRun::Saved(path) => Action::OpenPath(path),
+                ProjectOfRun::Snapshot(project) => Action::OpenSnapshot(Box::new(project)),
+            }),
             Answer::Run(read) => {
                 history.reading.remove(&read.run_id);
                 let live_seq = runs.views.get(&read.run_id).map_or(0, |view| view.next_seq);

@@ -92,7 +92,7 @@ enum ReadFor {
 enum Answer {
     List(Box<Listed>),
     Thumbnail(ContentHash, Option<Thumbnail>),
-    RememberedClasses(Arc<ObjectInfo>),
+    RememberedClasses(Arc<ObjectInfo>, BTreeMap<BackendId, Arc<ObjectInfo>>),
     Versions(LibraryWorkflowId, Vec<VersionRow>),
     Read(LibraryEntry, WorkflowFile, ReadFor),
     /// Something changed: the list is read again.
@@ -515,7 +515,9 @@ pub fn library_answers(
             Answer::Thumbnail(hash, picture) => {
                 library.thumbnails.insert(hash, picture);
             }
-            Answer::RememberedClasses(classes) => catalog.set_remembered(classes),
+            Answer::RememberedClasses(together, by_backend) => {
+                catalog.set_remembered(together, by_backend);
+            }
             Answer::Versions(workflow_id, rows) => library.versions = Some((workflow_id, rows)),
             Answer::Read(entry, file, ReadFor::Node { pos_world }) => {
                 actions.write(Action::AddWorkflowNode {

@@ -106,6 +106,11 @@ impl ViewTransform {
         center + (target_middle - self.rect_px.center()) / zoom
     }
 
+    /// Whether there is a canvas to show anything on.
+    fn has_size(&self) -> bool {
+        self.rect_px.width() >= 32.0 && self.target_px.min_element() >= 32.0
+    }
+
     /// Middle of the visible part and zoom that show `area` whole.
     fn fit(&self, area: Area) -> (Vec2, f32) {
         let room = (self.rect_px.size() - 2.0 * FIT_MARGIN_PX).max(Vec2::splat(64.0));
@@ -165,6 +170,7 @@ pub struct Panning {
 /// with Shift, and two fingers on a trackpad (which report pixels, not lines).
 pub fn steer_pan_camera(
     viewport: Res<CanvasViewport>,
+    windows: Query<&Window, With<PrimaryWindow>>,
     buttons: Res<ButtonInput<MouseButton>>,
     keys: Res<ButtonInput<KeyCode>>,
     mut wheel: MessageReader<MouseWheel>,
@@ -175,6 +181,8 @@ pub fn steer_pan_camera(
     let Ok((mut camera, mut transform, projection)) = cameras.single_mut() else {
         return;
     };
+    let at_px = windows.single().ok().and_then(Window::cursor_position);
+    let is_over = viewport.has_pointer(at_px);
     let space = keys.pressed(KeyCode::Space) && !viewport.keyboard_taken;
     let grabs: &[MouseButton] = if space {
         &[MouseButton::Middle, MouseButton::Right, MouseButton::Left]
@@ -183,13 +191,13 @@ pub fn steer_pan_camera(
     };
     let pressed = buttons.any_pressed(grabs.iter().copied());
     if buttons.any_just_pressed(grabs.iter().copied()) {
-        panning.active = viewport.pointer_over;
-        panning.held_elsewhere = !viewport.pointer_over;
+        panning.active = is_over;
+        panning.held_elsewhere = !is_over;
     }
     if !pressed {
         *panning = Panning::default();
     }
-    let enabled = panning.active || (viewport.pointer_over && !panning.held_elsewhere);
+    let enabled = panning.active || (is_over && !panning.held_elsewhere);
     if camera.enabled != enabled {
         camera.enabled = enabled;
     }
@@ -230,7 +238,7 @@ pub fn steer_pan_camera(
     if camera.mouse_wheel_sensitivity.to_bits() != f32::to_bits(sensitivity) {
         camera.mouse_wheel_sensitivity = sensitivity;
     }
-    if viewport.pointer_over
+    if is_over
         && slide != Vec2::ZERO
         && let Projection::Orthographic(orthographic) = projection
     {
@@ -240,6 +248,113 @@ pub fn steer_pan_camera(
     if enabled && (pressed || zooms || slide != Vec2::ZERO) {
         // A hand on the wheel ends the flight.
         flight.0 = None;
+    }
+}
+
+/// The view that shows everything, for as long as nobody moves it; none when somebody did.
+#[derive(Resource, Clone, Copy, Debug, Default)]
+pub struct FittedView(Option<Fitted>);
+
+#[derive(Clone, Copy, Debug)]
+struct Fitted {
+    center: Vec2,
+    zoom: f32,
+    /// Where the camera is; none while it flies there.
+    camera_world: Option<Vec2>,
+    rect_px: Rect,
+    area: Area,
+    revision: u64,
+}
+
+impl Fitted {
+    /// The camera is on its way.
+    fn flying(view: &ViewTransform, area: Area, revision: u64) -> Self {
+        let (center, zoom) = view.fit(area);
+        Self {
+            center,
+            zoom,
+            camera_world: None,
+            rect_px: view.rect_px,
+            area,
+            revision,
+        }
+    }
+
+    /// The camera is there at once.
+    fn placed(view: &ViewTransform, area: Area, revision: u64) -> Self {
+        let fitted = Self::flying(view, area, revision);
+        Self {
+            camera_world: Some(view.camera_for(fitted.center, fitted.zoom)),
+            ..fitted
+        }
+    }
+
+    /// The same, if the camera is where it was put, within a pixel or two: nobody has moved it.
+    fn held(mut self, view: &ViewTransform) -> Option<Self> {
+        let off = match self.camera_world {
+            Some(camera_world) => view.camera_world.distance(camera_world),
+            None => view.visible_world().center().distance(self.center),
+        };
+        self.camera_world = Some(view.camera_world);
+        let is_there = (view.zoom / self.zoom - 1.0).abs() < 1e-3 && off * view.zoom < 2.0;
+        is_there.then_some(self)
+    }
+}
+
+/// Everything on the canvas; none when nothing is there.
+fn everything(frames: &Query<&FrameCard>, places: &Places) -> Option<Area> {
+    frames
+        .iter()
+        .map(|card| card.area)
+        .chain(places.nodes.bounds())
+        .reduce(Area::joined)
+}
+
+/// A view that shows everything goes on doing so when the window, a panel or the interface changes its size, and when nodes
+/// grow because a run puts pictures on them.
+pub fn keep_fitted(
+    view: Res<ViewTransform>,
+    document: Option<Res<Document>>,
+    places: Res<Places>,
+    frames: Query<&FrameCard>,
+    mut flight: ResMut<CameraFlight>,
+    mut fitted: ResMut<FittedView>,
+    mut cameras: Query<(&mut Transform, &mut Projection), With<CanvasCamera>>,
+    mut redraw: MessageWriter<RequestRedraw>,
+) {
+    if flight.is_flying() || !view.has_size() || fitted.0.is_none() {
+        return;
+    }
+    fitted.0 = fitted.0.and_then(|fitted| fitted.held(&view));
+    let Some((before, area)) = fitted.0.zip(everything(&frames, &places)) else {
+        return;
+    };
+    let revision = document.map_or(0, |document| document.revision());
+    let has_grown =
+        before.revision == revision && before.area != area && !view.visible_world().encloses(area);
+    if before.rect_px != view.rect_px
+        && let Ok((mut transform, mut projection)) = cameras.single_mut()
+    {
+        let (center, zoom) = view.fit(area);
+        let at = view.camera_for(center, zoom);
+        place_camera(&mut transform, &mut projection, at, zoom);
+        fitted.0 = Some(Fitted::placed(&view, area, revision));
+        redraw.write(RequestRedraw);
+    } else if has_grown {
+        flight.0 = Some(Flight {
+            from: (view.visible_world().center(), view.zoom),
+            to: view.fit(area),
+            elapsed_s: 0.0,
+        });
+        fitted.0 = Some(Fitted::flying(&view, area, revision));
+        redraw.write(RequestRedraw);
+    } else if before.revision != revision {
+        // A person changed something: what is in view now is what that person wants to see.
+        fitted.0 = Some(Fitted {
+            area,
+            revision,
+            ..before
+        });
     }
 }
 
@@ -255,15 +370,11 @@ pub fn start_flights(
     frames: Query<&FrameCard>,
     mut flight: ResMut<CameraFlight>,
     mut shown_generation: Local<Option<u64>>,
+    mut fitted: ResMut<FittedView>,
     mut cameras: Query<(&mut Transform, &mut Projection), With<CanvasCamera>>,
 ) {
-    let everything = || {
-        frames
-            .iter()
-            .map(|card| card.area)
-            .chain(places.nodes.bounds())
-            .reduce(Area::joined)
-    };
+    let revision = document.as_ref().map_or(0, |document| document.revision());
+    let everything = || everything(&frames, &places);
     let here = (view.visible_world().center(), view.zoom);
     let goal = flight.0.map_or(here, |flight| flight.to);
     let mut fly = |to: (Vec2, f32)| {
@@ -281,6 +392,7 @@ pub fn start_flights(
             Action::ZoomToFit => {
                 if let Some(area) = everything() {
                     fly(view.fit(area));
+                    fitted.0 = Some(Fitted::flying(&view, area, revision));
                 }
             }
             Action::ZoomToSelection => {
@@ -310,8 +422,7 @@ pub fn start_flights(
     let Some(document) = document else {
         return;
     };
-    let has_size = view.rect_px.width() >= 32.0 && view.target_px.min_element() >= 32.0;
-    if *shown_generation == Some(document.generation()) || !has_size {
+    if *shown_generation == Some(document.generation()) || !view.has_size() {
         return;
     }
     if document.project().nodes.is_empty() {
@@ -331,6 +442,7 @@ pub fn start_flights(
             zoom,
         );
         flight.0 = None;
+        fitted.0 = Some(Fitted::placed(&view, area, revision));
     }
 }
 

@@ -9,7 +9,7 @@ mod pick;
 
 pub use cursor::{auto_pan, show_cursor};
 pub use gesture::{Gesturing, Wire, WireEnd, WireLook};
-pub use pick::{Hit, Picker};
+pub use pick::{FrameHandle, Hit, Picker};
 
 use super::camera::ViewTransform;
 use super::instance::Area;
@@ -17,11 +17,11 @@ use crate::app::actions::{Action, CanvasTarget, Gesture, Select};
 use crate::app::document::{Document, Selection};
 use crate::app::model::{EntityIndex, NodeBox};
 use crate::app::viewport::CanvasViewport;
-use crate::project::{LinkId, LinkRefusal, NodeId, PortRef};
+use crate::project::{Frame, FrameId, LinkId, LinkRefusal, NodeId, PortRef};
 use bevy::input::mouse::MouseButtonInput;
 use bevy::prelude::*;
 use bevy::window::PrimaryWindow;
-use gesture::{BoxDrag, CloneDrag, Drag, DragQuietly, NodeDrag, Press};
+use gesture::{BoxDrag, CloneDrag, CornerDrag, Drag, DragQuietly, NodeDrag, Press};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -37,6 +37,9 @@ const SLOW_DOUBLE_CLICK: Duration = Duration::from_secs(3);
 /// Grid of nodes while Shift is held (ComfyUI's snap grid), canvas units.
 const SNAP: f32 = 10.0;
 
+/// Smallest side of a frame, canvas units.
+const FRAME_MIN: f32 = 60.0;
+
 /// What is under the pointer.
 #[derive(Resource, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Hover {
@@ -46,6 +49,8 @@ pub struct Hover {
     pub port: Option<PortRef>,
     /// The link.
     pub link: Option<LinkId>,
+    /// The frame, by one of its handles.
+    pub frame: Option<(FrameId, FrameHandle)>,
 }
 
 impl Hover {
@@ -59,10 +64,14 @@ impl Hover {
             Hit::Port { port, .. } => Self {
                 node: Some(port.node),
                 port: Some(port),
-                link: None,
+                ..Self::default()
             },
             Hit::Link(link) => Self {
                 link: Some(link),
+                ..Self::default()
+            },
+            Hit::Frame { frame, handle } => Self {
+                frame: Some((frame, handle)),
                 ..Self::default()
             },
         }
@@ -159,7 +168,9 @@ pub fn interact(
     let Some(document) = document else {
         return;
     };
-    let Some(at_px) = windows.single().ok().and_then(Window::cursor_position) else {
+    let cursor_px = windows.single().ok().and_then(Window::cursor_position);
+    let is_over = viewport.has_pointer(cursor_px);
+    let Some(at_px) = cursor_px else {
         if gesture.is_idle() {
             hover.set_if_neq(Hover::default());
         }
@@ -171,7 +182,7 @@ pub fn interact(
     if !gesture.is_idle() && keys.just_pressed(KeyCode::Escape) {
         gesture.end();
     }
-    let hit = if viewport.pointer_over {
+    let hit = if is_over {
         picker.at(world, view.zoom, &selection)
     } else {
         Hit::Empty
@@ -181,11 +192,7 @@ pub fn interact(
     }
 
     let space = keys.pressed(KeyCode::Space);
-    if buttons.just_pressed(MouseButton::Left)
-        && viewport.pointer_over
-        && !space
-        && gesture.is_idle()
-    {
+    if buttons.just_pressed(MouseButton::Left) && is_over && !space && gesture.is_idle() {
         let press_now = LeftPress {
             when: time.elapsed(),
             frame: last.frame,
@@ -201,6 +208,8 @@ pub fn interact(
                 pos_world: Some(world.to_array()),
                 connect: None,
             });
+        } else if is_double && let Hit::Frame { frame, .. } = hit {
+            actions.write(Action::RenameFrame(frame));
         } else if is_double
             && let Hit::Node(node_id) = hit
             && document
@@ -259,23 +268,27 @@ pub fn interact(
 
     // The right button pans; without movement it asks for the menu.
     if buttons.just_pressed(MouseButton::Right) {
-        last.right_at = viewport.pointer_over.then_some(at_px);
+        last.right_at = is_over.then_some(at_px);
     }
     if buttons.just_released(MouseButton::Right)
         && let Some(from) = last.right_at.take()
         && from.distance(at_px) < DRIFT_PX
-        && viewport.pointer_over
+        && is_over
     {
         let target = match hit {
             Hit::Empty => CanvasTarget::Empty,
             Hit::Node(node) => CanvasTarget::Node(node),
             Hit::Port { port, .. } => CanvasTarget::Port(port),
             Hit::Link(link) => CanvasTarget::Link(link),
+            Hit::Frame { frame, .. } => CanvasTarget::Frame(frame),
         };
         if let CanvasTarget::Node(node) = target
             && !selection.nodes.contains(&node)
         {
             actions.write(Action::Select(only_node(node)));
+        }
+        if let CanvasTarget::Frame(frame) = target {
+            actions.write(Action::SelectFrame(frame));
         }
         actions.write(Action::OpenContextMenu {
             target,
@@ -343,6 +356,11 @@ fn press(
                 Select::Only { nodes, links }
             }));
         }
+        Hit::Frame { frame, .. } => {
+            if !selection.frames.contains(&frame) {
+                actions.write(Action::SelectFrame(frame));
+            }
+        }
         Hit::Port { .. } | Hit::Empty => {}
     }
     gesture.begin(Press {
@@ -392,15 +410,18 @@ fn drag(
                     })
                 } else {
                     let starts = starts_of(nodes, document);
+                    let grabbed = starts.iter().find(|(id, _)| *id == node);
                     Drag::Nodes(NodeDrag {
                         gesture,
-                        grabbed: node,
+                        grabbed_at: grabbed.map_or(press.at_world, |(_, at)| *at),
                         from_world: press.at_world,
                         starts,
+                        frames: frames_of(selection, document),
                         moved: Vec2::ZERO,
                     })
                 }
             }
+            Hit::Frame { frame, handle } => begin_frame_drag(press, frame, handle, document),
             Hit::Link(_) | Hit::Empty => Drag::Box(BoxDrag {
                 from_world: press.at_world,
                 to_world: world,
@@ -414,15 +435,17 @@ fn drag(
         gesture.set(next);
     }
     if let Drag::Cloning(clone) = gesture.drag()
-        && let Some(&grabbed) = selection.nodes.first()
+        && !selection.nodes.is_empty()
         && selection.nodes.is_disjoint(&clone.originals)
     {
         // The copies are there: they are what is selected now.
+        let starts = starts_of(selection.nodes.clone(), document);
         let next = Drag::Nodes(NodeDrag {
             gesture: clone.gesture,
-            grabbed,
+            grabbed_at: starts.first().map_or(clone.from_world, |(_, at)| *at),
             from_world: clone.from_world,
-            starts: starts_of(selection.nodes.clone(), document),
+            starts,
+            frames: Vec::new(),
             moved: Vec2::ZERO,
         });
         gesture.set(next);
@@ -430,10 +453,8 @@ fn drag(
     match gesture.drag_quietly() {
         Drag::Nodes(drag) => {
             let mut by = world - drag.from_world;
-            if modifiers.snap
-                && let Some((_, start)) = drag.starts.iter().find(|(id, _)| *id == drag.grabbed)
-            {
-                by = ((*start + by) / SNAP).round() * SNAP - *start;
+            if modifiers.snap {
+                by = ((drag.grabbed_at + by) / SNAP).round() * SNAP - drag.grabbed_at;
             }
             if by != drag.moved {
                 drag.moved = by;
@@ -444,6 +465,30 @@ fn drag(
                     .collect();
                 let gesture = drag.gesture;
                 actions.write(Action::MoveNodes { moves, gesture });
+                for frame in &drag.frames {
+                    let frame = Frame {
+                        pos_world: (Vec2::from(frame.pos_world) + by).to_array(),
+                        ..frame.clone()
+                    };
+                    actions.write(Action::SetFrame { frame, gesture });
+                }
+            }
+        }
+        Drag::Corner(drag) => {
+            let mut corner = world;
+            if modifiers.snap {
+                corner = (corner / SNAP).round() * SNAP;
+            }
+            let size = (corner - Vec2::from(drag.frame.pos_world)).max(Vec2::splat(FRAME_MIN));
+            if size != drag.size_world {
+                drag.size_world = size;
+                actions.write(Action::SetFrame {
+                    frame: Frame {
+                        size_world: size.to_array(),
+                        ..drag.frame.clone()
+                    },
+                    gesture: drag.gesture,
+                });
             }
         }
         Drag::Box(drag) => {
@@ -498,6 +543,51 @@ fn drag(
     }
 }
 
+/// What a handle of a frame begins: its title takes the frame with the nodes in it along, its corner changes its size.
+fn begin_frame_drag(
+    press: &Press,
+    frame: FrameId,
+    handle: FrameHandle,
+    document: &Document,
+) -> Drag {
+    let project = document.project();
+    let Some(frame) = project.frames.get(&frame).cloned() else {
+        return Drag::Idle;
+    };
+    let gesture = Gesture::new();
+    match handle {
+        FrameHandle::Title => {
+            let inside = project.nodes_in_frame(&frame).map(|node| node.id).collect();
+            Drag::Nodes(NodeDrag {
+                gesture,
+                grabbed_at: Vec2::from(frame.pos_world),
+                from_world: press.at_world,
+                starts: starts_of(inside, document),
+                frames: vec![frame],
+                moved: Vec2::ZERO,
+            })
+        }
+        FrameHandle::Corner => {
+            let size_world = Vec2::from(frame.size_world);
+            Drag::Corner(CornerDrag {
+                gesture,
+                frame,
+                size_world,
+            })
+        }
+    }
+}
+
+/// The selected frames as a drag begins.
+fn frames_of(selection: &Selection, document: &Document) -> Vec<Frame> {
+    let frames = &document.project().frames;
+    selection
+        .frames
+        .iter()
+        .filter_map(|id| frames.get(id).cloned())
+        .collect()
+}
+
 /// Where nodes lie as a drag begins.
 fn starts_of(nodes: BTreeSet<NodeId>, document: &Document) -> Vec<(NodeId, Vec2)> {
     let project = document.project();
@@ -522,7 +612,9 @@ fn release(
             Hit::Node(node)
                 if !modifiers.add
                     && !modifiers.toggle
-                    && (selection.nodes.len() > 1 || !selection.links.is_empty()) =>
+                    && (selection.nodes.len() > 1
+                        || !selection.links.is_empty()
+                        || !selection.frames.is_empty()) =>
             {
                 actions.write(Action::Select(only_node(node)));
             }
@@ -551,6 +643,6 @@ fn release(
             }
             WireEnd::Refused { .. } => {}
         },
-        Drag::Idle | Drag::Nodes(_) | Drag::Cloning(_) | Drag::Box(_) => {}
+        Drag::Idle | Drag::Nodes(_) | Drag::Cloning(_) | Drag::Corner(_) | Drag::Box(_) => {}
     }
 }

@@ -14,7 +14,7 @@ use super::text::{Anchor, Face, Glyphs, TextStyle};
 use crate::app::document::Selection;
 use crate::app::model::{
     CanvasDirty, FrameCard, FrameKey, LinkCurve, LinkEnds, LinkFrom, LinkKey, LinkTo, NodeBox,
-    NodeCard, NodeEditing, NodeFit, NodeKey, NodeRun, NodeState, Places,
+    NodeCard, NodeEditing, NodeFit, NodeKey, NodeRun, NodeState, Places, frame_title_size,
 };
 use crate::app::previews::Pictures;
 use crate::app::theme::RADIUS_NODE;
@@ -207,7 +207,7 @@ pub fn paint(
             detail: Detail::at(view.zoom),
         };
         paint_background(&mut brush);
-        paint_frames(&mut brush, region, &frames);
+        paint_frames(&mut brush, region, &frames, &selection, &hover);
         brush.scene.close_layer();
         built.has_flow = paint_links(
             &mut brush,
@@ -267,34 +267,66 @@ fn paint_background(brush: &mut Brush<'_>) {
     brush.scene.grid(pitch, dots);
 }
 
-fn paint_frames(brush: &mut Brush<'_>, region: Area, frames: &Query<(&FrameKey, &FrameCard)>) {
+fn paint_frames(
+    brush: &mut Brush<'_>,
+    region: Area,
+    frames: &Query<(&FrameKey, &FrameCard)>,
+    selection: &Selection,
+    hover: &Hover,
+) {
     let mut visible: Vec<(&FrameKey, &FrameCard)> = frames
         .iter()
         .filter(|(_, card)| card.area.touches(region))
         .collect();
-    visible.sort_unstable_by_key(|(key, _)| key.0);
-    for (_, card) in visible {
+    // Frames in frames lie above those around them.
+    visible.sort_unstable_by(|(a, one), (b, other)| {
+        let room = |card: &FrameCard| card.area.size().element_product();
+        room(other).total_cmp(&room(one)).then(a.0.cmp(&b.0))
+    });
+    for (key, card) in visible {
+        let is_selected = selection.frames.contains(&key.0);
+        let is_hovered = hover.frame.is_some_and(|(frame, _)| frame == key.0);
         brush.scene.rounded_box(
             card.area,
             BoxLook {
                 fill: brush.palette.frame,
-                stroke: brush.palette.line,
-                stroke_width_px: 1.0,
+                stroke: match (is_selected, is_hovered) {
+                    (true, _) => brush.palette.accent,
+                    (false, true) => brush.palette.faint,
+                    (false, false) => brush.palette.line,
+                },
+                stroke_width_px: if is_selected { 2.0 } else { 1.0 },
                 radius: RADIUS_NODE,
                 ..BoxLook::default()
             },
         );
-        // Titles of frames stay readable longer than those of nodes: they name a region.
-        let size = (11.5_f32).max(10.0 / brush.zoom.max(0.02)).min(60.0);
+        if is_selected || is_hovered {
+            paint_corner(brush, card.area.max);
+        }
+        let size = frame_title_size(brush.zoom);
         brush.text(
             &card.title,
             card.area.min + Vec2::new(10.0, 4.0 + size),
             Face::SemiBold,
             size,
-            brush.palette.dim,
+            if is_selected || is_hovered {
+                brush.palette.text
+            } else {
+                brush.palette.dim
+            },
             Anchor::Left,
             card.area.size().x - 20.0,
         );
+    }
+}
+
+/// Dots in the corner by which a frame's size is changed.
+fn paint_corner(brush: &mut Brush<'_>, corner: Vec2) {
+    let unit = 1.0 / brush.zoom.max(0.01);
+    for (right, up) in [(0, 0), (1, 0), (0, 1)] {
+        let at = corner - Vec2::new(7.0 + 4.0 * right as f32, 7.0 + 4.0 * up as f32) * unit;
+        let dot = Area::at(at, Vec2::splat(2.0 * unit));
+        brush.scene.fill(dot, brush.palette.dim, unit);
     }
 }
 

@@ -5,7 +5,7 @@ use crate::app::actions::Action;
 use crate::app::icons;
 use crate::app::shell::PanelContext;
 use crate::app::theme::{GRID, TEXT_SMALL};
-use crate::app::widgets::{at_right, field_label, hint, primary_button, strong};
+use crate::app::widgets::{at_right, field_label, hint, primary, strong};
 use crate::fleet::{Auth, BackendConfig, Secret, TlsPolicy};
 use crate::project::BackendId;
 use bevy_egui::egui::text::{CCursor, CCursorRange};
@@ -266,8 +266,8 @@ pub fn show(ctx: &Context, panel: &mut PanelContext<'_>) {
         ui.add_space(2.0 * GRID);
         at_right(ui, |ui| {
             let words = if form.id.is_some() { "Save" } else { "Add" };
-            let button = primary_button(theme, words).min_size(Vec2::new(84.0, 30.0));
-            submit |= ui.add_enabled(config.is_ok(), button).clicked();
+            let size = Vec2::new(84.0, 30.0);
+            submit |= primary(ui, theme, config.is_ok(), words, size).clicked();
             cancel = ui
                 .add(Button::new("Cancel").min_size(Vec2::new(84.0, 30.0)))
                 .clicked();

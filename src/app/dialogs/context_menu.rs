@@ -1,13 +1,13 @@
 //! The menu of what is under the pointer: a right click on a node, a link or the background.
 
-use crate::app::actions::{ACTIONS, Action, CanvasTarget, Select};
+use crate::app::actions::{ACTIONS, Action, CanvasTarget, LookedAt, Select};
 use crate::app::dialogs::in_browser;
 use crate::app::icons;
 use crate::app::shell::PanelContext;
 use crate::app::summary;
-use crate::app::widgets::menu_row;
+use crate::app::widgets::{chosen_item, menu_row};
 use crate::engine::{ItemState, RetryScope, RunCommand};
-use crate::project::{NodeId, NodeKind};
+use crate::project::{FrameId, NodeId, NodeKind};
 use bevy_egui::egui::{Area, Context, Frame, Id, Key, Order, Pos2, Ui};
 
 /// An open menu.
@@ -28,11 +28,14 @@ const FOR_SELECTION: &[&str] = &[
     "edit.cut",
     "edit.copy",
     "edit.duplicate",
+    "edit.frame",
     "",
     "view.selection",
     "",
     "edit.delete",
 ];
+/// Actions for a frame.
+const FOR_FRAME: &[&str] = &["edit.fit_frame", "", "edit.delete"];
 /// Actions for the background.
 const FOR_BACKGROUND: &[&str] = &[
     "edit.select_all",
@@ -57,7 +60,8 @@ pub fn show(ctx: &Context, panel: &mut PanelContext<'_>) {
         .constrain(true)
         .show(ctx, |ui| {
             Frame::menu(ui.style()).show(ui, |ui| {
-                ui.set_width(220.0);
+                ui.set_width(290.0);
+                ui.spacing_mut().item_spacing.y = 2.0;
                 chosen = rows(ui, panel, &menu);
             });
         });
@@ -114,6 +118,12 @@ fn rows(ui: &mut Ui, panel: &PanelContext<'_>, menu: &ContextMenu) -> Option<Act
             FOR_SELECTION
         }
         CanvasTarget::Link(_) => FOR_SELECTION,
+        CanvasTarget::Frame(frame_id) => {
+            if let Some(action) = frame_rows(ui, panel, frame_id) {
+                chosen = Some(action);
+            }
+            FOR_FRAME
+        }
     };
     for id in ids {
         if id.is_empty() {
@@ -125,6 +135,19 @@ fn rows(ui: &mut Ui, panel: &PanelContext<'_>, menu: &ContextMenu) -> Option<Act
                 chosen = Some(spec.action.clone());
             }
         }
+    }
+    chosen
+}
+
+/// Rows about a frame.
+fn frame_rows(ui: &mut Ui, panel: &PanelContext<'_>, frame_id: FrameId) -> Option<Action> {
+    let theme = panel.theme;
+    let mut chosen = None;
+    if menu_row(ui, theme, icons::PENCIL_SIMPLE, "Rename", "", true) {
+        chosen = Some(Action::RenameFrame(frame_id));
+    }
+    if menu_row(ui, theme, icons::SELECTION, "Select its nodes", "", true) {
+        chosen = Some(Action::SelectInFrame(frame_id));
     }
     chosen
 }
@@ -151,7 +174,7 @@ fn edit_rows(ui: &mut Ui, panel: &PanelContext<'_>, node_id: NodeId) -> Option<A
         });
     }
     if panel.backends.cards.len() > 1 {
-        for (backend_id, card) in panel.backends.cards.iter().take(MAX_BACKEND_ROWS) {
+        for (backend_id, card) in panel.backends.by_name().take(MAX_BACKEND_ROWS) {
             let title = format!("… on {}", card.status.name);
             let is_possible = card.status.state.answers() && card.status.may_have_editor();
             if menu_row(ui, panel.theme, "", &title, "", is_possible) {
@@ -197,8 +220,22 @@ fn run_rows(ui: &mut Ui, panel: &PanelContext<'_>, node_id: NodeId) -> Option<Ac
     }
     if matches!(node.kind, NodeKind::Workflow(_)) {
         let is_known = panel.catalog.object_info().is_some();
-        if menu_row(ui, theme, icons::EYE, "Look inside, up to…", "", is_known) {
-            chosen = Some(Action::ChooseInner(node_id));
+        let (item, count) = looked_at(ui, panel, node_id);
+        let title = match (&item, count) {
+            (Some(label), _) => format!("Look inside [{label}], up to…"),
+            (None, 0..=1) => "Look inside, up to…".to_owned(),
+            (None, _) => "Look inside the first item, up to…".to_owned(),
+        };
+        if menu_row(ui, theme, icons::EYE, &title, "", is_known) {
+            let items = LookedAt::One(item.unwrap_or_default());
+            chosen = Some(Action::ChooseInner { node_id, items });
+        }
+        if count > 1 {
+            let title = format!("Look inside all {count} items, up to…");
+            if menu_row(ui, theme, "", &title, "", is_known) {
+                let items = LookedAt::All;
+                chosen = Some(Action::ChooseInner { node_id, items });
+            }
         }
     }
     if let Some(command) = item_rows(ui, panel, node_id) {
@@ -206,6 +243,19 @@ fn run_rows(ui: &mut Ui, panel: &PanelContext<'_>, node_id: NodeId) -> Option<Ac
     }
     ui.separator();
     chosen
+}
+
+/// The label of the item of a node that is open in its properties, and how many items the node has in the shown run.
+fn looked_at(ui: &Ui, panel: &PanelContext<'_>, node_id: NodeId) -> (Option<String>, u32) {
+    let view = panel.runs.shown_view();
+    let count = view
+        .and_then(|view| view.nodes.get(&node_id))
+        .map_or(0, |node| node.counts.total());
+    let label = chosen_item(ui, node_id)
+        .and_then(|item_id| view?.items.get(&item_id))
+        .map(|item| item.label.to_string())
+        .filter(|label| !label.is_empty());
+    (label, count)
 }
 
 /// Rows about the items of a node, as far as they make sense now.

@@ -42,8 +42,9 @@ impl FileAsker {
             .id(Id::new("file dialog"))
             .default_size(Vec2::new(760.0, 460.0))
             .anchor(Align2::CENTER_CENTER, Vec2::ZERO)
-            // Its search field is black in every theme, and dark words cannot be read there.
+            // The fields of search and path are black in every theme, and dark words cannot be read there.
             .show_search(settings.theme == ThemeMode::Dark)
+            .show_path_edit_button(settings.theme == ThemeMode::Dark)
             .default_file_icon(icons::FILE)
             .default_folder_icon(icons::FOLDER)
             .device_icon(icons::HARD_DRIVES)

@@ -9,7 +9,7 @@ use crate::app::search::matches_words;
 use crate::app::shell::PanelContext;
 use crate::app::theme::{GRID, TEXT_SMALL};
 use crate::app::widgets::{
-    age_text, at_right, field_label, hint, icon_button, primary_button, row, strong,
+    age_text, at_right, field_label, hint, icon_button, primary, primary_button, row, strong,
 };
 use crate::fleet::SaveMode;
 use crate::project::BackendId;
@@ -91,7 +91,7 @@ pub fn show(ctx: &Context, panel: &mut PanelContext<'_>) {
             LibraryDialog::Details(form) => details(ui, panel, form, &mut wishes),
             LibraryDialog::Versions(workflow_id) => {
                 versions(ui, panel, *workflow_id, &mut wishes);
-                false
+                close_button(ui)
             }
             LibraryDialog::Backends(form) => backends(ui, panel, form, &mut wishes),
             LibraryDialog::ReplaceThere {
@@ -155,8 +155,7 @@ fn details(
         }
         at_right(ui, |ui| {
             let is_named = !form.name.trim().is_empty();
-            let keep = primary_button(theme, "Keep").min_size(Vec2::new(90.0, 30.0));
-            if ui.add_enabled(is_named, keep).clicked() {
+            if primary(ui, theme, is_named, "Keep", Vec2::new(90.0, 30.0)).clicked() {
                 wishes.push(LibraryWish::Describe {
                     workflow_id: form.workflow_id,
                     folder: form.folder.trim().trim_matches('/').to_owned(),
@@ -219,6 +218,15 @@ fn versions(
         theme,
         "Restoring makes a new version that is like the old one; nothing is lost. The last 50 are kept.",
     );
+}
+
+/// A button at the right of the last line that closes the dialog; whether it was clicked.
+fn close_button(ui: &mut Ui) -> bool {
+    ui.add_space(2.0 * GRID);
+    at_right(ui, |ui| {
+        ui.add(Button::new("Close").min_size(Vec2::new(84.0, 30.0)))
+            .clicked()
+    })
 }
 
 fn version_row(
@@ -298,7 +306,7 @@ fn backends(
         return false;
     }
     ui.horizontal_wrapped(|ui| {
-        for (backend_id, card) in &panel.backends.cards {
+        for (backend_id, card) in panel.backends.by_name() {
             let is_shown = form.backend_id == Some(*backend_id);
             if ui.selectable_label(is_shown, &card.status.name).clicked() && !is_shown {
                 form.backend_id = Some(*backend_id);
@@ -386,8 +394,8 @@ fn backends(
             0 => "Take into the library".to_owned(),
             count => format!("Take {count} into the library"),
         };
-        let take = primary_button(theme, words).min_size(Vec2::new(0.0, 30.0));
-        if ui.add_enabled(!form.chosen.is_empty(), take).clicked() {
+        let has_some = !form.chosen.is_empty();
+        if primary(ui, theme, has_some, words, Vec2::new(0.0, 30.0)).clicked() {
             wishes.push(LibraryWish::Pull {
                 backend_id,
                 paths: std::mem::take(&mut form.chosen).into_iter().collect(),

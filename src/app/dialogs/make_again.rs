@@ -6,11 +6,11 @@ use crate::app::icons;
 use crate::app::review::{Again, AskedBy, changeable_fields};
 use crate::app::shell::PanelContext;
 use crate::app::theme::{GRID, TEXT_SMALL, TEXT_TITLE};
-use crate::app::widgets::{at_right, field_label, hint, primary_button, row, strong};
+use crate::app::widgets::{at_right, field_label, hint, primary, row, strong};
 use crate::engine::{ReviewAnswer, ReviewVerdict, RunCommand};
 use crate::project::{Integer, Literal, NodeKind};
 use crate::workflow::Control;
-use bevy_egui::egui::{Context, Id, Key, RichText};
+use bevy_egui::egui::{Context, Id, Key, RichText, Vec2};
 
 /// Draws the question, if it is open.
 pub fn show(ctx: &Context, panel: &mut PanelContext<'_>) {
@@ -103,8 +103,7 @@ pub fn show(ctx: &Context, panel: &mut PanelContext<'_>) {
             }
             at_right(ui, |ui| {
                 let ready = !again.changed.is_empty();
-                made |= ui
-                    .add_enabled(ready, primary_button(theme, "Make again"))
+                made |= primary(ui, theme, ready, "Make again", Vec2::new(0.0, 28.0))
                     .on_disabled_hover_text(
                         "Change something first; the same values give the same result",
                     )

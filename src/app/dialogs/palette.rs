@@ -1,7 +1,7 @@
 //! Searches with a list: the command palette, and the search for a node to add.
 
 use super::modal_from_top;
-use crate::app::actions::{ACTIONS, Action, NewNode};
+use crate::app::actions::{ACTIONS, Action, LookedAt, NewNode};
 use crate::app::apply::new_node;
 use crate::app::catalog::{InnerNode, WorkflowFacts};
 use crate::app::icons;
@@ -33,6 +33,7 @@ enum What {
     },
     InnerNodes {
         node_id: NodeId,
+        items: LookedAt,
         inner: Vec<InnerNode>,
     },
 }
@@ -52,8 +53,12 @@ impl Finder {
 
     /// Search for a node inside the workflow of a node, to run the workflow up to there.
     #[must_use]
-    pub fn inner_nodes(node_id: NodeId, inner: Vec<InnerNode>) -> Self {
-        Self::of(What::InnerNodes { node_id, inner })
+    pub fn inner_nodes(node_id: NodeId, items: LookedAt, inner: Vec<InnerNode>) -> Self {
+        Self::of(What::InnerNodes {
+            node_id,
+            items,
+            inner,
+        })
     }
 
     fn of(what: What) -> Self {
@@ -88,7 +93,11 @@ pub fn show(ctx: &Context, panel: &mut PanelContext<'_>) {
             rows
         }
         What::Nodes { pos_world, connect } => addable(panel, &finder.query, *pos_world, *connect),
-        What::InnerNodes { node_id, inner } => inner_rows(panel, &finder.query, *node_id, inner),
+        What::InnerNodes {
+            node_id,
+            items,
+            inner,
+        } => inner_rows(panel, &finder.query, (*node_id, items), inner),
     };
     if !finder.query.is_empty() {
         rows.sort_by_key(|row| std::cmp::Reverse(row.score));
@@ -157,6 +166,7 @@ pub fn show(ctx: &Context, panel: &mut PanelContext<'_>) {
                 for (index, found) in rows.iter().enumerate() {
                     ui.add_enabled_ui(found.enabled, |ui| {
                         let row = ListRow {
+                            title_lines: 1,
                             icon: found.icon,
                             icon_color: if found.enabled {
                                 found.color
@@ -238,7 +248,7 @@ fn commands(panel: &PanelContext<'_>, query: &str) -> Vec<Found> {
 fn inner_rows(
     panel: &PanelContext<'_>,
     query: &str,
-    node_id: NodeId,
+    (node_id, items): (NodeId, &LookedAt),
     inner: &[InnerNode],
 ) -> Vec<Found> {
     inner
@@ -251,6 +261,7 @@ fn inner_rows(
                     Action::RunInto {
                         node_id,
                         inner: Box::new(output.clone()),
+                        items: items.clone(),
                     },
                 ),
                 Err(_) => ("nothing to look at".to_owned(), Action::RunUpTo(node_id)),

@@ -5,9 +5,9 @@ use crate::app::actions::Action;
 use crate::app::icons;
 use crate::app::shell::PanelContext;
 use crate::app::theme::{GRID, TEXT_SMALL, TEXT_TITLE};
-use crate::app::widgets::{at_right, bar, hint, primary_button, row, strong};
+use crate::app::widgets::{at_right, bar, hint, primary, row, strong};
 use crate::engine::{DryNode, DryProblem, DryRun, RunId};
-use bevy_egui::egui::{Context, Label, RichText, Ui};
+use bevy_egui::egui::{Context, Label, RichText, Ui, Vec2};
 
 /// Problems shown; more are counted.
 const PROBLEMS: usize = 8;
@@ -60,8 +60,8 @@ pub fn show(ctx: &Context, panel: &mut PanelContext<'_>) {
         ui.add_space(2.0 * GRID);
         row(ui, |ui| {
             at_right(ui, |ui| {
-                let button = primary_button(theme, format!("{} Run", icons::PLAY));
-                run = ui.add_enabled(can_run, button).clicked();
+                let words = format!("{} Run", icons::PLAY);
+                run = primary(ui, theme, can_run, words, Vec2::new(0.0, 28.0)).clicked();
                 close = ui.button("Close").clicked();
             });
         });

@@ -98,7 +98,7 @@ fn unsaved(ui: &mut Ui, panel: &PanelContext<'_>, pending: &Pending) -> Option<A
     let name = &panel.document.project().name;
     let before = match pending {
         Pending::Quit => "before closing",
-        Pending::New | Pending::Open(_) | Pending::Sample(_) => "first",
+        Pending::New | Pending::Open(_) | Pending::Sample(_) | Pending::Snapshot(_) => "first",
     };
     heading(
         ui,

@@ -6,8 +6,8 @@ use super::super::canvas::spatial::SpatialIndex;
 use super::super::previews::{PictureState, Pictures};
 use super::cards::NodeCard;
 use super::{
-    CanvasDirty, IncomingLinks, LinkCurve, LinkEnds, LinkFrom, LinkTo, NodeBox, NodePicture,
-    NodeRun, NodeSource, OutgoingLinks,
+    CanvasDirty, FRAME_PADDING, FrameCard, IncomingLinks, LinkCurve, LinkEnds, LinkFrom, LinkTo,
+    NodeBox, NodePicture, NodeRun, NodeSource, OutgoingLinks,
 };
 use bevy::prelude::*;
 
@@ -107,6 +107,44 @@ pub fn update_places(
                 commands.entity(entity).try_remove::<LinkCurve>();
                 places.links.remove(entity);
             }
+        }
+    }
+}
+
+/// Makes frames as much larger than they are saved as the nodes in them have grown.
+pub fn grow_frames(
+    places: Res<Places>,
+    mut dirty: ResMut<CanvasDirty>,
+    moved: Query<(), Changed<NodeBox>>,
+    boxes: Query<&NodeBox>,
+    mut frames: Query<&mut FrameCard>,
+    mut found: Local<Vec<Entity>>,
+    mut node_count: Local<usize>,
+) {
+    let has_fewer = places.nodes.len() != *node_count;
+    *node_count = places.nodes.len();
+    let have_moved = has_fewer || !moved.is_empty();
+    for mut card in &mut frames {
+        if !have_moved && !card.is_changed() {
+            continue;
+        }
+        places.nodes.query(card.saved, &mut found);
+        // The top edge decides, as in the document; nodes grow downwards.
+        let bottom = found
+            .iter()
+            .filter_map(|entity| boxes.get(*entity).ok())
+            .map(|node_box| node_box.area)
+            .filter(|area| {
+                let end = Vec2::new(area.max.x, area.min.y);
+                card.saved.contains(area.min) && card.saved.contains(end)
+            })
+            .map(|area| area.max.y + FRAME_PADDING)
+            .fold(card.saved.max.y, f32::max);
+        let mut area = card.saved;
+        area.max.y = bottom;
+        if card.area != area {
+            card.area = area;
+            dirty.0 = true;
         }
     }
 }

@@ -170,7 +170,9 @@ pub fn project_document(
         };
         let card = frame_card(frame);
         if let Some(mut there) = entity.and_then(|entity| frames.get_mut(entity).ok()) {
-            there.set_if_neq(card);
+            if there.saved != card.saved || there.title != card.title {
+                *there = card;
+            }
         } else {
             commands.spawn((FrameKey(frame.id), card));
         }
@@ -188,8 +190,10 @@ fn ends_of(project: &Project, link: &Link) -> LinkEnds {
 }
 
 fn frame_card(frame: &Frame) -> FrameCard {
+    let saved = Area::at(Vec2::from(frame.pos_world), Vec2::from(frame.size_world));
     FrameCard {
         title: frame.title.clone(),
-        area: Area::at(Vec2::from(frame.pos_world), Vec2::from(frame.size_world)),
+        area: saved,
+        saved,
     }
 }

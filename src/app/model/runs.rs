@@ -4,7 +4,7 @@ use super::super::canvas::layout::PICTURES_MAX;
 use super::super::previews::{ArtifactFiles, PictureKey, PictureSource};
 use super::{BackendKey, CanvasDirty, EntityIndex, NodeKey, NodePicture, NodeRun, NodeState};
 use crate::app::bridge::{Backends, Live, RunEventMessage, RunViews};
-use crate::artifacts::Artifact;
+use crate::artifacts::{Artifact, ContentHash};
 use crate::engine::fold::{NodeView, RunView};
 use crate::engine::{ItemId, ItemState, RunEvent, RunEventBody, RunId};
 use crate::fleet::BackendStatus;
@@ -14,6 +14,9 @@ use bevy::prelude::*;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+
+/// Endings of written files that are shown as pictures.
+const WRITTEN_PICTURES: [&str; 5] = ["png", "jpg", "jpeg", "webp", "gif"];
 
 /// The item an entity stands for.
 #[derive(Component, Clone, Copy, Debug, PartialEq, Eq)]
@@ -254,6 +257,13 @@ fn node_run(
             aspect,
         });
     }
+    let written = if pictures.is_empty() {
+        written_pictures(node)
+    } else {
+        Vec::new()
+    };
+    let has_written = !written.is_empty();
+    pictures.extend(written);
     if is_live {
         // A live preview takes the proportions of what the node made before, so that the node keeps its size.
         let known = pictures.iter().find_map(|picture| picture.aspect);
@@ -261,10 +271,18 @@ fn node_run(
             first.aspect = known;
         }
     }
-    let kept = node.recent_artifacts.len() as u32;
+    let kept = if has_written {
+        node.recent_files.len() as u32
+    } else {
+        node.recent_artifacts.len() as u32
+    };
     // The fold keeps the latest artifacts only; with more items than these, the items count.
     let picture_count = if kept as usize >= crate::engine::fold::RECENT_ARTIFACTS {
-        kept.max(done)
+        kept.max(if has_written {
+            node.files_written
+        } else {
+            done
+        })
     } else {
         kept
     } + u32::from(is_live);
@@ -284,6 +302,26 @@ fn node_run(
         pictures,
         port_counts: now.port_counts.clone(),
     }
+}
+
+/// The pictures that a node wrote, the newest first.
+fn written_pictures(node: &NodeView) -> Vec<NodePicture> {
+    let paths = node.recent_files.iter().rev().map(PathBuf::from);
+    paths
+        .filter(|path| {
+            path.extension().is_some_and(|extension| {
+                WRITTEN_PICTURES
+                    .iter()
+                    .any(|known| extension.eq_ignore_ascii_case(known))
+            })
+        })
+        .take(PICTURES_MAX)
+        .map(|path| NodePicture {
+            key: PictureKey::Written(ContentHash::of(path.as_os_str().as_encoded_bytes())),
+            source: PictureSource::File(path),
+            aspect: None,
+        })
+        .collect()
 }
 
 /// What all items of a node together say. Unfinished business comes first.

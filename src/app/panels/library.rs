@@ -104,6 +104,8 @@ fn workflows(ui: &mut Ui, panel: &mut PanelContext<'_>) {
     }
     let search = panel.state.library_search.clone();
     let mut shown = 0;
+    let mut files: Vec<_> = files.iter().collect();
+    files.sort_by_cached_key(|(name, _)| name.as_str().to_lowercase());
     for (name, file) in files {
         if !matches_words(&search, name.as_str()) {
             continue;
@@ -207,6 +209,7 @@ fn library_row(
         note,
         selected: false,
         indent: 0.0,
+        title_lines: 2,
     }
     .show(ui, panel.theme, Sense::click_and_drag());
     response.dnd_set_drag_payload(Dragged { node: node.clone() });

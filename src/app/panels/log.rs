@@ -1,10 +1,11 @@
 //! What happened lately, one line an event, newest at the top.
 
+use crate::app::actions::Action;
 use crate::app::icons;
 use crate::app::shell::PanelContext;
 use crate::app::summary;
 use crate::app::theme::TEXT_SMALL;
-use crate::app::widgets::{duration_text, hint};
+use crate::app::widgets::{duration_text, hint, link};
 use bevy_egui::egui::{self, RichText, ScrollArea, Ui, Vec2};
 
 /// Height of a row in points.
@@ -22,6 +23,8 @@ pub fn show(ui: &mut Ui, panel: &mut PanelContext<'_>) {
         return;
     }
     ui.spacing_mut().item_spacing.y = 0.0;
+    let open_id = panel.document.project().id;
+    let mut opened = None;
     let count = panel.log.events.len();
     ScrollArea::vertical()
         .auto_shrink(false)
@@ -33,8 +36,20 @@ pub fn show(ui: &mut Ui, panel: &mut PanelContext<'_>) {
                 else {
                     continue;
                 };
-                let line =
-                    summary::log_line(event, panel.runs, panel.backends, panel.document.project());
+                let line = summary::log_line(
+                    event,
+                    panel.runs,
+                    panel.backends,
+                    panel.history,
+                    panel.document.project(),
+                );
+                // A run of another project says which, and leads there.
+                let elsewhere = panel
+                    .runs
+                    .views
+                    .get(&event.run_id)
+                    .filter(|view| view.project_id.is_some_and(|id| id != open_id))
+                    .map(|view| view.project_name.as_str());
                 let color = match line.tone {
                     summary::Tone::Quiet => theme.dim,
                     summary::Tone::Good => theme.ok,
@@ -60,8 +75,18 @@ pub fn show(ui: &mut Ui, panel: &mut PanelContext<'_>) {
                         summary::Tone::Attention => icons::WARNING,
                     };
                     ui.label(RichText::new(icon).size(13.0).color(color));
+                    if let Some(name) = elsewhere
+                        && link(ui, theme, name)
+                            .on_hover_text("A run of another project. Click to open it.")
+                            .clicked()
+                    {
+                        opened = Some(event.run_id);
+                    }
                     ui.add(egui::Label::new(RichText::new(line.words).size(12.0)).truncate());
                 });
             }
         });
+    if let Some(run_id) = opened {
+        panel.act(Action::OpenProjectOfRun(run_id));
+    }
 }

@@ -34,9 +34,8 @@ pub fn show(ui: &mut Ui, panel: &mut PanelContext<'_>) {
         .show(ui, |ui| {
             ui.horizontal_top(|ui| {
                 ui.spacing_mut().item_spacing.x = 8.0;
-                let mut cards: Vec<_> = panel.backends.cards.values().collect();
-                cards.sort_by(|a, b| a.status.name.cmp(&b.status.name));
-                for backend in cards {
+                let backends = panel.backends;
+                for (_, backend) in backends.by_name() {
                     backend_card(ui, panel, backend, width, height);
                 }
                 add_card(ui, panel, height);

@@ -1,6 +1,7 @@
 //! The panel at the right: settings of what is selected, how it stands in the run, and why it runs where it runs.
 
 mod fan_out;
+mod frames;
 mod items;
 mod kinds;
 mod matrix;
@@ -25,7 +26,8 @@ pub fn show(ui: &mut Ui, panel: &mut PanelContext<'_>) {
     ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
         let selection = panel.selection;
         match (selection.nodes.len(), selection.links.len()) {
-            (0, 0) => project(ui, panel),
+            (0, 0) if selection.frames.is_empty() => project(ui, panel),
+            (0, 0) => frames::show(ui, panel),
             (0, _) => links(ui, panel),
             (1, _) => {
                 if let Some(node) = selection

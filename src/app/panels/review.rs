@@ -10,7 +10,7 @@ use crate::app::shell::PanelContext;
 use crate::app::theme::{GRID, RADIUS_CARD, TEXT_SMALL, Theme};
 use crate::app::thumbnails::{Thumbnail, ThumbnailSize};
 use crate::app::widgets::{
-    at_right, caption, duration_text, hint, icon_button, primary_button, row, strong,
+    at_right, caption, duration_text, hint, icon_button, primary, row, strong,
 };
 use crate::engine::{MAX_RATING, ReviewAnswer, ReviewVerdict, RunCommand};
 use crate::project::{NodeId, NodeKind};
@@ -20,7 +20,7 @@ use bevy_egui::egui::{
 };
 
 /// Sides of a picture in points: smallest, largest, first.
-const SIDES: (f32, f32, f32) = (120.0, 480.0, 216.0);
+const SIDES: (f32, f32, f32) = (172.0, 480.0, 216.0);
 /// Other runs that are offered.
 const OTHER_RUNS: usize = 4;
 /// Height below a picture for its label and buttons.
@@ -98,7 +98,10 @@ fn reviews(ui: &mut Ui, panel: &mut PanelContext<'_>, desk: &mut ReviewDesk, gro
         .iter()
         .flat_map(|group| group.items.iter().copied())
         .collect();
-    let columns = columns(ui.available_width(), desk.side);
+    // A whole card is seen also where the panel is low.
+    let low = (ui.available_height() - ABOVE_CARDS - FOOT).max(SIDES.0);
+    let side = desk.side.min(low);
+    let columns = columns(ui.available_width(), side);
     if desk.current.is_none() {
         desk.current = order.first().map(|item| item.item_id);
     }
@@ -112,7 +115,7 @@ fn reviews(ui: &mut Ui, panel: &mut PanelContext<'_>, desk: &mut ReviewDesk, gro
     if let Some(item) = current {
         close::show(ui, panel, desk, item, &order);
     } else {
-        grid(ui, panel, desk, groups, columns);
+        grid(ui, panel, desk, groups, (columns, side));
     }
 }
 
@@ -135,15 +138,22 @@ fn nothing(ui: &mut Ui, panel: &PanelContext<'_>) {
     });
 }
 
+/// Below this width the bar has two lines, points.
+const ONE_LINE: f32 = 640.0;
+/// Height of what lies above the first line of cards, points.
+const ABOVE_CARDS: f32 = 120.0;
+/// How much larger than wished cards become at most, so that a line has no empty end.
+const WIDENED_MOST: f32 = 1.3;
+
 /// Cards side by side.
 fn columns(width: f32, side: f32) -> usize {
     (((width + 2.0 * GRID) / (side + 2.0 * GRID)) as usize).max(1)
 }
 
-/// How many wait, what is marked, and the button that sends the marks.
+/// How many wait, what is marked, and the button that sends the marks; in two lines where there is no room for one.
 fn bar(ui: &mut Ui, panel: &mut PanelContext<'_>, desk: &mut ReviewDesk, order: &[AskedItem<'_>]) {
     let theme = panel.theme;
-    let (picked, rejected) = (desk.count(Mark::Pick), desk.count(Mark::Reject));
+    let is_narrow = ui.available_width() < ONE_LINE;
     row(ui, |ui| {
         let words = match order.len() {
             1 => "1 item waits for you".to_owned(),
@@ -151,55 +161,77 @@ fn bar(ui: &mut Ui, panel: &mut PanelContext<'_>, desk: &mut ReviewDesk, order: 
         };
         ui.label(strong(words, 14.0));
         ui.add_space(GRID);
-        if ui.button("Pick all").clicked() {
-            desk.mark_all(order.iter().map(|item| item.item_id), Some(Mark::Pick));
-        }
-        let rest = order
-            .iter()
-            .map(|item| item.item_id)
-            .filter(|item_id| desk.mark(*item_id).is_none())
-            .collect::<Vec<_>>();
-        if ui
-            .add_enabled(!rest.is_empty(), egui::Button::new("Reject the rest"))
-            .on_hover_text("Marks everything that is not picked")
-            .clicked()
-        {
-            desk.mark_all(rest, Some(Mark::Reject));
-        }
-        if ui
-            .add_enabled(picked + rejected > 0, egui::Button::new("Clear"))
-            .clicked()
-        {
-            desk.mark_all(order.iter().map(|item| item.item_id), None);
+        if !is_narrow {
+            mark_buttons(ui, desk, order);
         }
         at_right(ui, |ui| {
-            let words = match (picked, rejected) {
-                (0, 0) => "Answer".to_owned(),
-                (picked, 0) => format!("Answer: {picked} picked"),
-                (0, rejected) => format!("Answer: {rejected} rejected"),
-                (picked, rejected) => format!("Answer: {picked} picked, {rejected} rejected"),
-            };
-            let send = ui
-                .add_enabled(picked + rejected > 0, primary_button(theme, words))
-                .on_hover_text("What is not marked goes on waiting  Enter")
-                .on_disabled_hover_text("Mark something first: P picks, X rejects");
-            if send.clicked() {
-                // Keys are for the pictures again.
-                send.surrender_focus();
-                answer(panel, desk);
-            }
-            if ui.available_width() > 160.0 {
-                ui.spacing_mut().slider_width = 90.0;
-                ui.add(egui::Slider::new(&mut desk.side, SIDES.0..=SIDES.1).show_value(false))
-                    .on_hover_text("Size of the pictures");
+            send_button(ui, panel, desk);
+            if !is_narrow && ui.available_width() > 160.0 {
+                size_slider(ui, desk);
             }
         });
     });
+    if is_narrow {
+        row(ui, |ui| {
+            mark_buttons(ui, desk, order);
+            at_right(ui, |ui| size_slider(ui, desk));
+        });
+    }
     hint(
         ui,
         theme,
         "Click or P pick · X reject · 1 to 5 rate · R make again · Space or double click look closely · arrows move · Enter answer",
     );
+}
+
+fn mark_buttons(ui: &mut Ui, desk: &mut ReviewDesk, order: &[AskedItem<'_>]) {
+    if ui.button("Pick all").clicked() {
+        desk.mark_all(order.iter().map(|item| item.item_id), Some(Mark::Pick));
+    }
+    let rest = order
+        .iter()
+        .map(|item| item.item_id)
+        .filter(|item_id| desk.mark(*item_id).is_none())
+        .collect::<Vec<_>>();
+    if ui
+        .add_enabled(!rest.is_empty(), egui::Button::new("Reject the rest"))
+        .on_hover_text("Marks everything that is not picked")
+        .clicked()
+    {
+        desk.mark_all(rest, Some(Mark::Reject));
+    }
+    let has_marks = desk.count(Mark::Pick) + desk.count(Mark::Reject) > 0;
+    if ui
+        .add_enabled(has_marks, egui::Button::new("Clear"))
+        .clicked()
+    {
+        desk.mark_all(order.iter().map(|item| item.item_id), None);
+    }
+}
+
+fn send_button(ui: &mut Ui, panel: &mut PanelContext<'_>, desk: &mut ReviewDesk) {
+    let (picked, rejected) = (desk.count(Mark::Pick), desk.count(Mark::Reject));
+    let words = match (picked, rejected) {
+        (0, 0) => "Answer".to_owned(),
+        (picked, 0) => format!("Answer: {picked} picked"),
+        (0, rejected) => format!("Answer: {rejected} rejected"),
+        (picked, rejected) => format!("Answer: {picked} picked, {rejected} rejected"),
+    };
+    let has_marks = picked + rejected > 0;
+    let send = primary(ui, panel.theme, has_marks, words, Vec2::new(0.0, 28.0))
+        .on_hover_text("What is not marked goes on waiting  Enter")
+        .on_disabled_hover_text("Mark something first: P picks, X rejects");
+    if send.clicked() {
+        // Keys are for the pictures again.
+        send.surrender_focus();
+        answer(panel, desk);
+    }
+}
+
+fn size_slider(ui: &mut Ui, desk: &mut ReviewDesk) {
+    ui.spacing_mut().slider_width = 90.0;
+    ui.add(egui::Slider::new(&mut desk.side, SIDES.0..=SIDES.1).show_value(false))
+        .on_hover_text("Size of the pictures");
 }
 
 /// Sends the marks.
@@ -320,11 +352,13 @@ fn grid(
     panel: &mut PanelContext<'_>,
     desk: &mut ReviewDesk,
     groups: &[Asked<'_>],
-    columns: usize,
+    (columns, side): (usize, f32),
 ) {
-    let side = desk.side;
     ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
         ui.spacing_mut().item_spacing = Vec2::splat(2.0 * GRID);
+        // The cards of a full line share the whole width.
+        let gaps = 2.0 * GRID * (columns - 1) as f32;
+        let side = ((ui.available_width() - gaps) / columns as f32).min(side * WIDENED_MOST);
         for group in groups {
             let (title, question) = match group.node {
                 Some(node) => match &node.kind {

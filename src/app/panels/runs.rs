@@ -5,7 +5,7 @@ use crate::app::icons;
 use crate::app::shell::PanelContext;
 use crate::app::summary;
 use crate::app::theme::{GRID, TEXT_SMALL, Theme};
-use crate::app::widgets::{at_right, bar, card, duration_text, hint, row, strong};
+use crate::app::widgets::{age_text, at_right, bar, card, hint, link, row, strong};
 use crate::engine::fold::RunView;
 use crate::engine::{RunId, RunState};
 use crate::project::ProjectId;
@@ -57,8 +57,8 @@ pub fn show(ui: &mut Ui, panel: &mut PanelContext<'_>) {
     }
     ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
         for run in wanted.iter().take(ROWS) {
-            if run_row(ui, panel, run, open_id) {
-                chosen = Some(run.run_id);
+            if let Some(action) = run_row(ui, panel, run, open_id) {
+                chosen = Some(action);
             }
         }
         if wanted.len() > ROWS {
@@ -70,8 +70,8 @@ pub fn show(ui: &mut Ui, panel: &mut PanelContext<'_>) {
         }
     });
     panel.state.all_projects = all_projects;
-    if let Some(run_id) = chosen {
-        panel.act(Action::ShowRun(run_id));
+    if let Some(action) = chosen {
+        panel.act(action);
     }
 }
 
@@ -124,8 +124,13 @@ fn none_yet(ui: &mut Ui, theme: &Theme) {
     });
 }
 
-/// Draws a run; whether it was clicked.
-fn run_row(ui: &mut Ui, panel: &PanelContext<'_>, run: &RunRow<'_>, open_id: ProjectId) -> bool {
+/// Draws a run; gives what a click on it asks for.
+fn run_row(
+    ui: &mut Ui,
+    panel: &PanelContext<'_>,
+    run: &RunRow<'_>,
+    open_id: ProjectId,
+) -> Option<Action> {
     let theme = panel.theme;
     let is_ours = run.project_id == Some(open_id);
     let color = summary::run_state_color(theme, run.state);
@@ -135,6 +140,7 @@ fn run_row(ui: &mut Ui, panel: &PanelContext<'_>, run: &RunRow<'_>, open_id: Pro
     } else {
         frame
     };
+    let mut is_opened = false;
     let drawn = frame.show(ui, |ui| {
         ui.set_width(ui.available_width());
         row(ui, |ui| {
@@ -147,7 +153,7 @@ fn run_row(ui: &mut Ui, panel: &PanelContext<'_>, run: &RunRow<'_>, open_id: Pro
             at_right(ui, |ui| {
                 let ago = panel.now_ms.saturating_sub(run.started_ms);
                 ui.label(
-                    RichText::new(format!("{} ago", duration_text(ago)))
+                    RichText::new(format!("{} ago", age_text(ago)))
                         .size(TEXT_SMALL)
                         .color(theme.dim),
                 );
@@ -163,21 +169,31 @@ fn run_row(ui: &mut Ui, panel: &PanelContext<'_>, run: &RunRow<'_>, open_id: Pro
             Some(view) => summary::counts_text(&view.counts),
             None if is_reading => "is being read…".to_owned(),
             None if is_ours => "Click to show it on the canvas".to_owned(),
-            None => "Open its project to see it on the canvas".to_owned(),
+            None => "A run of another project".to_owned(),
         };
-        ui.label(RichText::new(words).size(TEXT_SMALL).color(theme.dim));
+        row(ui, |ui| {
+            ui.label(RichText::new(words).size(TEXT_SMALL).color(theme.dim));
+            if !is_ours {
+                at_right(ui, |ui| {
+                    is_opened = link(ui, theme, "Open its project")
+                        .on_hover_text("To see this run on its canvas")
+                        .clicked();
+                });
+            }
+        });
         if let Some(view) = run.view {
             bar(ui, theme, view.fraction(), color, 4.0);
         }
     });
     if !is_ours {
-        return false;
+        return is_opened.then_some(Action::OpenProjectOfRun(run.run_id));
     }
-    ui.interact(
-        drawn.response.rect,
-        egui::Id::new(("run", run.run_id.uuid())),
-        Sense::click(),
-    )
-    .on_hover_cursor(egui::CursorIcon::PointingHand)
-    .clicked()
+    let shown = ui
+        .interact(
+            drawn.response.rect,
+            egui::Id::new(("run", run.run_id.uuid())),
+            Sense::click(),
+        )
+        .on_hover_cursor(egui::CursorIcon::PointingHand);
+    shown.clicked().then_some(Action::ShowRun(run.run_id))
 }

@@ -44,7 +44,7 @@ impl Room {
     fn of(width: f32) -> Self {
         if width < 460.0 {
             Self::Tiny
-        } else if width < 720.0 {
+        } else if width < 880.0 {
             Self::Narrow
         } else {
             Self::Wide
@@ -70,9 +70,8 @@ fn run_state(ui: &mut Ui, panel: &mut PanelContext<'_>, room: Room) {
         ))
         .color(color),
     );
-    ui.label(
-        RichText::new(format!("{} / {} items", counts.ended(), counts.total())).color(theme.text),
-    );
+    ui.label(RichText::new(summary::done_text(counts)).color(theme.text))
+        .on_hover_text(summary::counts_text(counts));
     let width = match room {
         Room::Wide => 180.0,
         Room::Narrow => 70.0,
@@ -92,7 +91,11 @@ fn run_state(ui: &mut Ui, panel: &mut PanelContext<'_>, room: Room) {
     }
     let waiting = panel.waiting_for_person();
     if waiting > 0 {
-        let words = format!("{} {waiting} for you", icons::EYE);
+        let words = match (waiting, room) {
+            (_, Room::Narrow | Room::Tiny) => format!("{} {waiting} for you", icons::EYE),
+            (1, Room::Wide) => format!("{} 1 item waits for you", icons::EYE),
+            (_, Room::Wide) => format!("{} {waiting} items wait for you", icons::EYE),
+        };
         let label = egui::Label::new(RichText::new(words).color(theme.warn)).sense(Sense::click());
         if ui
             .add(label)

@@ -4,7 +4,7 @@ use crate::app::icons;
 use crate::app::shell::PanelContext;
 use crate::app::theme::{RADIUS_CARD, TEXT_SMALL, Theme};
 use crate::app::toasts::{Severity, Toast};
-use crate::app::widgets::{at_right, hint, icon_button, left_edge, row, strong};
+use crate::app::widgets::{at_right, hint, icon_button, left_edge, link, row, strong};
 use bevy_egui::egui::{
     self, Area, Color32, Context, CornerRadius, Frame, Id, Margin, Order, RichText, ScrollArea,
     Stroke, Vec2,
@@ -28,6 +28,7 @@ fn stack(ctx: &Context, panel: &mut PanelContext<'_>) {
         .canvas_rect
         .unwrap_or_else(|| ctx.viewport_rect().shrink(28.0));
     let mut closed = Vec::new();
+    let mut wished = Vec::new();
     Area::new(Id::new("toasts"))
         .order(Order::Foreground)
         .pivot(egui::Align2::LEFT_BOTTOM)
@@ -79,12 +80,26 @@ fn stack(ctx: &Context, panel: &mut PanelContext<'_>) {
                             egui::Label::new(RichText::new(&toast.body).color(theme.dim)).wrap(),
                         );
                     }
+                    if !toast.steps.is_empty() {
+                        ui.horizontal_wrapped(|ui| {
+                            ui.spacing_mut().item_spacing.x = 14.0;
+                            for (words, action) in &toast.steps {
+                                if link(ui, theme, words).clicked() {
+                                    wished.push(action.clone());
+                                    closed.push(toast.id);
+                                }
+                            }
+                        });
+                    }
                 });
                 left_edge(ui, response.response.rect, color(theme, toast.severity));
             }
         });
     for id in closed {
         panel.toasts.close(id);
+    }
+    for action in wished {
+        panel.act(action);
     }
 }
 

@@ -4,8 +4,8 @@ use crate::app::actions::{ACTIONS, Action, Category};
 use crate::app::icons;
 use crate::app::shell::PanelContext;
 use crate::app::summary;
-use crate::app::theme::GRID;
-use crate::app::widgets::{at_right, menu_row, primary_button, strong};
+use crate::app::theme::{GRID, ThemeMode};
+use crate::app::widgets::{at_right, menu_row, primary, strong};
 use bevy_egui::egui::{self, Button, Frame, Margin, RichText, Stroke, Ui, Vec2};
 
 /// Width of the buttons at the right, points.
@@ -94,7 +94,8 @@ fn menus_width(ui: &Ui) -> f32 {
 }
 
 fn menu(ui: &mut Ui, panel: &mut PanelContext<'_>, category: Category) {
-    ui.set_min_width(230.0);
+    // Rows take the whole width there is: without this the menu would be as wide as egui allows.
+    ui.set_width(290.0);
     for spec in ACTIONS.iter().filter(|spec| spec.category == category) {
         if spec.starts_group {
             ui.separator();
@@ -103,6 +104,10 @@ fn menu(ui: &mut Ui, panel: &mut PanelContext<'_>, category: Category) {
         let title = match spec.action {
             Action::Undo => with_step("Undo", panel.document.undo_title()),
             Action::Redo => with_step("Redo", panel.document.redo_title()),
+            Action::ToggleTheme => match panel.theme.mode {
+                ThemeMode::Dark => "Light theme".to_owned(),
+                ThemeMode::Light => "Dark theme".to_owned(),
+            },
             _ => spec.title.to_owned(),
         };
         if menu_row(
@@ -157,8 +162,8 @@ fn run_buttons(ui: &mut Ui, panel: &mut PanelContext<'_>) {
     let paused = view.is_some_and(|view| summary::state(view) == crate::engine::RunState::Paused);
     let can_run = !panel.document.project().nodes.is_empty();
 
-    let run = primary_button(theme, format!("{} Run", icons::PLAY)).min_size(Vec2::new(68.0, 28.0));
-    let run = ui.add_enabled(can_run, run);
+    let words = format!("{} Run", icons::PLAY);
+    let run = primary(ui, theme, can_run, words, Vec2::new(68.0, 28.0));
     let tip = format!("Run the project ({})", panel.keymap.shown("run.start"));
     if run
         .on_hover_text(tip)

@@ -90,6 +90,8 @@ pub struct Docks {
     small: Option<DockState<Panel>>,
     /// The size in points that the arrangement with room was last shown at.
     shown_at: Option<egui::Vec2>,
+    /// What is in front where the canvas is, and whether that was in a small window.
+    front: Option<(Panel, bool)>,
 }
 
 impl Docks {
@@ -132,6 +134,14 @@ pub(super) fn show(ui: &mut Ui, panel: &mut PanelContext<'_>) {
         }
         dock
     };
+    // The other arrangement shows what this one showed.
+    if let Some((front, was_small)) = panel.state.docks.front
+        && was_small != is_small
+        && let Some(place) = dock.find_tab(&front)
+    {
+        // The tab was found a moment ago.
+        let _ = dock.set_active_tab(place);
+    }
     let style = dock_style(ui.style(), panel.theme);
     DockArea::new(&mut dock)
         .style(style)
@@ -146,11 +156,22 @@ pub(super) fn show(ui: &mut Ui, panel: &mut PanelContext<'_>) {
                 with_icons: size.x >= ICONS_FROM,
             },
         );
+    panel.state.docks.front = front_at_canvas(&dock).map(|front| (front, is_small));
     if is_small {
         panel.state.docks.small = Some(dock);
     } else {
         panel.state.docks.roomy = Some(dock);
     }
+}
+
+/// The panel in front of the tabs that the canvas is one of.
+fn front_at_canvas(dock: &DockState<Panel>) -> Option<Panel> {
+    dock.main_surface().iter().find_map(|node| match node {
+        Node::Leaf(leaf) if leaf.tabs.contains(&Panel::Canvas) => {
+            leaf.tabs.get(leaf.active.0).copied()
+        }
+        _ => None,
+    })
 }
 
 /// The arrangement of a small window: two groups of tabs.

@@ -59,6 +59,7 @@ impl Key {
                 let code = match letter.to_ascii_lowercase() {
                     'a' => KeyCode::KeyA,
                     'c' => KeyCode::KeyC,
+                    'g' => KeyCode::KeyG,
                     'v' => KeyCode::KeyV,
                     'z' => KeyCode::KeyZ,
                     // Letters that are only typed; their place on the keyboard does not matter.
@@ -372,6 +373,20 @@ impl Hand {
         self.get::<ViewTransform>().px_of(world).to_array()
     }
 
+    /// Where a point of the canvas is seen, with some pixels beside it.
+    pub fn place_px(&self, world: [f32; 2], beside_px: [f32; 2]) -> [f32; 2] {
+        (Vec2::from(self.px_of(Vec2::from(world))) + Vec2::from(beside_px)).to_array()
+    }
+
+    /// Whether the whole node is seen.
+    pub fn sees_node(&self, node: NodeId) -> bool {
+        let area = self.node_box(node).area;
+        let rect = self.get::<CanvasViewport>().rect_px.unwrap();
+        [area.min, area.max]
+            .iter()
+            .all(|corner| rect.contains(Vec2::from(self.px_of(*corner))))
+    }
+
     fn node_box(&self, node: NodeId) -> &NodeBox {
         let entity = self.get::<EntityIndex>().nodes[&node];
         self.app.world().get::<NodeBox>(entity).unwrap()
@@ -402,6 +417,11 @@ impl Hand {
     /// The middle of the view in canvas units.
     pub fn view_center(&self) -> [f32; 2] {
         self.get::<CanvasView>().center_world.to_array()
+    }
+
+    /// Zoom of the canvas.
+    pub fn canvas_zoom(&self) -> f32 {
+        self.get::<CanvasView>().zoom
     }
 
     /// Where the canvas ends at the right.

@@ -76,7 +76,7 @@ fn what_is_picked_goes_on_and_the_rest_does_not() {
     });
     // It says so where one looks: in the tab, on the node, in the status bar.
     assert!(
-        hand.sees("Review 3") && hand.sees("3 for you"),
+        hand.sees("Review 3") && hand.sees("3 items wait for you"),
         "{:?}",
         hand.labels()
     );

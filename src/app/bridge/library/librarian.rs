@@ -9,7 +9,7 @@ use crate::app::wake::now_ms;
 use crate::artifacts::ContentHash;
 use crate::engine::{EngineHandle, LibraryFillError, LibraryTally, library_workflow};
 use crate::project::WorkflowFile;
-use crate::store::{LibraryQuery, LibraryWorkflowId, wait};
+use crate::store::{LibraryQuery, LibraryWorkflowId, StoreError, wait};
 use crate::workflow::{self, ObjectInfo, Prompt};
 use std::sync::Arc;
 
@@ -19,8 +19,12 @@ pub(super) fn answer_to(engine: &EngineHandle, question: Question) -> Answer {
         Question::List(query) => list(engine, query)
             .unwrap_or_else(|message| Answer::Failed("The library could not be read", message)),
         Question::Thumbnail(hash) => Answer::Thumbnail(hash, thumbnail(engine, hash)),
-        Question::RememberedClasses => match engine.wait_inside(engine.remembered_object_info()) {
-            Ok(classes) => Answer::RememberedClasses(Arc::new(classes.unwrap_or_default())),
+        Question::RememberedClasses => match engine.wait_inside(async {
+            let together = engine.remembered_object_info().await?;
+            let by_backend = engine.remembered_by_backend().await?;
+            Ok::<_, StoreError>((together.unwrap_or_default(), by_backend))
+        }) {
+            Ok((together, by_backend)) => Answer::RememberedClasses(Arc::new(together), by_backend),
             Err(error) => Answer::Failed(
                 "What backends said earlier could not be read",
                 error.to_string(),

@@ -1,6 +1,6 @@
 //! What the pointer looks like over the canvas, and what happens when a drag comes to its border.
 
-use super::{Gesturing, Hover, WireEnd};
+use super::{FrameHandle, Gesturing, Hover, WireEnd};
 use crate::app::canvas::camera::ViewTransform;
 use crate::app::canvas::gpu::CanvasCamera;
 use crate::app::viewport::CanvasViewport;
@@ -87,6 +87,8 @@ pub fn show_cursor(
         } else {
             CursorIcon::Move
         }
+    } else if gesture.resizes_frame() {
+        CursorIcon::ResizeNwSe
     } else if gesture.box_world().is_some() {
         CursorIcon::Crosshair
     } else if buttons.any_pressed([MouseButton::Middle, MouseButton::Right])
@@ -104,6 +106,11 @@ pub fn show_cursor(
         }
     } else if hover.node.is_some() && alt {
         CursorIcon::Copy
+    } else if let Some((_, handle)) = hover.frame {
+        match handle {
+            FrameHandle::Corner => CursorIcon::ResizeNwSe,
+            FrameHandle::Title => CursorIcon::Grab,
+        }
     } else if hover.link.is_some() {
         CursorIcon::PointingHand
     } else {

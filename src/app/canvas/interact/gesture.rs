@@ -6,7 +6,7 @@ use crate::app::canvas::instance::Area;
 use crate::app::canvas::layout::{NodeLayout, Side};
 use crate::app::document::Selection;
 use crate::app::model::{EntityIndex, NodeBox};
-use crate::project::{DataType, LinkId, NodeId, PortRef, Project};
+use crate::project::{DataType, Frame, LinkId, NodeId, PortRef, Project};
 use bevy::platform::collections::HashSet;
 use bevy::prelude::*;
 use std::collections::BTreeSet;
@@ -29,6 +29,8 @@ pub(super) enum Drag {
     Cloning(CloneDrag),
     /// Nodes follow the pointer.
     Nodes(NodeDrag),
+    /// The corner of a frame follows the pointer.
+    Corner(CornerDrag),
     /// A box selects what it touches.
     Box(BoxDrag),
     /// A link is being drawn.
@@ -47,10 +49,23 @@ pub(super) struct Press {
 #[derive(Debug)]
 pub(super) struct NodeDrag {
     pub gesture: Gesture,
-    pub grabbed: NodeId,
+    /// Where what was taken hold of lay; what snaps to the grid.
+    pub grabbed_at: Vec2,
     pub from_world: Vec2,
     pub starts: Vec<(NodeId, Vec2)>,
+    /// Frames that come along.
+    pub frames: Vec<Frame>,
     pub moved: Vec2,
+}
+
+/// A frame whose corner follows the pointer.
+#[derive(Debug)]
+pub(super) struct CornerDrag {
+    pub gesture: Gesture,
+    /// The frame as it was.
+    pub frame: Frame,
+    /// The size it has now.
+    pub size_world: Vec2,
 }
 
 /// Copies that are not there yet.
@@ -202,6 +217,12 @@ impl Gesturing {
     #[must_use]
     pub fn moves_nodes(&self) -> bool {
         matches!(self.drag, Drag::Nodes(_) | Drag::Cloning(_))
+    }
+
+    /// Whether the corner of a frame follows the pointer.
+    #[must_use]
+    pub fn resizes_frame(&self) -> bool {
+        matches!(self.drag, Drag::Corner(_))
     }
 
     /// The link that is being drawn.

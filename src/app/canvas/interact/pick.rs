@@ -4,8 +4,8 @@ use super::gesture::Wire;
 use crate::app::canvas::instance::{Area, link_point};
 use crate::app::canvas::layout::{PORT_RADIUS, PORT_ROW, Side};
 use crate::app::document::Selection;
-use crate::app::model::{LinkCurve, LinkKey, NodeBox, NodeKey, Places};
-use crate::project::{LinkId, NodeId, PortRef, Project};
+use crate::app::model::{FrameCard, FrameKey, LinkCurve, LinkKey, NodeBox, NodeKey, Places};
+use crate::project::{FrameId, LinkId, NodeId, PortRef, Project};
 use bevy::ecs::system::SystemParam;
 use bevy::prelude::*;
 use std::collections::BTreeSet;
@@ -16,6 +16,8 @@ const LINK_REACH_PX: f32 = 5.0;
 const PORT_REACH_PX: f32 = 5.0;
 /// Reach of a port for the loose end of a wire, logical pixels.
 const SNAP_REACH_PX: f32 = 18.0;
+/// Side of the corner by which a frame's size is changed, logical pixels.
+const CORNER_PX: f32 = 14.0;
 /// Points at which a link is compared with the pointer.
 const LINK_STEPS: u8 = 24;
 
@@ -36,6 +38,22 @@ pub enum Hit {
     },
     /// A link.
     Link(LinkId),
+    /// A handle of a frame.
+    Frame {
+        /// The frame.
+        frame: FrameId,
+        /// Which handle.
+        handle: FrameHandle,
+    },
+}
+
+/// Where a frame can be taken hold of. Its middle belongs to the canvas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FrameHandle {
+    /// The strip with its title: moves it, with what is in it.
+    Title,
+    /// Its bottom right corner: changes its size.
+    Corner,
 }
 
 /// Finds what lies under a point.
@@ -44,6 +62,7 @@ pub struct Picker<'w, 's> {
     places: Res<'w, Places>,
     nodes: Query<'w, 's, (&'static NodeKey, &'static NodeBox)>,
     links: Query<'w, 's, (&'static LinkKey, &'static LinkCurve)>,
+    frames: Query<'w, 's, (&'static FrameKey, &'static FrameCard)>,
 }
 
 impl Picker<'_, '_> {
@@ -97,7 +116,29 @@ impl Picker<'_, '_> {
             }
         }
         self.link_at(world, LINK_REACH_PX * unit)
-            .map_or(Hit::Empty, Hit::Link)
+            .map(Hit::Link)
+            .or_else(|| self.frame_at(world, zoom))
+            .unwrap_or_default()
+    }
+
+    /// A handle of a frame; of frames in frames the inner one.
+    fn frame_at(&self, world: Vec2, zoom: f32) -> Option<Hit> {
+        let reach = CORNER_PX / zoom.max(0.001);
+        self.frames
+            .iter()
+            .filter_map(|(key, card)| {
+                let corner = Area::at(card.area.max - Vec2::splat(reach), Vec2::splat(reach));
+                let handle = if corner.grown(Vec2::splat(reach * 0.3)).contains(world) {
+                    FrameHandle::Corner
+                } else if card.title_strip(zoom).contains(world) {
+                    FrameHandle::Title
+                } else {
+                    return None;
+                };
+                Some((card.area.size().element_product(), key.0, handle))
+            })
+            .min_by(|(a, ..), (b, ..)| a.total_cmp(b))
+            .map(|(_, frame, handle)| Hit::Frame { frame, handle })
     }
 
     fn link_at(&self, world: Vec2, reach: f32) -> Option<LinkId> {

@@ -339,6 +339,21 @@ fn paint_content(brush: &mut Brush<'_>, card: &NodeCard, run: &NodeRun, node_box
         );
         brush.scene.fill(field, palette.field.faded(0.75), 4.0);
         if brush.detail < Detail::Full {
+            // Too small to be read: a stroke in the place of each, so that the field does not look empty.
+            let middle = field.center().y;
+            let room = (right - left) * 0.42;
+            let stroke = |text: &str| (text.chars().count() as f32 * 4.5).min(room);
+            for (from, length, color) in [
+                (left + 4.0, stroke(&line.label), palette.dim.faded(0.5)),
+                (
+                    right - 4.0 - stroke(&line.value),
+                    stroke(&line.value),
+                    palette.text.faded(0.5),
+                ),
+            ] {
+                let area = Area::at(Vec2::new(from, middle - 1.5), Vec2::new(length, 3.0));
+                brush.scene.fill(area, color, 1.5);
+            }
             continue;
         }
         let baseline = field.center().y + 3.6;

@@ -7,7 +7,7 @@ use crate::app::icons;
 use crate::app::library::{ImportKind, LibraryWish};
 use crate::app::shell::PanelContext;
 use crate::app::theme::{GRID, RADIUS_CONTROL, TEXT_SMALL};
-use crate::app::widgets::{hint, menu_row};
+use crate::app::widgets::{hint, lines_of, menu_row};
 use crate::fleet::SaveMode;
 use crate::project::NodeKind;
 use bevy_egui::egui::{
@@ -102,7 +102,8 @@ fn tags(ui: &mut Ui, panel: &mut PanelContext<'_>, library: &Library) {
 /// A folder of the tree.
 #[derive(Default)]
 struct Folder<'a> {
-    folders: BTreeMap<&'a str, Folder<'a>>,
+    /// By name; upper and lower case count as equal for the order.
+    folders: BTreeMap<(String, &'a str), Folder<'a>>,
     entries: Vec<&'a LibraryEntry>,
     /// The whole path, which tells equal names in different places apart.
     path: String,
@@ -115,12 +116,22 @@ impl<'a> Folder<'a> {
             let mut place = &mut root;
             for name in entry.folder.split('/').filter(|name| !name.is_empty()) {
                 let path = format!("{}/{name}", place.path);
-                place = place.folders.entry(name).or_default();
+                place = place
+                    .folders
+                    .entry((name.to_lowercase(), name))
+                    .or_default();
                 place.path = path;
             }
             place.entries.push(entry);
         }
+        root.sort();
         root
+    }
+
+    fn sort(&mut self) {
+        self.entries
+            .sort_by_cached_key(|entry| entry.name.to_lowercase());
+        self.folders.values_mut().for_each(Self::sort);
     }
 
     fn count(&self) -> usize {
@@ -135,7 +146,7 @@ fn folder(
     level: usize,
     is_searching: bool,
 ) {
-    for (name, below) in &shown.folders {
+    for ((_, name), below) in &shown.folders {
         let id = egui::Id::new(("library folder", &below.path));
         let is_open = is_searching
             || ui
@@ -168,15 +179,9 @@ fn folder(
             &count,
             theme.dim,
         );
-        cut(
-            ui,
-            &painter,
-            x + 38.0,
-            rect.right() - count_width - 16.0,
-            middle,
-            name,
-            theme.text,
-        );
+        let room = (x + 38.0, rect.right() - count_width - 16.0);
+        name_between(ui, &painter, room, middle, (name, 1), theme.text);
+        let response = response.on_hover_text(&**name);
         if response.clicked() && !is_searching {
             ui.ctx()
                 .data_mut(|data| data.insert_persisted(id, !is_open));
@@ -220,25 +225,16 @@ fn words(
         .width()
 }
 
-/// Draws a name between two places, cut where there is no more room.
-fn cut(
+/// Draws a name between two places, in at most so many lines, cut where there is no more room.
+fn name_between(
     ui: &Ui,
     painter: &egui::Painter,
-    left: f32,
-    right: f32,
+    (left, right): (f32, f32),
     middle: f32,
-    text: &str,
+    (text, max_lines): (&str, usize),
     color: Color32,
 ) {
-    let mut job = egui::text::LayoutJob::simple_singleline(
-        text.to_owned(),
-        FontId::proportional(13.0),
-        color,
-    );
-    job.wrap.max_width = (right - left).max(8.0);
-    job.wrap.max_rows = 1;
-    job.wrap.break_anywhere = true;
-    let name = ui.fonts_mut(|fonts| fonts.layout_job(job));
+    let name = lines_of(ui, text, color, right - left, max_lines);
     let top = middle - name.size().y / 2.0;
     painter.galley(Pos2::new(left, top), name, color);
 }
@@ -270,26 +266,13 @@ fn entry_row(ui: &mut Ui, panel: &mut PanelContext<'_>, entry: &LibraryEntry, le
         );
         let (text_left, text_right) = (frame.right() + 8.0, rect.right() - width - 14.0);
         let middle = rect.center().y;
+        let room = (text_left, text_right);
         if entry.tags.is_empty() {
-            cut(
-                ui,
-                &painter,
-                text_left,
-                text_right,
-                middle,
-                &entry.name,
-                theme.text,
-            );
+            let name = (entry.name.as_str(), 2);
+            name_between(ui, &painter, room, middle, name, theme.text);
         } else {
-            cut(
-                ui,
-                &painter,
-                text_left,
-                text_right,
-                middle - 7.0,
-                &entry.name,
-                theme.text,
-            );
+            let name = (entry.name.as_str(), 1);
+            name_between(ui, &painter, room, middle - 7.0, name, theme.text);
             let tags: Vec<String> = entry.tags.iter().map(|tag| format!("#{tag}")).collect();
             let clipped = painter.with_clip_rect(Rect::from_x_y_ranges(
                 text_left..=text_right,
@@ -393,7 +376,7 @@ fn entry_menu(ui: &mut Ui, panel: &mut PanelContext<'_>, entry: &LibraryEntry) {
     }
     if !panel.backends.cards.is_empty() {
         ui.separator();
-        for (backend_id, card) in &panel.backends.cards {
+        for (backend_id, card) in panel.backends.by_name() {
             let title = format!("Save on {}", card.status.name);
             if menu_row(ui, theme, icons::EXPORT, &title, "", true) {
                 chosen = Some(LibraryWish::Push {

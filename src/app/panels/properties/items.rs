@@ -6,10 +6,12 @@ use crate::app::review::{Again, AskedBy};
 use crate::app::shell::PanelContext;
 use crate::app::summary::{self, ItemRow};
 use crate::app::theme::{GRID, TEXT_SMALL};
-use crate::app::widgets::{ListRow, caption, duration_text, link, strong};
+use crate::app::widgets::{
+    ListRow, caption, chosen_item, chosen_item_key, duration_text, link, strong,
+};
 use crate::engine::{ItemState, PlacementDecision, PlacementVerdict, RetryScope, RunCommand};
 use crate::project::{NodeId, NodeKind};
-use bevy_egui::egui::{Id, RichText, Sense, Ui};
+use bevy_egui::egui::{RichText, Sense, Ui};
 
 /// Items listed at once; more are reached by the filter and the queue.
 const SHOWN: usize = 60;
@@ -27,8 +29,8 @@ pub fn show(ui: &mut Ui, panel: &mut PanelContext<'_>, node_id: NodeId) {
     }
     ui.add_space(2.0 * GRID);
     caption(ui, theme, &format!("Items ({})", rows.len()));
-    let chosen_key = Id::new(("chosen item", node_id.uuid()));
-    let mut chosen: Option<crate::engine::ItemId> = ui.data(|data| data.get_temp(chosen_key));
+    let chosen_key = chosen_item_key(node_id);
+    let mut chosen = chosen_item(ui, node_id);
     ui.spacing_mut().item_spacing.y = 1.0;
     for item in rows.iter().take(SHOWN) {
         let place = item.backend_id().map_or_else(
@@ -37,6 +39,7 @@ pub fn show(ui: &mut Ui, panel: &mut PanelContext<'_>, node_id: NodeId) {
         );
         let selected = chosen == Some(item.item_id);
         let response = ListRow {
+            title_lines: 1,
             icon: icons::of_item_state(item.view.state),
             icon_color: theme.item_state_color(item.view.state),
             title: item.title(),

@@ -38,13 +38,11 @@ pub(super) fn show(ui: &mut Ui, panel: &mut PanelContext<'_>) {
         return;
     }
     nodes.sort_by(|a, b| a.pos_world[0].total_cmp(&b.pos_world[0]));
-    let mut backends: Vec<(BackendId, &str)> = panel
-        .backends
-        .cards
-        .iter()
+    let known = panel.backends;
+    let mut backends: Vec<(BackendId, &str)> = known
+        .by_name()
         .map(|(id, card)| (*id, card.status.name.as_str()))
         .collect();
-    backends.sort_by(|a, b| a.1.cmp(b.1));
     let room = (ui.available_width() - TITLES).max(COLUMN);
     let columns = backends.len().min((room / COLUMN) as usize);
     let left_out = backends.len() - columns;
@@ -103,6 +101,11 @@ pub(super) fn show(ui: &mut Ui, panel: &mut PanelContext<'_>) {
                     (icons::CHECK_CIRCLE, theme.ok, format!("{name} can run it"))
                 }
                 Some(reasons) => (icons::X_CIRCLE, theme.error, told(name, reasons)),
+            };
+            let words = if panel.catalog.is_remembered(*backend_id) {
+                format!("{words}\n(by what it said when it last answered)")
+            } else {
+                words
             };
             ui.painter().text(
                 cell.center(),

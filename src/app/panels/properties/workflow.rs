@@ -263,14 +263,20 @@ fn backends(ui: &mut Ui, panel: &mut PanelContext<'_>, node: &Node) {
             "The least that was seen in use on a backend's device while this ran. Backends with less come last.",
         );
     }
-    let mut cards: Vec<_> = panel.backends.cards.values().collect();
-    cards.sort_by(|a, b| a.status.name.cmp(&b.status.name));
-    for card in cards {
+    let backends = panel.backends;
+    for (_, card) in backends.by_name() {
         let reasons = fits.get(&card.status.backend_id);
-        let (icon, words, color) = match reasons {
-            None => (icons::CIRCLE_DASHED, "not known yet", theme.dim),
-            Some(reasons) if reasons.is_empty() => (icons::CHECK_CIRCLE, "can run it", theme.ok),
-            Some(_) => (icons::X_CIRCLE, "cannot", theme.error),
+        let is_remembered = panel.catalog.is_remembered(card.status.backend_id);
+        let (icon, words, color) = match (reasons, is_remembered) {
+            (None, _) => (icons::CIRCLE_DASHED, "not known yet", theme.dim),
+            (Some(reasons), false) if reasons.is_empty() => {
+                (icons::CHECK_CIRCLE, "can run it", theme.ok)
+            }
+            (Some(reasons), true) if reasons.is_empty() => {
+                (icons::CHECK_CIRCLE, "offline, could run it", theme.ok)
+            }
+            (Some(_), false) => (icons::X_CIRCLE, "cannot", theme.error),
+            (Some(_), true) => (icons::X_CIRCLE, "offline, could not", theme.error),
         };
         row(ui, |ui| {
             ui.label(RichText::new(icon).size(15.0).color(color));
@@ -338,7 +344,7 @@ pub fn affinity(
             {
                 *affinity = Affinity::Tags(std::collections::BTreeSet::new());
             }
-            for (backend_id, card) in &panel.backends.cards {
+            for (backend_id, card) in panel.backends.by_name() {
                 ui.selectable_value(
                     affinity,
                     Affinity::Backend(*backend_id),

@@ -1,0 +1,163 @@
+//! One item of a node in place of all: the fan-outs around it give a single value each.
+
+use super::data::Literal;
+use super::document::Project;
+use super::fan_out::{Axis, FanOutSource};
+use super::id::NodeId;
+use super::node::NodeKind;
+use super::open_fan_outs::OpenFanOuts;
+use super::table::Table;
+
+impl Project {
+    /// Keeps one value of each fan-out that is open at a node: the one that the item with this label (`seed=7, size=512`) has,
+    /// else the first. Files and the values of a batch are only known by a run, so they stay as they are.
+    pub fn narrow_to(&mut self, node_id: NodeId, label: &str) {
+        let open = OpenFanOuts::of(self).into_node(node_id).to_vec();
+        for fan_out in open {
+            if let Some(node) = self.nodes.get_mut(&fan_out)
+                && let NodeKind::FanOut(settings) = &mut node.kind
+            {
+                settings.source.narrow(label);
+            }
+        }
+    }
+}
+
+impl FanOutSource {
+    /// Keeps the value that is named in a label, else the first one.
+    fn narrow(&mut self, label: &str) {
+        match self {
+            Self::List(axis) => axis.narrow(label),
+            Self::Range {
+                axis, start, count, ..
+            } => {
+                if let Some(value) = named(label, axis).and_then(|text| text.parse().ok()) {
+                    *start = value;
+                }
+                *count = 1.min(*count);
+            }
+            Self::Seeds {
+                axis, first, count, ..
+            } => {
+                if let Some(seed) = named(label, axis).and_then(|text| text.parse().ok()) {
+                    *first = seed;
+                }
+                *count = 1.min(*count);
+            }
+            Self::Grid(axes) => axes.iter_mut().for_each(|axis| axis.narrow(label)),
+            Self::Zip(axes) => {
+                let rows = axes.iter().map(|axis| axis.values.len()).min().unwrap_or(0);
+                let fits = |row: &usize| {
+                    axes.iter().all(|axis| {
+                        axis.values
+                            .get(*row)
+                            .is_some_and(|value| says(label, &axis.name, value))
+                    })
+                };
+                let row = (0..rows).find(fits).unwrap_or(0);
+                for axis in axes {
+                    axis.keep(row);
+                }
+            }
+            Self::Table(table) => table.narrow(label),
+            Self::Files(_) | Self::Split { .. } => {}
+        }
+    }
+}
+
+impl Axis {
+    fn narrow(&mut self, label: &str) {
+        let named = |value: &Literal| says(label, &self.name, value);
+        self.keep(self.values.iter().position(named).unwrap_or(0));
+    }
+
+    fn keep(&mut self, index: usize) {
+        self.values = self.values.get(index).cloned().into_iter().collect();
+    }
+}
+
+impl Table {
+    fn narrow(&mut self, label: &str) {
+        let fits = |row: &usize| {
+            self.columns.iter().enumerate().all(|(at, column)| {
+                self.value(*row, at)
+                    .is_none_or(|value| says(label, &column.name, &value))
+            })
+        };
+        let row = (0..self.rows.len()).find(fits).unwrap_or(0);
+        self.rows = self.rows.get(row).cloned().into_iter().collect();
+    }
+}
+
+/// Whether a label in one line says that an axis has a value.
+fn says(label: &str, axis: &str, value: &Literal) -> bool {
+    let part = format!("{axis}={value}");
+    label.match_indices(&part).any(|(at, _)| {
+        let before = &label[..at];
+        let after = &label[at + part.len()..];
+        (before.is_empty() || before.ends_with(", "))
+            && (after.is_empty() || after.starts_with(", "))
+    })
+}
+
+/// What a label in one line says of an axis, up to the next comma.
+fn named<'l>(label: &'l str, axis: &str) -> Option<&'l str> {
+    let key = format!("{axis}=");
+    let (at, _) = label
+        .match_indices(&key)
+        .find(|(at, _)| *at == 0 || label[..*at].ends_with(", "))?;
+    label[at + key.len()..].split(", ").next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::project::{DataType, SeedOrder};
+
+    fn axis(name: &str, values: &[&str]) -> Axis {
+        Axis {
+            name: name.to_owned(),
+            data_type: DataType::Text,
+            values: values
+                .iter()
+                .map(|value| Literal::Text((*value).to_owned()))
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn one_value_stays_the_named_one_or_the_first() {
+        let label = "weather=fog, then rain, seed=19";
+        let list = |values: &[&str]| FanOutSource::List(axis("weather", values));
+        let mut weather = list(&["rain", "fog", "fog, then rain"]);
+        weather.narrow(label);
+        assert_eq!(weather, list(&["fog, then rain"]));
+        let mut other = list(&["snow", "hail"]);
+        other.narrow(label);
+        assert_eq!(other, list(&["snow"]));
+        let seeds = |first, count| FanOutSource::Seeds {
+            axis: "seed".to_owned(),
+            first,
+            count,
+            order: SeedOrder::Scatter,
+        };
+        let mut seed = seeds(7, 12);
+        seed.narrow(label);
+        assert_eq!(seed, seeds(19, 1));
+        let mut grid = FanOutSource::Grid(vec![
+            axis("seed", &["9", "19"]),
+            axis("weather", &["fog", "rain"]),
+        ]);
+        grid.narrow(label);
+        assert_eq!(
+            grid,
+            FanOutSource::Grid(vec![axis("seed", &["19"]), axis("weather", &["fog"])])
+        );
+        let mut zip = FanOutSource::Zip(vec![axis("a", &["1", "2"]), axis("seed", &["18", "19"])]);
+        zip.narrow("a=2, seed=19");
+        assert_eq!(
+            zip,
+            FanOutSource::Zip(vec![axis("a", &["2"]), axis("seed", &["19"])])
+        );
+    }
+}
