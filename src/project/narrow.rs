@@ -47,14 +47,11 @@ impl FanOutSource {
             Self::Grid(axes) => axes.iter_mut().for_each(|axis| axis.narrow(label)),
             Self::Zip(axes) => {
                 let rows = axes.iter().map(|axis| axis.values.len()).min().unwrap_or(0);
-                let fits = |row: &usize| {
-                    axes.iter().all(|axis| {
-                        axis.values
-                            .get(*row)
-                            .is_some_and(|value| says(label, &axis.name, value))
-                    })
-                };
-                let row = (0..rows).find(fits).unwrap_or(0);
+                let row = closest(rows, |row| {
+                    axes.iter()
+                        .map(|axis| said(label, &axis.name, axis.values.get(row)?))
+                        .sum()
+                });
                 for axis in axes {
                     axis.keep(row);
                 }
@@ -67,8 +64,9 @@ impl FanOutSource {
 
 impl Axis {
     fn narrow(&mut self, label: &str) {
-        let named = |value: &Literal| says(label, &self.name, value);
-        self.keep(self.values.iter().position(named).unwrap_or(0));
+        self.keep(closest(self.values.len(), |at| {
+            said(label, &self.name, self.values.get(at)?)
+        }));
     }
 
     fn keep(&mut self, index: usize) {
@@ -78,26 +76,45 @@ impl Axis {
 
 impl Table {
     fn narrow(&mut self, label: &str) {
-        let fits = |row: &usize| {
-            self.columns.iter().enumerate().all(|(at, column)| {
-                self.value(*row, at)
-                    .is_none_or(|value| says(label, &column.name, &value))
-            })
-        };
-        let row = (0..self.rows.len()).find(fits).unwrap_or(0);
+        let row = closest(self.rows.len(), |row| {
+            self.columns
+                .iter()
+                .enumerate()
+                .map(|(at, column)| match self.value(row, at) {
+                    Some(value) => said(label, &column.name, &value),
+                    None => Some(0),
+                })
+                .sum()
+        });
         self.rows = self.rows.get(row).cloned().into_iter().collect();
     }
 }
 
-/// Whether a label in one line says that an axis has a value.
-fn says(label: &str, axis: &str, value: &Literal) -> bool {
+/// Of so many, the first of those of which a label says most; the first one when it says nothing of any.
+fn closest(count: usize, said_of: impl Fn(usize) -> Option<usize>) -> usize {
+    let mut best = (0, None);
+    for at in 0..count {
+        let said = said_of(at);
+        if said > best.1 {
+            best = (at, said);
+        }
+    }
+    best.0
+}
+
+/// How many bytes of a label in one line say that an axis has a value; none when it does not say so. A value that holds a
+/// comma says more than one that is its beginning.
+fn said(label: &str, axis: &str, value: &Literal) -> Option<usize> {
     let part = format!("{axis}={value}");
-    label.match_indices(&part).any(|(at, _)| {
-        let before = &label[..at];
-        let after = &label[at + part.len()..];
-        (before.is_empty() || before.ends_with(", "))
-            && (after.is_empty() || after.starts_with(", "))
-    })
+    label
+        .match_indices(&part)
+        .any(|(at, _)| {
+            let before = &label[..at];
+            let after = &label[at + part.len()..];
+            (before.is_empty() || before.ends_with(", "))
+                && (after.is_empty() || after.starts_with(", "))
+        })
+        .then_some(part.len())
 }
 
 /// What a label in one line says of an axis, up to the next comma.

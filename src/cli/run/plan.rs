@@ -89,7 +89,11 @@ async fn known_backends(store: &Store, named: Vec<BackendConfig>) -> anyhow::Res
 
 fn tell(project: &Project, found: &DryRun, backends: &[Known]) -> ExitCode {
     println!("{}.", found.words());
-    let mut exit_code = ExitCode::SUCCESS;
+    let mut exit_code = if found.cannot_run > 0 {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    };
     for node in &found.nodes {
         let reasons = node
             .reasons
@@ -103,8 +107,9 @@ fn tell(project: &Project, found: &DryRun, backends: &[Known]) -> ExitCode {
         let mut parts = vec![format!("{} cached", node.cached)];
         parts.extend(reasons);
         println!("  {:<28} {}", node.title, parts.join(", "));
+        let is_to_run = !node.reasons.is_empty() || !node.cannot_run.is_empty();
         let in_project = project.nodes.get(&node.node_id);
-        if let Some(one) = in_project.filter(|_| !node.reasons.is_empty())
+        if let Some(one) = in_project.filter(|_| is_to_run)
             && let Some(obstacles) = nowhere(project, one, backends)
         {
             exit_code = ExitCode::FAILURE;
