@@ -5,8 +5,8 @@ use super::icons;
 use super::theme::Theme;
 use super::widgets::duration_text;
 use crate::engine::{
-    AfterEnd, Answer, CallOff, ItemId, ItemState, PlacementDecision, RunEvent, RunEventBody,
-    RunState,
+    AfterEnd, Answer, CallOff, ItemId, ItemState, NodeWait, PlacementDecision, RunEvent,
+    RunEventBody, RunState,
     fold::{ItemCounts, ItemView, NodeView, RunView},
 };
 use crate::project::{BackendId, NodeId, Project};
@@ -117,6 +117,27 @@ pub fn time_left_ms(view: &RunView, live: &Live, now_ms: u64) -> Option<u64> {
     }
     let end_ms = live.expected_end_ms.get(&view.run_id?)?;
     Some(end_ms.saturating_sub(now_ms)).filter(|left_ms| *left_ms > 0)
+}
+
+/// What the items of a node that are ready wait for.
+#[must_use]
+pub fn node_wait<'a>(view: &RunView, live: &'a Live, node_id: NodeId) -> Option<&'a NodeWait> {
+    let waits = live.waits.get(&view.run_id?)?;
+    waits.iter().find(|wait| wait.node_id == node_id)
+}
+
+/// Why an item that is ready is not on its way yet.
+#[must_use]
+pub fn waits_because<'a>(view: &RunView, live: &'a Live, item: &ItemRow<'_>) -> Option<&'a str> {
+    if item.view.state != ItemState::Ready {
+        return None;
+    }
+    let wait = node_wait(view, live, item.view.node_id)?;
+    let own = wait
+        .own
+        .iter()
+        .find(|(item_id, _)| *item_id == item.item_id);
+    Some(own.map_or(wait.reason.as_str(), |(_, reason)| reason.as_str()))
 }
 
 /// The run in one short sentence for the top bar.

@@ -17,6 +17,7 @@ use crate::app::shell::PanelContext;
 use crate::app::summary;
 use crate::app::theme::{GRID, TEXT_SMALL};
 use crate::app::widgets::{bar, caption, field_label, hint, row, strong};
+use crate::engine::WaitCause;
 use crate::project::{Affinity, Node, NodeId, NodeKind, NodeKindName, OnFailure};
 use bevy_egui::egui::{self, RichText, ScrollArea, Ui};
 use fields::Editor;
@@ -341,6 +342,24 @@ fn in_the_run(ui: &mut Ui, panel: &mut PanelContext<'_>, node_id: NodeId) {
     }
     if let Some(notice) = &node.last_notice {
         hint(ui, theme, notice);
+    }
+    if let Some(wait) = summary::node_wait(view, panel.live, node_id) {
+        let items = match wait.items {
+            1 => "1 item waits".to_owned(),
+            count => format!("{count} items wait"),
+        };
+        let color = match wait.cause {
+            WaitCause::Nobody => theme.warn,
+            WaitCause::Turn | WaitCause::Paused => theme.dim,
+        };
+        ui.add(
+            egui::Label::new(
+                RichText::new(format!("{items}: {}", wait.reason))
+                    .size(12.0)
+                    .color(color),
+            )
+            .wrap(),
+        );
     }
     if failed > 0
         && !summary::is_active(view)

@@ -101,6 +101,7 @@ fn queue_row(ui: &mut Ui, panel: &mut PanelContext<'_>, item: &ItemRow<'_>) {
     let mut activity = item
         .reason
         .or_else(|| progress.map(|progress| progress.activity.as_str()))
+        .or_else(|| summary::waits_because(panel.runs.shown_view()?, panel.live, item))
         .unwrap_or_default()
         .to_owned();
     if let Some(end_ms) = panel.live.item_end_ms.get(&item.item_id)

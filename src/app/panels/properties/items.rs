@@ -7,7 +7,7 @@ use crate::app::shell::PanelContext;
 use crate::app::summary::{self, ItemRow};
 use crate::app::theme::{GRID, TEXT_SMALL};
 use crate::app::widgets::{
-    ListRow, caption, chosen_item, chosen_item_key, duration_text, link, strong,
+    ListRow, caption, chosen_item, chosen_item_key, duration_text, hint, link, strong,
 };
 use crate::engine::{ItemState, PlacementDecision, PlacementVerdict, RetryScope, RunCommand};
 use crate::project::{NodeId, NodeKind};
@@ -84,6 +84,11 @@ fn details(ui: &mut Ui, panel: &mut PanelContext<'_>, item: &ItemRow<'_>) {
                 .wrap()
                 .selectable(true),
             );
+        }
+        if let Some(view) = panel.runs.shown_view()
+            && let Some(reason) = summary::waits_because(view, panel.live, item)
+        {
+            hint(ui, theme, reason);
         }
         if item.view.attempts > 1 {
             ui.label(
