@@ -507,7 +507,7 @@ impl EditorWorld<'_> {
                 .map(|(_, card)| card.status.name.clone())
                 .collect();
             return Err(if names.is_empty() {
-                "No backend answers. Start ComfyUI on one, or add one under Backends.".into()
+                "No backend answers. Start ComfyUI on one, or add one under Machines.".into()
             } else {
                 NotOpened::NoPage(names)
             });

@@ -41,6 +41,41 @@ fn add(hand: &mut Hand, at_px: [f32; 2], words: &str) -> NodeId {
 }
 
 #[test]
+fn a_double_click_is_one_however_slow_the_frames_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut hand = Hand::open(folder.path());
+    // What comes in each frame: presses and releases. The hand was fast, the frames take most of a second.
+    let schedules: [&[&[bool]]; 4] = [
+        &[&[true], &[false, true], &[false]],
+        &[&[true, false], &[true, false]],
+        &[&[true, false, true], &[false]],
+        &[&[true, false, true, false]],
+    ];
+    let slowly = |hand: &mut Hand, frames: &[&[bool]]| {
+        hand.move_to([620.0, 300.0]);
+        hand.frames(2);
+        for frame in frames {
+            for down in *frame {
+                hand.button(*down);
+            }
+            hand.frames(1);
+            std::thread::sleep(std::time::Duration::from_millis(700));
+        }
+        hand.frames(4);
+        let has_search = hand.get::<Dialogs>().finder.is_some();
+        hand.press(Key::Escape);
+        hand.wait_frames(10);
+        has_search
+    };
+    for schedule in schedules {
+        assert!(slowly(&mut hand, schedule), "{schedule:?}");
+    }
+    // Two clicks of which each had its own frames are two.
+    let two: &[&[bool]] = &[&[true], &[false], &[], &[true], &[false]];
+    assert!(!slowly(&mut hand, two));
+}
+
+#[test]
 fn nodes_are_added_by_search_and_wired_by_dragging() {
     let folder = tempfile::tempdir().unwrap();
     let mut hand = Hand::open(folder.path());

@@ -191,6 +191,10 @@ pub fn interact(
         hover.set_if_neq(Hover::of(hit));
     }
 
+    // A slow frame may hold the end of one press and the begin of the next.
+    if came_with_release && presses > 0 && !gesture.is_idle() {
+        release(world, modifiers, &selection, &mut gesture, &mut actions);
+    }
     let space = keys.pressed(KeyCode::Space);
     if buttons.just_pressed(MouseButton::Left) && is_over && !space && gesture.is_idle() {
         let press_now = LeftPress {
