@@ -269,6 +269,7 @@
         baseline = content().text;
         know(node.graph, baseline);
         post("loaded");
+        bar.mark();
         window.app.api?.addEventListener?.("graphChanged", touched);
         if (command.draft) {
           ask("draft", "Changes that were made here before are not saved.", [
