@@ -11,6 +11,7 @@ packages=(
   libwebkit2gtk-4.1-dev               # the window of ComfyUI's own editor
   libvulkan1 mesa-vulkan-drivers      # drawing; Mesa also draws without a GPU
   xvfb xauth                          # a display for tests where there is none
+  xdotool                             # keys for tests of the editor's window
 )
 
 if ! command -v apt-get >/dev/null 2>&1; then
