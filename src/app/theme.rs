@@ -138,7 +138,7 @@ impl Theme {
                 ok: hex(0x1d_76_49),
                 warn: hex(0x8a_5a_00),
                 error: hex(0xbd_2f_39),
-                memory: hex(0x7b_53_c7),
+                memory: hex(0x71_48_bd),
                 shadow: Color32::from_black_alpha(50),
             },
         }
@@ -150,9 +150,9 @@ impl Theme {
         let (dark, light) = match kind {
             NodeKindName::Workflow => (0x7a_a2_ff, 0x2b_5b_d7),
             NodeKindName::Input | NodeKindName::Output => (0x9f_b3_c8, 0x4c_62_7a),
-            NodeKindName::FanOut => (0xc3_a6_ff, 0x7b_53_c7),
+            NodeKindName::FanOut => (0xc3_a6_ff, 0x71_48_bd),
             NodeKindName::Condition => (0xf2_c9_7d, 0x85_59_0a),
-            NodeKindName::Merge => (0x7f_d6_c2, 0x1a_75_65),
+            NodeKindName::Merge => (0x7f_d6_c2, 0x19_70_5f),
             NodeKindName::Review => (0xf2_a6_c0, 0xa8_37_63),
         };
         self.pick(dark, light)

@@ -51,8 +51,8 @@ pub(super) struct RunArguments {
     /// Run the workflow of that node only up to this one of its own nodes, by number, title or class, and show what it gives.
     #[arg(long, value_name = "INNER", requires = "node")]
     until: Option<String>,
-    /// Only say what would be done: how many items are there already, how many would be made, and why. Exit code 1 when no
-    /// backend of which is known what it has could run one of the nodes.
+    /// Only say what would be done: how many items are there already, how many would be made, and why. Exit code 1 when
+    /// something cannot run: a file is missing, or no backend of which is known what it has could run a node.
     #[arg(long)]
     plan: bool,
 }
