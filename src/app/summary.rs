@@ -6,7 +6,7 @@ use super::theme::Theme;
 use super::widgets::duration_text;
 use crate::engine::{
     AfterEnd, Answer, CallOff, ItemId, ItemState, NodeWait, PlacementDecision, RunEvent,
-    RunEventBody, RunState,
+    RunEventBody, RunState, WaitCause,
     fold::{ItemCounts, ItemView, NodeView, RunView},
 };
 use crate::project::{BackendId, NodeId, Project};
@@ -115,6 +115,14 @@ pub fn time_left_ms(view: &RunView, live: &Live, now_ms: u64) -> Option<u64> {
         // What waits for a person ends when that person wants.
         return None;
     }
+    let waits = live.waits.get(&view.run_id?).into_iter().flatten();
+    if waits
+        .map(|wait| wait.cause)
+        .any(|cause| cause == WaitCause::Nobody)
+    {
+        // Something has to change first, nobody knows when.
+        return None;
+    }
     let end_ms = live.expected_end_ms.get(&view.run_id?)?;
     Some(end_ms.saturating_sub(now_ms)).filter(|left_ms| *left_ms > 0)
 }
@@ -138,6 +146,18 @@ pub fn waits_because<'a>(view: &RunView, live: &'a Live, item: &ItemRow<'_>) -> 
         .iter()
         .find(|(item_id, _)| *item_id == item.item_id);
     Some(own.map_or(wait.reason.as_str(), |(_, reason)| reason.as_str()))
+}
+
+/// When an item is expected to be done, Unix time in milliseconds; none while no backend can take it.
+#[must_use]
+pub fn item_end_ms(view: &RunView, live: &Live, item: &ItemRow<'_>) -> Option<u64> {
+    let is_stuck = item.view.state == ItemState::Ready
+        && node_wait(view, live, item.view.node_id)
+            .is_some_and(|wait| wait.cause == WaitCause::Nobody);
+    if is_stuck || item.view.state.is_ended() {
+        return None;
+    }
+    live.item_end_ms.get(&item.item_id).copied()
 }
 
 /// The run in one short sentence for the top bar.

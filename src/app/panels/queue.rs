@@ -104,9 +104,9 @@ fn queue_row(ui: &mut Ui, panel: &mut PanelContext<'_>, item: &ItemRow<'_>) {
         .or_else(|| summary::waits_because(panel.runs.shown_view()?, panel.live, item))
         .unwrap_or_default()
         .to_owned();
-    if let Some(end_ms) = panel.live.item_end_ms.get(&item.item_id)
-        && !item.view.state.is_ended()
-        && *end_ms > panel.now_ms
+    if let Some(view) = panel.runs.shown_view()
+        && let Some(end_ms) = summary::item_end_ms(view, panel.live, item)
+        && end_ms > panel.now_ms
     {
         let separator = if activity.is_empty() { "" } else { " · " };
         let left = duration_text(end_ms - panel.now_ms);
