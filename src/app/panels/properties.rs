@@ -348,18 +348,15 @@ fn in_the_run(ui: &mut Ui, panel: &mut PanelContext<'_>, node_id: NodeId) {
             1 => "1 item waits".to_owned(),
             count => format!("{count} items wait"),
         };
+        let words = match wait.reason.strip_prefix("waits ") {
+            Some(rest) => format!("{items} {rest}"),
+            None => format!("{items}: {}", wait.reason),
+        };
         let color = match wait.cause {
             WaitCause::Nobody => theme.warn,
             WaitCause::Turn | WaitCause::Paused => theme.dim,
         };
-        ui.add(
-            egui::Label::new(
-                RichText::new(format!("{items}: {}", wait.reason))
-                    .size(12.0)
-                    .color(color),
-            )
-            .wrap(),
-        );
+        ui.add(egui::Label::new(RichText::new(words).size(12.0).color(color)).wrap());
     }
     if failed > 0
         && !summary::is_active(view)
