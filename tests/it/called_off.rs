@@ -196,6 +196,44 @@ fn an_item_cancelled_while_it_waits_ends_when_what_it_is_made_from_is_there() {
 }
 
 #[test]
+fn what_was_cancelled_while_it_waits_stays_so_in_the_next_process() {
+    let mut graph = Graph::new();
+    let first = graph.workflow("W1", &["seed"]);
+    let second = graph.workflow("W2", &["image"]);
+    let other = graph.workflow("V", &["seed"]);
+    let (output, other_output) = (graph.output("O"), graph.output("P"));
+    graph.link(first, "image", second, "image");
+    graph.link(second, "image", output, "value");
+    graph.link(other, "image", other_output, "value");
+    let mut world = World::new(&graph);
+    world.start();
+    world.run();
+    assert_eq!(world.run_state, RunState::Completed);
+    let run_id = world.run_id;
+    for name in ["W1", "V"] {
+        let item_id = item_id(&world, name);
+        world.step(Input::RedoItem {
+            run_id,
+            item_id,
+            fields: vec![],
+        });
+        world.step(Input::CancelNode {
+            run_id,
+            node_id: second,
+        });
+    }
+    assert_eq!(world.item("W2").state, Cancelled);
+    // The log goes on after the second of them was reopened.
+    assert!(world.execute(|name| name == "V"));
+    world.restart();
+    assert_eq!(world.item("W2").state, Cancelled);
+    world.run();
+    assert_eq!(world.item("W2").state, Cancelled);
+    assert_eq!(world.item("O").state, Blocked);
+    assert_eq!(world.run_state, RunState::CompletedWithFailures);
+}
+
+#[test]
 fn a_clock_that_jumps_back_leaves_no_item_resting_for_ever() {
     let (graph, _) = chain();
     let mut world = World::new(&graph);

@@ -55,6 +55,29 @@ fn an_earlier_result_counts_only_for_the_fields_that_were_asked_about() {
 }
 
 #[test]
+fn what_was_sent_stays_what_it_was_when_the_item_is_changed_and_the_process_dies() {
+    let graph = one_workflow();
+    let mut world = World::new(&graph);
+    world.start();
+    let sent = world.submitted[0].clone();
+    let changed = vec![(field("seed"), Literal::Integer(5_u32.into()))];
+    world.step(Input::RedoItem {
+        run_id: world.run_id,
+        item_id: sent.item_id,
+        fields: changed,
+    });
+    world.restart();
+    // Else its result would be kept for later as that of the changed item, and be found at once when that is made.
+    assert_eq!(world.submitted[0].attempt_id, sent.attempt_id);
+    assert_eq!(world.submitted[0].fields, sent.fields);
+    assert!(world.execute(|name| name == "W"));
+    assert_ne!(world.submitted[0].fields, sent.fields);
+    world.run();
+    assert_eq!(world.run_state, RunState::Completed);
+    assert_eq!(world.item("W").attempts, 2);
+}
+
+#[test]
 fn an_old_log_does_not_tell_what_a_machine_lacks_today() {
     let graph = one_workflow();
     let mut world = World::new(&graph);

@@ -31,6 +31,8 @@ pub(super) struct Attempt {
     pub item: ItemIndex,
     pub backend_id: BackendId,
     pub workflow: Option<ContentHash>,
+    /// What it was sent with. A person may have changed the item since.
+    pub fields: Fields,
     /// Whether other models were sent for before it.
     pub models: Models,
     pub started_ms: Option<u64>,

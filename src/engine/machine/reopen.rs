@@ -132,22 +132,36 @@ impl Run {
         }
     }
 
+    /// A replay meets the first of items that are reopened together.
+    pub fn begin_reopening(&mut self) {
+        self.ended_before = (0..self.items.len() as ItemIndex)
+            .filter(|index| {
+                self.items[*index as usize].state.is_ended() && self.lacks_input(*index)
+            })
+            .collect();
+    }
+
+    fn lacks_input(&self, index: ItemIndex) -> bool {
+        self.items[index as usize]
+            .inputs
+            .iter()
+            .any(|token| matches!(self.tokens[*token as usize].content, Content::Pending))
+    }
+
     /// After a replay that ended in the middle of a retry: what was made from something that is being made again waits,
-    /// too.
+    /// too. What was cancelled while it waited stays so.
     pub fn complete_reopening(&mut self) {
+        let ended_before = std::mem::take(&mut self.ended_before);
         let mut order: Vec<ItemIndex> = (0..self.items.len() as ItemIndex).collect();
         order.sort_by_key(|index| self.items[*index as usize].node);
         for index in order {
-            let item = &self.items[index as usize];
-            let lacks_input = item
-                .inputs
-                .iter()
-                .any(|token| matches!(self.tokens[*token as usize].content, Content::Pending));
+            let state = self.items[index as usize].state;
             let is_under_way = matches!(
-                item.state,
+                state,
                 ItemState::Waiting | ItemState::Submitted | ItemState::Running
             );
-            if lacks_input && !is_under_way {
+            let stays = state.is_ended() && ended_before.contains(&index);
+            if !is_under_way && !stays && self.lacks_input(index) {
                 self.reopen_dependent(index);
             }
         }

@@ -83,8 +83,10 @@ impl Machine {
         run.outbox.splice(0..0, still_true);
         run.attempts_to_call_off = false;
         run.needless_attempts.clear();
-        run.complete_reopening();
-        run.is_reopening = false;
+        if run.is_reopening {
+            run.is_reopening = false;
+            run.complete_reopening();
+        }
         if run.is_called_off() && !run.state.is_ended() {
             let reason = run.called_off_reason();
             run.cancel_unstarted(&reason);
@@ -181,6 +183,9 @@ impl Machine {
         {
             run.unlogged.remove(position);
             return;
+        }
+        if is_reopening && !run.is_reopening {
+            run.begin_reopening();
         }
         self.apply(run_id, event.at_ms, &event.body);
         self.effects.clear();

@@ -86,6 +86,9 @@ pub(super) struct Run {
     pub unlogged: VecDeque<RunEventBody>,
     /// While a log is replayed: it tells of items that are reopened together; nothing follows from that before all are.
     pub is_reopening: bool,
+    /// While a log is replayed: items that had ended before those were reopened although something they were to be made from was
+    /// not there. They were cancelled while they waited.
+    pub ended_before: BTreeSet<ItemIndex>,
     /// Items that count against the run: Failed, Blocked or Cancelled.
     pub bad_items: u32,
     /// Goal items that are Done.
@@ -369,6 +372,7 @@ impl Run {
             logged: HashMap::new(),
             unlogged: VecDeque::new(),
             is_reopening: false,
+            ended_before: BTreeSet::new(),
             bad_items: 0,
             goals_done: 0,
             attempts_to_call_off: false,

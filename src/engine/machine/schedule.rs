@@ -255,7 +255,12 @@ impl Machine {
         let item = &mut run.items[index as usize];
         item.attempts = number;
         item.live_attempt = Some(attempt_id);
-        let workflow = run.plan.nodes[item.node].workflow_hash;
+        let planned = &run.plan.nodes[item.node];
+        let workflow = planned.workflow_hash;
+        let fields = match &planned.node.kind {
+            NodeKind::Workflow(settings) => fields_of(run, index, settings),
+            _ => Fields::new(),
+        };
         let needs = models_of(run, index);
         let models = match needs {
             Some(needs) if self.loaded.get(&backend_id) != Some(&needs) => Models::Swapped,
@@ -271,6 +276,7 @@ impl Machine {
                 item: index,
                 backend_id,
                 workflow,
+                fields,
                 models,
                 started_ms: None,
                 executed_ms: None,
@@ -290,7 +296,6 @@ impl Machine {
         let NodeKind::Workflow(workflow) = &planned.node.kind else {
             return None;
         };
-        let fields = fields_of(run, attempt.item, workflow);
         let bypass = item
             .trouble
             .as_ref()
@@ -302,7 +307,7 @@ impl Machine {
             node_id: planned.node.id,
             backend_id: attempt.backend_id,
             workflow: workflow.workflow.clone(),
-            fields,
+            fields: attempt.fields.clone(),
             server_cache: if bypass {
                 ServerCache::Bypass
             } else {

@@ -58,7 +58,9 @@ impl Life {
             self.world.perform(effect);
         }
         for submission in std::mem::take(&mut self.world.reconciles) {
-            self.sent.insert(submission.attempt_id, submission.clone());
+            let sent = self.sent.entry(submission.attempt_id);
+            let sent = sent.or_insert_with(|| submission.clone());
+            assert_eq!(sent.fields, submission.fields, "it was sent with others");
             self.world.submitted.push_back(submission);
         }
         if dies {

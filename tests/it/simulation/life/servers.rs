@@ -185,6 +185,13 @@ impl Life {
         followed.any(|there| there.attempt_id == attempt_id)
     }
 
+    /// Whether the log has an attempt without its end: when our process dies before it writes of the end, the next one knows
+    /// nothing of it, and hears of the attempt only by following it.
+    fn is_live(&self, attempt_id: AttemptId) -> bool {
+        let mut seen = self.world.runs.iter().flat_map(|run| run.seen.values());
+        seen.any(|seen| seen.live == Some(attempt_id))
+    }
+
     pub(super) fn arrive(&mut self, submission: &Submission) {
         let server = self.server_of(submission);
         if !server.is_down {
@@ -320,6 +327,7 @@ impl Life {
     pub(super) fn answer_late(&mut self) {
         if let Some(attempt_id) = self.ended.last().copied()
             && !self.is_followed(attempt_id)
+            && !self.is_live(attempt_id)
         {
             self.tally.count("world: an answer comes late");
             self.step(Input::AttemptStarted { attempt_id });
