@@ -177,3 +177,47 @@ fn an_item_that_rests_after_a_broken_transfer_says_so() {
     world.run();
     assert_eq!(world.run_state, RunState::Completed);
 }
+
+#[test]
+fn what_has_rested_is_not_sent_to_a_backend_that_is_being_removed() {
+    let mut graph = Graph::new();
+    let fan_out = graph.fan_out("F", 3);
+    let workflow = graph.workflow("W", &["seed"]);
+    let output = graph.output("O");
+    graph.link(fan_out, "F", workflow, "seed");
+    graph.link(workflow, "image", output, "value");
+    let mut world = World::with_backends(&graph, 2);
+    world
+        .fails
+        .insert("W F:0".to_owned(), (FailureClass::Transfer, 1));
+    world.start();
+    world.execute(|name| name == "W F:0");
+    let (leaving, stays) = (backend_id(0), backend_id(1));
+    let lies_at = |world: &World, backend_id| {
+        let there = world.submitted.iter();
+        let there = there.filter(|submission| submission.backend_id == backend_id);
+        there
+            .map(|submission| submission.item_id)
+            .collect::<Vec<_>>()
+    };
+    let [rested, moved] = ["W F:0", "W F:2"].map(|name| item_id(&world, name));
+    assert_eq!(lies_at(&world, leaving), [moved]);
+    // Its rest is over, and nothing has happened since.
+    world.now_ms += 2_000;
+    for input in [
+        Input::BackendRemoved {
+            backend_id: leaving,
+        },
+        Input::VacateBackend {
+            backend_id: leaving,
+        },
+    ] {
+        world.step(input);
+    }
+    assert_eq!(lies_at(&world, leaving), [moved]);
+    assert!(lies_at(&world, stays).contains(&rested));
+    let called_off = world.submitted.iter().find(|one| one.item_id == moved);
+    assert_eq!(world.cancels, [called_off.unwrap().attempt_id]);
+    world.run();
+    assert_eq!(world.run_state, RunState::Completed);
+}

@@ -90,11 +90,15 @@ impl Executor {
             self.trouble(&error.to_string()).await;
             return;
         }
-        self.take(vec![Input::VacateBackend { backend_id }]).await;
-        self.shared.fleet.remove(backend_id);
         self.statuses.remove(&backend_id);
+        // Removed first: as long as it is known, what waits may be sent there.
+        self.take(vec![
+            Input::BackendRemoved { backend_id },
+            Input::VacateBackend { backend_id },
+        ])
+        .await;
+        self.shared.fleet.remove(backend_id);
         self.tell(&EngineEvent::BackendRemoved(backend_id)).await;
-        self.take(vec![Input::BackendRemoved { backend_id }]).await;
     }
 
     /// Takes over what is new about a backend.

@@ -46,14 +46,17 @@ impl Life {
                 }
             }
             3 => {
-                self.servers[number].is_removed ^= true;
                 if self.servers[number].is_removed {
-                    if self.random.bool() {
+                    self.servers[number].is_removed = false;
+                    self.tell_facts(number);
+                } else {
+                    let is_vacated = self.random.bool();
+                    self.servers[number].is_removed = true;
+                    // Removed first: as long as it is known, what waits may be sent there.
+                    self.step(Input::BackendRemoved { backend_id });
+                    if is_vacated {
                         self.step(Input::VacateBackend { backend_id });
                     }
-                    self.step(Input::BackendRemoved { backend_id });
-                } else {
-                    self.tell_facts(number);
                 }
             }
             4 => {
