@@ -8,10 +8,10 @@ use comfyui_orchestrator::engine::machine::{
     ATTEMPTS_AHEAD_PER_BACKEND, ATTEMPTS_FETCHED_PER_BACKEND, Effect, Input,
 };
 use comfyui_orchestrator::engine::{
-    Answer, AttemptId, ItemId, ItemState, RunEventBody, RunId, RunState, Value,
+    Answer, AnswerOrigin, AttemptId, ItemId, ItemState, RunEventBody, RunId, RunState, Value,
 };
 use comfyui_orchestrator::project::{Affinity, BackendId, NodeKind};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 impl Life {
     /// The run that a person wants something of; remembers what explains later events.
@@ -60,9 +60,12 @@ impl Life {
         Some(*run_id)
     }
 
-    /// What one step may say: a wish about one run does nothing to the others but to let them have backends, and nothing ends
-    /// without a cause.
+    /// What one step may say: a wish about one run does nothing to the others but to let them have backends, and to ask where
+    /// nobody has answered them for too long by then; and nothing ends without a cause.
     pub(super) fn check_step(&mut self, wished_of: Option<RunId>, effects: &[Effect]) {
+        let mut asked: BTreeSet<ItemId> = BTreeSet::new();
+        // Runs that answered their own questions in this step, with all that follows from that.
+        let mut answered_themselves: BTreeSet<RunId> = BTreeSet::new();
         for effect in effects {
             let Effect::Record(event) = effect else {
                 continue;
@@ -72,11 +75,28 @@ impl Life {
             assert!(story.is_begun, "an event of a run that was not begun");
             if wished_of.is_some_and(|run_id| run_id != event.run_id) {
                 let gets_going = match &event.body {
-                    RunEventBody::AttemptPlaced { .. } | RunEventBody::ItemAsks { .. } => true,
+                    RunEventBody::AttemptPlaced { .. } => true,
+                    RunEventBody::ItemAsks { item_id, .. } => {
+                        asked.insert(*item_id);
+                        true
+                    }
                     RunEventBody::ItemStateChanged { state, .. } => *state == ItemState::Running,
+                    // Time has passed since the step before: nobody answered for too long, and what its own person said then
+                    // for the whole run answers that.
+                    RunEventBody::ItemAnswered {
+                        item_id,
+                        origin: AnswerOrigin::Standing,
+                        ..
+                    } if asked.contains(item_id) => {
+                        answered_themselves.insert(event.run_id);
+                        true
+                    }
                     _ => false,
                 };
-                assert!(gets_going, "a wish of another run did this: {event:?}");
+                assert!(
+                    gets_going || answered_themselves.contains(&event.run_id),
+                    "a wish of another run did this: {event:?}"
+                );
             }
             if let RunEventBody::RunStateChanged { state } = &event.body {
                 story.state = *state;
@@ -145,6 +165,10 @@ impl Life {
     pub(super) fn check_sometimes(&mut self) {
         if self.random.u32(0..50) == 0 {
             self.flush_held();
+            // It may have died, and have taken its runs up again: that is to be written, too.
+            while !self.held.is_empty() {
+                self.flush_held();
+            }
             self.check_all();
         }
         if self.random.u32(0..8) == 0 {
