@@ -23,7 +23,7 @@ mod question;
 mod value;
 
 pub use check::{problems, remembered_by_backend, remembered_object_info};
-pub use command::{BackendKeeping, RetryScope, RunCommand, RunFolders};
+pub use command::{BackendKeeping, RetryScope, RunCommand, RunFolders, RunWish};
 pub use dry_run::{DryCount, DryNode, DryProblem, DryRun, dry_run};
 pub use event::{
     AfterEnd, CallOff, ItemState, LONGEST_RECORDED_LIST, PlacementCandidate, PlacementDecision,

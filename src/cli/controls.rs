@@ -6,7 +6,9 @@ use super::earlier::EarlierRun;
 use super::review::set_fields;
 use super::run::node_called;
 use super::runs::state_words;
-use crate::engine::{ItemId, RetryScope, RunCommand, RunId, RunState, remembered_object_info};
+use crate::engine::{
+    ItemId, RetryScope, RunCommand, RunId, RunState, RunWish, remembered_object_info,
+};
 use crate::project::{Literal, NodeKind, WorkflowNode};
 use crate::store::{Attendance, RunSummary, Store};
 use crate::workflow::{self, Control, ParameterAddress};
@@ -116,22 +118,26 @@ pub(super) async fn control(
     let (commands, after, backends) = match command {
         ControlCommand::Cancel { part, backends, .. } => {
             let (commands, after) = match part.of(&earlier)? {
-                Part::Run => (vec![RunCommand::Cancel { run_id }], After::Rest),
-                Part::Node(node_id) => {
-                    of_part(run_id, rests, [RunCommand::CancelNode { run_id, node_id }])
-                }
+                Part::Run => (vec![RunCommand::wish(run_id, RunWish::Cancel)], After::Rest),
+                Part::Node(node_id) => of_part(
+                    run_id,
+                    rests,
+                    [RunCommand::wish(run_id, RunWish::CancelNode(node_id))],
+                ),
                 Part::Items(item_ids) => {
                     let cancels = item_ids
                         .into_iter()
-                        .map(|item_id| RunCommand::CancelItem { run_id, item_id });
+                        .map(|item_id| RunCommand::wish(run_id, RunWish::CancelItem(item_id)));
                     of_part(run_id, rests, cancels)
                 }
             };
             (commands, after, backends)
         }
-        ControlCommand::Pause { backends, .. } => {
-            (vec![RunCommand::Pause { run_id }], After::Rest, backends)
-        }
+        ControlCommand::Pause { backends, .. } => (
+            vec![RunCommand::wish(run_id, RunWish::Pause)],
+            After::Rest,
+            backends,
+        ),
         ControlCommand::Retry { part, backends, .. } => {
             let scope = match part.of(&earlier)? {
                 Part::Run => RetryScope::Run,
@@ -139,7 +145,7 @@ pub(super) async fn control(
                 Part::Items(item_ids) => RetryScope::Items(item_ids),
             };
             (
-                vec![RunCommand::Retry { run_id, scope }],
+                vec![RunCommand::wish(run_id, RunWish::Retry(scope))],
                 After::Follow,
                 backends,
             )
@@ -165,11 +171,10 @@ pub(super) async fn control(
             let mut commands = Vec::new();
             for item_id in item_ids {
                 let fields = changed(&store, &earlier, &item_id, &settings, new_seed).await?;
-                commands.push(RunCommand::RedoItem {
+                commands.push(RunCommand::wish(
                     run_id,
-                    item_id,
-                    fields,
-                });
+                    RunWish::RedoItem { item_id, fields },
+                ));
             }
             (commands, After::Follow, backends)
         }
@@ -180,23 +185,29 @@ pub(super) async fn control(
             ..
         } => {
             let command = match part.of(&earlier)? {
-                Part::Run => RunCommand::SetRunPriority { run_id, priority },
-                Part::Node(node_id) => RunCommand::SetNodePriority {
-                    run_id,
-                    node_id,
-                    priority,
-                },
-                Part::Items(item_ids) => RunCommand::SetItemPriority {
-                    run_id,
-                    item_ids,
-                    priority,
-                },
+                Part::Run => RunCommand::wish(run_id, RunWish::SetPriority(priority)),
+                Part::Node(node_id) => {
+                    RunCommand::wish(run_id, RunWish::SetNodePriority { node_id, priority })
+                }
+                Part::Items(item_ids) => {
+                    RunCommand::wish(run_id, RunWish::SetItemPriority { item_ids, priority })
+                }
             };
             (vec![command], After::Note, backends)
         }
     };
-    let is_paused_for_it =
-        rests && matches!(commands.as_slice(), [RunCommand::Pause { .. }, _, ..]);
+    let is_paused_for_it = rests
+        && matches!(
+            commands.as_slice(),
+            [
+                RunCommand::Wish {
+                    wish: RunWish::Pause,
+                    ..
+                },
+                _,
+                ..
+            ]
+        );
     let backends = backends.configs()?;
     let code = deliver(data_dir, store, &run, &earlier, commands, after, backends).await?;
     if is_paused_for_it {
@@ -237,7 +248,7 @@ fn of_part(
     cancels: impl IntoIterator<Item = RunCommand>,
 ) -> (Vec<RunCommand>, After) {
     if rests {
-        let pause = RunCommand::Pause { run_id };
+        let pause = RunCommand::wish(run_id, RunWish::Pause);
         (std::iter::once(pause).chain(cancels).collect(), After::Note)
     } else {
         (cancels.into_iter().collect(), After::Follow)

@@ -5,7 +5,9 @@ use super::backend::BackendArguments;
 use super::deliver::{After, deliver};
 use super::earlier::EarlierRun;
 use super::review::places;
-use crate::engine::{Answer, AnswerReach, ItemId, PlacementVerdict, Question, RunCommand, RunView};
+use crate::engine::{
+    Answer, AnswerReach, ItemId, PlacementVerdict, Question, RunCommand, RunView, RunWish,
+};
 use crate::project::BackendId;
 use crate::store::{RunSummary, Store};
 use anyhow::{Context as _, bail};
@@ -149,16 +151,18 @@ pub(super) async fn answer(
         ChoiceArguments { skip: true, .. } => Answer::Skip,
         _ => Answer::Fail,
     };
-    let command = RunCommand::Answer {
-        run_id: run.run_id,
-        item_ids,
-        answer,
-        reach: if arguments.always {
-            AnswerReach::ThisRun
-        } else {
-            AnswerReach::TheseItems
+    let command = RunCommand::wish(
+        run.run_id,
+        RunWish::Answer {
+            item_ids,
+            answer,
+            reach: if arguments.always {
+                AnswerReach::ThisRun
+            } else {
+                AnswerReach::TheseItems
+            },
         },
-    };
+    );
     let commands = vec![command];
     deliver(
         data_dir,

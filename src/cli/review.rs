@@ -8,7 +8,7 @@ use super::watch;
 use crate::artifacts::ArtifactStore;
 use crate::engine::{
     IndexPath, ItemId, ItemState, MAX_RATING, ReviewAnswer, ReviewVerdict, RunCommand,
-    RunEventBody, RunId, RunState, RunView, Value,
+    RunEventBody, RunId, RunState, RunView, RunWish, Value,
 };
 use crate::project::{Literal, NodeId, NodeKind, Project, WorkflowNode};
 use crate::store::{RunSummary, Store};
@@ -80,10 +80,7 @@ pub(super) async fn review(
         list(&run, &parked, &project, arguments.json);
         return Ok(ExitCode::SUCCESS);
     }
-    let command = RunCommand::Review {
-        run_id: run.run_id,
-        answers,
-    };
+    let command = RunCommand::wish(run.run_id, RunWish::Review(answers));
     let earlier = EarlierRun::read(&store, &run).await?;
     let commands = vec![command];
     deliver(

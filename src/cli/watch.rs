@@ -5,7 +5,7 @@ use super::questions::{Asker, in_words};
 use super::runs::counted;
 use crate::engine::{
     EngineEvent, EngineHandle, ItemState, NodeWait, RunCommand, RunEventBody, RunId, RunState,
-    RunView, WaitCause,
+    RunView, RunWish, WaitCause,
 };
 use crate::fleet::{BackendState, BackendStatus};
 use crate::project::{BackendId, NodeId, NodeKind, Project};
@@ -95,7 +95,7 @@ pub(super) async fn follow(
                 match asker.take(&line, &view) {
                     Ok((item_id, answer, reach)) => {
                         let item_ids = vec![item_id];
-                        engine.send(RunCommand::Answer { run_id, item_ids, answer, reach })?;
+                        engine.send(RunCommand::wish(run_id, RunWish::Answer { item_ids, answer, reach }))?;
                     }
                     Err(words) => teller.say(&words),
                 }
@@ -103,7 +103,7 @@ pub(super) async fn follow(
             }
             Ok(()) = tokio::signal::ctrl_c() => {
                 teller.say("Cancelling: what runs is interrupted, what is finished stays.");
-                engine.send(RunCommand::Cancel { run_id })?;
+                engine.send(RunCommand::wish(run_id, RunWish::Cancel))?;
                 continue;
             }
         };

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// One wish. The answer comes as events.
+/// One command. The answer comes as events.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RunCommand {
@@ -34,99 +34,12 @@ pub enum RunCommand {
         /// Where a run would write and read.
         folders: RunFolders,
     },
-    /// Call a run off.
-    Cancel {
+    /// Something is wanted of a run.
+    Wish {
         /// The run.
         run_id: RunId,
-    },
-    /// Call one item off.
-    CancelItem {
-        /// Its run.
-        run_id: RunId,
-        /// The item.
-        item_id: ItemId,
-    },
-    /// Call off every item of a node, those that are still to come as well, until it is retried.
-    CancelNode {
-        /// The run.
-        run_id: RunId,
-        /// The node.
-        node_id: NodeId,
-    },
-    /// Submit nothing new of a run.
-    Pause {
-        /// The run.
-        run_id: RunId,
-    },
-    /// Go on with a paused, cancelled or interrupted run.
-    Resume {
-        /// The run.
-        run_id: RunId,
-    },
-    /// Give failed items another chance.
-    RetryFailed {
-        /// The run.
-        run_id: RunId,
-    },
-    /// Give failed and cancelled items of a node, or some of them, another chance.
-    Retry {
-        /// The run.
-        run_id: RunId,
-        /// Which.
-        scope: RetryScope,
-    },
-    /// Answer what a Review asks.
-    Review {
-        /// The run.
-        run_id: RunId,
-        /// The answers, in order.
-        answers: Vec<ReviewAnswer>,
-    },
-    /// Answer what is asked of items that have no place left ([`super::RunView::questions`]).
-    Answer {
-        /// The run.
-        run_id: RunId,
-        /// The items; those that ask nothing are passed over.
-        item_ids: Vec<ItemId>,
-        /// What is to become of them.
-        answer: Answer,
-        /// What the answer holds for.
-        reach: AnswerReach,
-    },
-    /// Make a Workflow item again with some fields changed, for example another seed.
-    RedoItem {
-        /// Its run.
-        run_id: RunId,
-        /// The item.
-        item_id: ItemId,
-        /// The changed fields; may be empty.
-        fields: Vec<(ParameterAddress, Literal)>,
-    },
-    /// Move a run before or behind the others.
-    SetRunPriority {
-        /// The run.
-        run_id: RunId,
-        /// Higher goes first; 0 is the usual.
-        priority: i32,
-    },
-    /// Move items that have not been submitted before or behind the others of their run.
-    SetItemPriority {
-        /// Their run.
-        run_id: RunId,
-        /// The items.
-        item_ids: Vec<ItemId>,
-        /// Higher goes first; 0 is the usual.
-        priority: i32,
-    },
-    /// Move the items of a node that have not been submitted, and those still to come, before or behind the others of their
-    /// run.
-    SetNodePriority {
-        /// Their run.
-        run_id: RunId,
-        /// The node.
-        node_id: NodeId,
-        /// Higher goes first; 0 is the usual.
-        priority: i32,
+        /// What.
+        wish: RunWish,
     },
     /// Register a backend, or change one that is registered.
     #[serde(skip)]
@@ -157,6 +70,68 @@ pub enum RunCommand {
     RefreshBackend {
         /// The backend.
         backend_id: BackendId,
+    },
+}
+
+impl RunCommand {
+    /// Something is wanted of a run.
+    #[must_use]
+    pub fn wish(run_id: RunId, wish: RunWish) -> Self {
+        Self::Wish { run_id, wish }
+    }
+}
+
+/// What a person wants of a run. It is in the run's log before it is carried out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunWish {
+    /// Call it off: what has not started is cancelled, what executes is interrupted. Calls off what was wished before, too.
+    Cancel,
+    /// Call one item off.
+    CancelItem(ItemId),
+    /// Call off every item of a node, those that are still to come as well, until it is retried.
+    CancelNode(NodeId),
+    /// Submit nothing new of it until it is resumed.
+    Pause,
+    /// Go on: with what is missing where it was cancelled, as soon as it is where it is being cancelled.
+    Resume,
+    /// Give failed and cancelled items, and what they blocked, another chance: at once, or as soon as nothing made from them
+    /// executes.
+    Retry(RetryScope),
+    /// Answer what a Review asks, in this order.
+    Review(Vec<ReviewAnswer>),
+    /// Answer what is asked of items that have no place left ([`super::RunView::questions`]).
+    Answer {
+        /// The items; those that ask nothing are passed over.
+        item_ids: Vec<ItemId>,
+        /// What is to become of them.
+        answer: Answer,
+        /// What the answer holds for.
+        reach: AnswerReach,
+    },
+    /// Make a Workflow item again with some fields changed, for example another seed.
+    RedoItem {
+        /// The item.
+        item_id: ItemId,
+        /// The changed fields; may be empty.
+        fields: Vec<(ParameterAddress, Literal)>,
+    },
+    /// Move the run before or behind the others: higher goes first; 0 is the usual.
+    SetPriority(i32),
+    /// Move items that have not been submitted before or behind the others of the run.
+    SetItemPriority {
+        /// The items.
+        item_ids: Vec<ItemId>,
+        /// Higher goes first; 0 is the usual.
+        priority: i32,
+    },
+    /// Move the items of a node that have not been submitted, and those still to come, before or behind the others of the
+    /// run.
+    SetNodePriority {
+        /// The node.
+        node_id: NodeId,
+        /// Higher goes first; 0 is the usual.
+        priority: i32,
     },
 }
 

@@ -10,7 +10,7 @@ mod fates;
 
 pub use count::DryCount;
 
-use super::command::RunFolders;
+use super::command::{RunFolders, RunWish};
 use super::event::RunEventBody;
 use super::executor::cache::{self, Unknowable};
 use super::executor::run_workflow::{Choice, RunWorkflow};
@@ -210,7 +210,10 @@ impl Play {
                     return;
                 }
                 for item_id in waiting {
-                    orders.extend(self.machine.step(0, Input::CancelItem { run_id, item_id }));
+                    orders.extend(
+                        self.machine
+                            .step(0, Input::wish(run_id, RunWish::CancelItem(item_id))),
+                    );
                 }
                 continue;
             };

@@ -92,7 +92,7 @@ pub struct RunView {
     pub recent_files: VecDeque<String>,
     /// Items whose result came from the cache.
     pub from_cache: u32,
-    /// What is asked of items that have no place left, by item; answered by [`super::RunCommand::Answer`].
+    /// What is asked of items that have no place left, by item; answered by [`super::RunWish::Answer`].
     pub questions: BTreeMap<ItemId, Arc<Question>>,
     /// What a person answered for every question of the run.
     pub standing_answer: Option<Answer>,

@@ -44,15 +44,13 @@ pub use review::{MAX_RATING, ReviewAnswer, ReviewVerdict};
 pub(in crate::engine) use waiting::no_backend_has;
 
 use crate::artifacts::ContentHash;
-use crate::engine::event::{AfterEnd, CallOff, ItemState, RunEvent, RunEventBody, RunState};
+use crate::engine::event::{CallOff, ItemState, RunEvent, RunEventBody, RunState};
 use crate::engine::failure::Failure;
 use crate::engine::id::{AttemptId, ItemId, RunId};
 use crate::engine::placement::Estimates;
 use crate::engine::plan::Plan;
-use crate::project::{BackendId, Literal};
-use crate::workflow::ParameterAddress;
+use crate::project::BackendId;
 use attempts::{Attempt, PairHealth};
-use flow::{CANCELLED_BY_A_PERSON, End};
 use run::{ItemIndex, Run};
 use schedule::Fields;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -133,60 +131,8 @@ impl Machine {
             Input::Start { run_id, plan } => self.start(now_ms, run_id, plan),
             // Done above.
             Input::TakeUp { .. } => {}
-            Input::CancelRun { run_id } => self.cancel_run(run_id),
-            Input::CancelItem { run_id, item_id } => self.cancel_item(now_ms, run_id, item_id),
-            Input::CancelNode { run_id, node_id } => self.cancel_node(now_ms, run_id, node_id),
-            Input::Retry { run_id, scope } => self.retry(run_id, &scope),
-            Input::SetNodePriority {
-                run_id,
-                node_id,
-                priority,
-            } => {
-                if let Some(run) = self.runs.get_mut(&run_id) {
-                    run.set_node_priority(node_id, priority);
-                }
-            }
+            Input::Wish { run_id, wish } => self.wish(now_ms, run_id, wish),
             Input::VacateBackend { backend_id } => self.vacate(now_ms, backend_id),
-            Input::PauseRun { run_id } => {
-                if let Some(run) = self.runs.get_mut(&run_id)
-                    && run.state == RunState::Running
-                {
-                    run.set_run_state(RunState::Paused);
-                }
-            }
-            Input::ResumeRun { run_id } => self.resume_run(run_id),
-            Input::RetryFailed { run_id } => self.retry_failed(run_id),
-            Input::Review { run_id, answers } => self.review(run_id, answers),
-            Input::Answer {
-                run_id,
-                item_ids,
-                answer,
-                reach,
-            } => self.answer(run_id, &item_ids, answer, reach),
-            Input::RedoItem {
-                run_id,
-                item_id,
-                fields,
-            } => self.redo_item(run_id, item_id, fields),
-            Input::SetRunPriority { run_id, priority } => {
-                if let Some(run) = self.runs.get_mut(&run_id)
-                    && run.priority != priority
-                {
-                    run.priority = priority;
-                    run.emit(RunEventBody::RunPriorityChanged { priority });
-                }
-            }
-            Input::SetItemPriority {
-                run_id,
-                item_ids,
-                priority,
-            } => {
-                if let Some(run) = self.runs.get_mut(&run_id) {
-                    for item_id in item_ids {
-                        run.prioritise(item_id, priority);
-                    }
-                }
-            }
             Input::Backend(facts) => self.backend_known(facts),
             Input::BackendRemoved { backend_id } => {
                 self.backends.remove(&backend_id);
@@ -301,83 +247,6 @@ impl Machine {
         run.begin();
         self.runs.insert(run_id, run);
         self.flush(now_ms, run_id);
-    }
-
-    fn cancel_run(&mut self, run_id: RunId) {
-        let Some(run) = self.runs.get_mut(&run_id) else {
-            return;
-        };
-        if run.state == RunState::Cancelling {
-            // What was wished since is called off, too.
-            run.withdraw_wishes();
-        } else if !run.state.is_ended() {
-            run.call_off(RunState::Cancelling, "the run was cancelled");
-        }
-    }
-
-    fn cancel_item(&mut self, now_ms: u64, run_id: RunId, item_id: ItemId) {
-        let Some(run) = self.runs.get_mut(&run_id) else {
-            return;
-        };
-        let Some(index) = run.item_by_id.get(&item_id).copied() else {
-            return;
-        };
-        run.withdraw_redo(index);
-        let item = &run.items[index as usize];
-        match item.state {
-            ItemState::Ready | ItemState::Parked | ItemState::Asking => {
-                run.end_item(index, End::Cancelled(CANCELLED_BY_A_PERSON.to_owned()));
-            }
-            ItemState::Waiting => run.wish_cancelled(index),
-            ItemState::Submitted | ItemState::Running => {
-                if let Some(attempt_id) = item.live_attempt {
-                    self.flush(now_ms, run_id);
-                    self.call_off_attempt(now_ms, attempt_id, CallOff::ForGood);
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn resume_run(&mut self, run_id: RunId) {
-        let Some(run) = self.runs.get_mut(&run_id) else {
-            return;
-        };
-        match run.state {
-            RunState::Paused => run.set_run_state(RunState::Running),
-            RunState::Cancelled => {
-                run.reopen(&[ItemState::Cancelled]);
-                // Nothing was missing: it ends as what it is.
-                run.set_run_state(RunState::Running);
-            }
-            RunState::Cancelling if run.after_end.is_none() => {
-                run.wish_after_end(Some(AfterEnd::Resume));
-            }
-            _ => {}
-        }
-        run.unchecked_nodes.extend(run.active_nodes.iter().copied());
-    }
-
-    fn review(&mut self, run_id: RunId, answers: Vec<ReviewAnswer>) {
-        let Some(run) = self.runs.get_mut(&run_id) else {
-            return;
-        };
-        for answer in answers {
-            run.take_answer(answer);
-        }
-    }
-
-    fn redo_item(
-        &mut self,
-        run_id: RunId,
-        item_id: ItemId,
-        fields: Vec<(ParameterAddress, Literal)>,
-    ) {
-        if let Some(run) = self.runs.get_mut(&run_id)
-            && let Some(index) = run.item_by_id.get(&item_id).copied()
-        {
-            run.redo(index, fields);
-        }
     }
 
     fn backend_known(&mut self, facts: BackendFacts) {

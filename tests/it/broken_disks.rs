@@ -7,7 +7,8 @@ use crate::whole_runs::{
     PATIENCE, assert_posted_once, files_below, folders, next, start_engine, start_server,
 };
 use comfyui_orchestrator::engine::{
-    EngineEvent, FailureClass, ResumePolicy, RunCommand, RunId, RunState, RunView, database_path,
+    EngineEvent, FailureClass, ResumePolicy, RunCommand, RunId, RunState, RunView, RunWish,
+    database_path,
 };
 use comfyui_orchestrator::project::{Project, RetryPolicy, write_portable_form};
 use serde_json::json;
@@ -207,7 +208,10 @@ async fn run_with_a_locked(place: &str, meanwhile: Meanwhile) -> (RunState, usiz
                 }
                 match meanwhile {
                     Meanwhile::Mend => door.open(),
-                    Meanwhile::Cancel => engine.handle.send(RunCommand::Cancel { run_id }).unwrap(),
+                    Meanwhile::Cancel => engine
+                        .handle
+                        .send(RunCommand::wish(run_id, RunWish::Cancel))
+                        .unwrap(),
                 }
             }
             _ => {}

@@ -4,7 +4,9 @@ use crate::engine_driver::{Graph, World};
 use crate::run_semantics::item_id;
 use comfyui_orchestrator::engine::ItemState::{Blocked, Cancelled, Done, Skipped, Waiting};
 use comfyui_orchestrator::engine::machine::Input;
-use comfyui_orchestrator::engine::{FailureClass, ReviewAnswer, ReviewVerdict, RunState};
+use comfyui_orchestrator::engine::{
+    FailureClass, RetryScope, ReviewAnswer, ReviewVerdict, RunState, RunWish,
+};
 use comfyui_orchestrator::project::{BatchMode, MergeFailurePolicy, MergeMode, MergeScope, NodeId};
 
 /// `F(3) → W1 → W2 → O`
@@ -27,8 +29,8 @@ fn a_retry_wished_while_the_run_is_cancelled_survives_a_death() {
     world.start();
     assert!(world.execute(|name| name == "W1 F:0"));
     let run_id = world.run_id;
-    world.step(Input::CancelRun { run_id });
-    world.step(Input::RetryFailed { run_id });
+    world.step(Input::wish(run_id, RunWish::Cancel));
+    world.step(Input::wish(run_id, RunWish::Retry(RetryScope::Run)));
     while world.answer_cancel() {}
     assert_eq!(
         world.run_state,
@@ -61,13 +63,15 @@ fn a_cancelled_run_makes_nothing_again_and_keeps_what_is_done() {
         .attempt_id;
     world.step(Input::AttemptStarted { attempt_id: behind });
     // What is made from it executes, so it is to be made again later; then the run is cancelled.
-    world.step(Input::RedoItem {
+    world.step(Input::wish(
         run_id,
-        item_id: item,
-        fields: vec![],
-    });
+        RunWish::RedoItem {
+            item_id: item,
+            fields: vec![],
+        },
+    ));
     assert_eq!(world.item("W1 F:1").state, Done);
-    world.step(Input::CancelRun { run_id });
+    world.step(Input::wish(run_id, RunWish::Cancel));
     world.run();
     assert_eq!(world.run_state, RunState::Cancelled);
     assert_eq!(world.item("W1 F:1").state, Done);
@@ -107,7 +111,7 @@ fn pick_all(world: &mut World) {
             verdict: ReviewVerdict::Pick,
         })
         .collect();
-    world.step(Input::Review { run_id, answers });
+    world.step(Input::wish(run_id, RunWish::Review(answers)));
 }
 
 #[test]
@@ -118,11 +122,13 @@ fn a_death_while_things_are_being_made_again_leaves_nothing_that_asks_without_a_
     let run_id = world.run_id;
     let maker = item_id(&world, "W1");
     let before = world.log.len();
-    world.step(Input::RedoItem {
+    world.step(Input::wish(
         run_id,
-        item_id: maker,
-        fields: vec![],
-    });
+        RunWish::RedoItem {
+            item_id: maker,
+            fields: vec![],
+        },
+    ));
     let log = world.log.clone();
     // Of the events of that step only some were written.
     for length in before..=log.len() {
@@ -153,14 +159,11 @@ fn an_item_cancelled_while_it_waits_ends_when_what_it_is_made_from_is_there() {
     world.run();
     assert_eq!(world.item("M").state, Blocked);
     let run_id = world.run_id;
-    world.step(Input::RetryFailed { run_id });
+    world.step(Input::wish(run_id, RunWish::Retry(RetryScope::Run)));
     // The place where the review of a failed batch would have been waits for the batch.
     assert_eq!(world.item("R").state, Waiting);
     let waiting = item_id(&world, "R");
-    world.step(Input::CancelItem {
-        run_id,
-        item_id: waiting,
-    });
+    world.step(Input::wish(run_id, RunWish::CancelItem(waiting)));
     assert_eq!(world.item("R").state, Waiting);
     assert_eq!(world.item("M").state, Waiting, "nothing is merged early");
     world.restart();
@@ -177,16 +180,15 @@ fn an_item_cancelled_while_it_waits_ends_when_what_it_is_made_from_is_there() {
 
     // One that stays part of the run is cancelled as wished.
     let maker = item_id(&world, "W1");
-    world.step(Input::RedoItem {
+    world.step(Input::wish(
         run_id,
-        item_id: maker,
-        fields: vec![],
-    });
+        RunWish::RedoItem {
+            item_id: maker,
+            fields: vec![],
+        },
+    ));
     let waiting = item_id(&world, "W2 W1:1");
-    world.step(Input::CancelItem {
-        run_id,
-        item_id: waiting,
-    });
+    world.step(Input::wish(run_id, RunWish::CancelItem(waiting)));
     world.restart();
     world.run();
     pick_all(&mut world);
@@ -212,15 +214,14 @@ fn what_was_cancelled_while_it_waits_stays_so_in_the_next_process() {
     let run_id = world.run_id;
     for name in ["W1", "V"] {
         let item_id = item_id(&world, name);
-        world.step(Input::RedoItem {
+        world.step(Input::wish(
             run_id,
-            item_id,
-            fields: vec![],
-        });
-        world.step(Input::CancelNode {
-            run_id,
-            node_id: second,
-        });
+            RunWish::RedoItem {
+                item_id,
+                fields: vec![],
+            },
+        ));
+        world.step(Input::wish(run_id, RunWish::CancelNode(second)));
     }
     assert_eq!(world.item("W2").state, Cancelled);
     // The log goes on after the second of them was reopened.
@@ -284,7 +285,7 @@ fn a_list_that_grows_by_a_retry_is_merged_again() {
     assert_eq!(world.run_state, RunState::CompletedWithFailures);
     assert_eq!(world.list("M W1:0"), ["F:0,W1:0"]);
     let run_id = world.run_id;
-    world.step(Input::RetryFailed { run_id });
+    world.step(Input::wish(run_id, RunWish::Retry(RetryScope::Run)));
     world.restart();
     world.run();
     assert_eq!(world.run_state, RunState::Completed);
@@ -308,11 +309,13 @@ fn a_batch_of_nothing_gives_an_empty_list_also_behind_a_fan_out_closed_before() 
     let mut world = World::new(&graph);
     let redo = |world: &mut World, name: &str| {
         let (run_id, item_id) = (world.run_id, item_id(world, name));
-        world.step(Input::RedoItem {
+        world.step(Input::wish(
             run_id,
-            item_id,
-            fields: vec![],
-        });
+            RunWish::RedoItem {
+                item_id,
+                fields: vec![],
+            },
+        ));
         world.run();
     };
     world.batch.insert("W1".to_owned(), 2);

@@ -5,7 +5,7 @@ use crate::whole_runs::{
 };
 use comfyui_orchestrator::engine::{
     EngineEvent, FailureClass, ItemState, ResumePolicy, RunCommand, RunEvent, RunEventBody, RunId,
-    RunState, RunView, database_path,
+    RunState, RunView, RunWish, database_path,
 };
 use comfyui_orchestrator::project::{
     Affinity, BatchMode, CachePolicy, DataType, Edit, Fallback, InputValue, Link, LinkId, Node,
@@ -211,7 +211,10 @@ async fn a_cancelled_run_interrupts_what_executes_and_resumes_with_what_is_missi
         let done = view.counts.get(ItemState::Done);
         if !is_cancelled && done >= 5 {
             is_cancelled = true;
-            engine.handle.send(RunCommand::Cancel { run_id }).unwrap();
+            engine
+                .handle
+                .send(RunCommand::wish(run_id, RunWish::Cancel))
+                .unwrap();
         }
         match view.state {
             Some(RunState::Cancelled) if !is_resumed => {
@@ -222,7 +225,10 @@ async fn a_cancelled_run_interrupts_what_executes_and_resumes_with_what_is_missi
                     0,
                     "nothing goes on after a cancelled run has ended"
                 );
-                engine.handle.send(RunCommand::Resume { run_id }).unwrap();
+                engine
+                    .handle
+                    .send(RunCommand::wish(run_id, RunWish::Resume))
+                    .unwrap();
             }
             Some(state) if state.is_ended() && is_resumed => break,
             _ => {}

@@ -1,8 +1,8 @@
 //! How long a run is said to take still.
 
 use crate::engine_driver::{Graph, World, backend_id, online};
-use comfyui_orchestrator::engine::RunId;
 use comfyui_orchestrator::engine::machine::{Availability, Input, Machine};
+use comfyui_orchestrator::engine::{RunId, RunWish};
 use std::sync::Arc;
 
 /// `count` numbers → a workflow → Output. An attempt of this world takes 100 ms.
@@ -59,13 +59,9 @@ fn nothing_is_guessed_before_the_first_item_and_little_is_wrong_after_it() {
     );
     assert_eq!(ahead(&world.machine, first, world.now_ms), 900);
     assert!(ahead(&world.machine, second, world.now_ms) > 1900);
-    world.machine.step(
-        world.now_ms,
-        Input::SetRunPriority {
-            run_id: second,
-            priority: 5,
-        },
-    );
+    world
+        .machine
+        .step(world.now_ms, Input::wish(second, RunWish::SetPriority(5)));
     assert!(ahead(&world.machine, first, world.now_ms) > 1900);
 
     // Nobody is there: nothing can be said.

@@ -9,7 +9,7 @@ use crate::whole_runs::{files_below, start_server};
 use comfyui_orchestrator::engine::machine::{Availability, Input, Machine};
 use comfyui_orchestrator::engine::{
     Answer, AnswerOrigin, AnswerReach, FailureClass, ItemState, Question, QuestionCause, RunEvent,
-    RunEventBody, RunState, RunView,
+    RunEventBody, RunState, RunView, RunWish,
 };
 use comfyui_orchestrator::project::{
     Affinity, Fallback, NodeKind, Project, RetryPolicy, write_portable_form,
@@ -39,12 +39,14 @@ fn question(world: &World, name: &str) -> Question {
 }
 
 fn answer(world: &mut World, name: &str, answer: Answer, reach: AnswerReach) {
-    let input = Input::Answer {
-        run_id: world.run_id,
-        item_ids: vec![item_id(world, name)],
-        answer,
-        reach,
-    };
+    let input = Input::wish(
+        world.run_id,
+        RunWish::Answer {
+            item_ids: vec![item_id(world, name)],
+            answer,
+            reach,
+        },
+    );
     world.step(input);
 }
 
@@ -228,10 +230,7 @@ fn out_of_memory_is_tried_once_more_there_before_anybody_is_asked() {
     assert_eq!(world.item("W F:0").state, ItemState::Asking);
     assert_eq!(world.item("W F:0").attempts, 2);
     // It can be called off while it asks.
-    let input = Input::CancelItem {
-        run_id: world.run_id,
-        item_id: item_id(&world, "W F:0"),
-    };
+    let input = Input::wish(world.run_id, RunWish::CancelItem(item_id(&world, "W F:0")));
     world.step(input);
     assert_eq!(world.item("W F:0").state, ItemState::Cancelled);
     assert!(RunView::of(&world.log).questions.is_empty());

@@ -10,7 +10,7 @@ use crate::whole_runs::{
 use comfyui_orchestrator::engine::machine::{Availability, Input};
 use comfyui_orchestrator::engine::{
     Engine, EngineEvent, ItemId, ItemState, OnStart, ResumePolicy, RetryScope, RunCommand,
-    RunEvent, RunEventBody, RunId, RunState, RunView,
+    RunEvent, RunEventBody, RunId, RunState, RunView, RunWish,
 };
 use comfyui_orchestrator::project::{
     Literal, NodeId, NodeKind, PortBinding, Project, RetryPolicy, write_portable_form,
@@ -172,33 +172,30 @@ async fn an_item_and_then_its_node_are_called_off_and_retried_one_by_one() {
     let (run_id, work) = (going.run_id, going.work);
     going.until(done(1)).await;
     let item_id = going.waiting_item();
-    going.send(RunCommand::CancelItem { run_id, item_id });
+    going.send(RunCommand::wish(run_id, RunWish::CancelItem(item_id)));
     going
         .until(|view| view.counts.get(ItemState::Cancelled) == 1)
         .await;
     assert!(!ended(&going.view), "the others go on");
-    going.send(RunCommand::CancelNode {
-        run_id,
-        node_id: work,
-    });
+    going.send(RunCommand::wish(run_id, RunWish::CancelNode(work)));
     going.until(ended).await;
     assert_eq!(going.view.state, Some(RunState::CompletedWithFailures));
     let made = going.of_work(ItemState::Done);
     assert!((1..5).contains(&made), "{made}");
     assert_eq!(going.of_work(ItemState::Cancelled), 6 - made);
 
-    going.send(RunCommand::Retry {
+    going.send(RunCommand::wish(
         run_id,
-        scope: RetryScope::Items(vec![item_id]),
-    });
+        RunWish::Retry(RetryScope::Items(vec![item_id])),
+    ));
     going
         .until(|view| view.items[&item_id].state == ItemState::Done && ended(view))
         .await;
     assert_eq!(going.of_work(ItemState::Done), made + 1, "that item alone");
-    going.send(RunCommand::Retry {
+    going.send(RunCommand::wish(
         run_id,
-        scope: RetryScope::Node(work),
-    });
+        RunWish::Retry(RetryScope::Node(work)),
+    ));
     going
         .until(|view| view.state == Some(RunState::Completed))
         .await;
@@ -214,21 +211,23 @@ async fn a_paused_run_sends_nothing_and_what_goes_first_is_for_a_person_to_say()
     let mut going = Going::start(folder.path(), &[&server], project(8, 0.2)).await;
     let run_id = going.run_id;
     going.until(done(1)).await;
-    going.send(RunCommand::Pause { run_id });
+    going.send(RunCommand::wish(run_id, RunWish::Pause));
     going
         .until(|view| view.state == Some(RunState::Paused) && view.counts.active() == 0)
         .await;
     let posts = server.handle.posts_by_prompt_id().len();
     let last = going.waiting_item();
-    going.send(RunCommand::SetItemPriority {
+    going.send(RunCommand::wish(
         run_id,
-        item_ids: vec![last],
-        priority: 3,
-    });
+        RunWish::SetItemPriority {
+            item_ids: vec![last],
+            priority: 3,
+        },
+    ));
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(server.handle.posts_by_prompt_id().len(), posts);
     let before = going.sent().len();
-    going.send(RunCommand::Resume { run_id });
+    going.send(RunCommand::wish(run_id, RunWish::Resume));
     going.until(ended).await;
     assert_eq!(going.view.state, Some(RunState::Completed));
     assert_eq!(going.sent()[before], last);
@@ -257,11 +256,13 @@ async fn one_item_is_made_again_with_another_value_and_nothing_else_is() {
     going.until(ended).await;
     let item_id = going.item(1);
     let before = going.sent().len();
-    going.send(RunCommand::RedoItem {
+    going.send(RunCommand::wish(
         run_id,
-        item_id,
-        fields: vec![(field, Literal::Integer(0xFF_0000_u32.into()))],
-    });
+        RunWish::RedoItem {
+            item_id,
+            fields: vec![(field, Literal::Integer(0xFF_0000_u32.into()))],
+        },
+    ));
     going.until(|view| !ended(view)).await;
     going.until(ended).await;
     assert_eq!(going.view.state, Some(RunState::Completed));
@@ -370,7 +371,7 @@ async fn unfinished_runs_go_on_pause_or_wait_at_the_start_as_it_is_set() {
         .until(|view| view.state == Some(RunState::Paused) && view.counts.active() == 0)
         .await;
     assert!(!done(6)(&going.view));
-    going.send(RunCommand::Resume { run_id });
+    going.send(RunCommand::wish(run_id, RunWish::Resume));
     going.until(ended).await;
     assert_eq!(going.view.state, Some(RunState::Completed));
     assert_posted_once(&going.log, &[&server.handle]);
@@ -393,11 +394,13 @@ fn a_node_goes_first_or_not_at_all_also_after_restarts() {
     let mut world = World::new(&graph);
     let (run_id, first, second) = (world.run_id, ends[0], ends[1]);
     world.start();
-    world.step(Input::SetNodePriority {
+    world.step(Input::wish(
         run_id,
-        node_id: second,
-        priority: 2,
-    });
+        RunWish::SetNodePriority {
+            node_id: second,
+            priority: 2,
+        },
+    ));
     world.restart();
     let title_of = |world: &World| {
         world
@@ -412,10 +415,7 @@ fn a_node_goes_first_or_not_at_all_also_after_restarts() {
         assert_eq!(title_of(&world).as_deref(), Some("B"));
         while world.answer_local() {}
     }
-    world.step(Input::CancelNode {
-        run_id,
-        node_id: first,
-    });
+    world.step(Input::wish(run_id, RunWish::CancelNode(first)));
     world.run();
     assert_eq!(world.run_state, RunState::CompletedWithFailures);
     assert_eq!(world.files("OB"), 3);
@@ -425,10 +425,7 @@ fn a_node_goes_first_or_not_at_all_also_after_restarts() {
         again.restart();
         again.check_against_machine();
     }
-    world.step(Input::Retry {
-        run_id,
-        scope: RetryScope::Node(first),
-    });
+    world.step(Input::wish(run_id, RunWish::Retry(RetryScope::Node(first))));
     world.run();
     assert_eq!(world.run_state, RunState::Completed);
     assert_eq!(world.files("OA"), 3);

@@ -2,7 +2,7 @@
 
 use crate::engine_driver::{Graph, World, online, run_id};
 use comfyui_orchestrator::engine::machine::{Input, Machine};
-use comfyui_orchestrator::engine::{ItemState, RunState};
+use comfyui_orchestrator::engine::{ItemState, RunState, RunWish};
 
 /// `F(4) → W → O`
 fn graph() -> Graph {
@@ -28,12 +28,12 @@ fn the_end_of_one_run_does_nothing_to_the_other() {
     begin(&mut world, 0);
     begin(&mut world, 1);
     assert!(world.execute(|_| true));
-    world.step(Input::CancelRun { run_id: run_id(0) });
+    world.step(Input::wish(run_id(0), RunWish::Cancel));
     world.run();
     assert_eq!(world.runs[0].run_state, RunState::Cancelled);
     assert_eq!(world.runs[1].run_state, RunState::Completed);
     assert_eq!(world.runs[1].count("O", ItemState::Done), 4);
-    world.step(Input::ResumeRun { run_id: run_id(0) });
+    world.step(Input::wish(run_id(0), RunWish::Resume));
     world.run();
     assert_eq!(world.runs[0].run_state, RunState::Completed);
 }

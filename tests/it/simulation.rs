@@ -11,7 +11,7 @@ mod tally;
 
 use crate::engine_driver::{Graph, World, backend_id, online, picture, text_of};
 use comfyui_orchestrator::engine::machine::{AttemptOutputs, Effect, Input, Machine};
-use comfyui_orchestrator::engine::{FailureClass, ItemState, RunState, Value};
+use comfyui_orchestrator::engine::{FailureClass, ItemState, RetryScope, RunState, RunWish, Value};
 use comfyui_orchestrator::project::{MergeScope, NodeId};
 use life::{Life, Story};
 use model::{Expected, Made, Model};
@@ -240,7 +240,7 @@ fn any_prefix_of_a_log_continues_to_the_same_outputs() {
     whole.start();
     whole.run();
     let run_id = whole.run_id;
-    whole.step(Input::RetryFailed { run_id });
+    whole.step(Input::wish(run_id, RunWish::Retry(RetryScope::Run)));
     whole.run();
     assert_eq!(whole.run_state, RunState::Completed);
     for length in 0..=whole.log.len() {
@@ -260,7 +260,7 @@ fn any_prefix_of_a_log_continues_to_the_same_outputs() {
         }
         world.run();
         if world.run_state != RunState::Completed {
-            world.step(Input::RetryFailed { run_id });
+            world.step(Input::wish(run_id, RunWish::Retry(RetryScope::Run)));
             world.run();
         }
         assert_eq!(world.run_state, RunState::Completed, "prefix {length}");

@@ -10,7 +10,7 @@ use comfyui_orchestrator::engine::ItemState::{
     self, Blocked, Cancelled, Done, Failed, Ready, Running, Waiting,
 };
 use comfyui_orchestrator::engine::machine::Input;
-use comfyui_orchestrator::engine::{Failure, FailureClass, RetryScope, RunState};
+use comfyui_orchestrator::engine::{Failure, FailureClass, RetryScope, RunState, RunWish};
 use comfyui_orchestrator::project::{
     MergeFailurePolicy, MergeMode, MergeScope, NodeId, RetryPolicy, write_portable_form,
 };
@@ -81,31 +81,31 @@ impl Wish {
     fn of(self, world: &World) -> Input {
         let run_id = world.run_id;
         match self {
-            Self::Pause => Input::PauseRun { run_id },
-            Self::Resume => Input::ResumeRun { run_id },
-            Self::Cancel => Input::CancelRun { run_id },
-            Self::CancelItem(name) => Input::CancelItem {
+            Self::Pause => Input::wish(run_id, RunWish::Pause),
+            Self::Resume => Input::wish(run_id, RunWish::Resume),
+            Self::Cancel => Input::wish(run_id, RunWish::Cancel),
+            Self::CancelItem(name) => {
+                Input::wish(run_id, RunWish::CancelItem(item_id(world, name)))
+            }
+            Self::CancelNode(title) => {
+                Input::wish(run_id, RunWish::CancelNode(node_id(world, title)))
+            }
+            Self::Retry => Input::wish(run_id, RunWish::Retry(RetryScope::Run)),
+            Self::RetryItem(name) => Input::wish(
                 run_id,
-                item_id: item_id(world, name),
-            },
-            Self::CancelNode(title) => Input::CancelNode {
+                RunWish::Retry(RetryScope::Items(vec![item_id(world, name)])),
+            ),
+            Self::RetryNode(title) => Input::wish(
                 run_id,
-                node_id: node_id(world, title),
-            },
-            Self::Retry => Input::RetryFailed { run_id },
-            Self::RetryItem(name) => Input::Retry {
+                RunWish::Retry(RetryScope::Node(node_id(world, title))),
+            ),
+            Self::Redo(name) => Input::wish(
                 run_id,
-                scope: RetryScope::Items(vec![item_id(world, name)]),
-            },
-            Self::RetryNode(title) => Input::Retry {
-                run_id,
-                scope: RetryScope::Node(node_id(world, title)),
-            },
-            Self::Redo(name) => Input::RedoItem {
-                run_id,
-                item_id: item_id(world, name),
-                fields: vec![],
-            },
+                RunWish::RedoItem {
+                    item_id: item_id(world, name),
+                    fields: vec![],
+                },
+            ),
             Self::Vacate => Input::VacateBackend {
                 backend_id: world.submitted[0].backend_id,
             },

@@ -7,7 +7,7 @@ use crate::app::document::Document;
 use crate::app::files::run_folders;
 use crate::app::settings::{Folders, Settings};
 use crate::app::toasts::{Severity, Toasts};
-use crate::engine::{BackendKeeping, RunCommand, RunId, RunState};
+use crate::engine::{BackendKeeping, RetryScope, RunCommand, RunId, RunState, RunWish};
 use crate::fleet::BackendConfig;
 use crate::project::PortId;
 use bevy::prelude::*;
@@ -97,10 +97,12 @@ pub fn send_commands(
                     .is_some_and(|view| view.state == Some(RunState::Paused));
                 bridge.send(
                     match action {
-                        Action::Stop => RunCommand::Cancel { run_id },
-                        Action::RetryFailed => RunCommand::RetryFailed { run_id },
-                        _ if paused => RunCommand::Resume { run_id },
-                        _ => RunCommand::Pause { run_id },
+                        Action::Stop => RunCommand::wish(run_id, RunWish::Cancel),
+                        Action::RetryFailed => {
+                            RunCommand::wish(run_id, RunWish::Retry(RetryScope::Run))
+                        }
+                        _ if paused => RunCommand::wish(run_id, RunWish::Resume),
+                        _ => RunCommand::wish(run_id, RunWish::Pause),
                     },
                     &mut toasts,
                 );
@@ -116,9 +118,9 @@ pub fn send_commands(
                         .retain(|unfinished| *unfinished != run_id);
                 }
                 let command = match settlement {
-                    Settlement::Resume => RunCommand::Resume { run_id },
-                    Settlement::Pause => RunCommand::Pause { run_id },
-                    Settlement::Cancel => RunCommand::Cancel { run_id },
+                    Settlement::Resume => RunCommand::wish(run_id, RunWish::Resume),
+                    Settlement::Pause => RunCommand::wish(run_id, RunWish::Pause),
+                    Settlement::Cancel => RunCommand::wish(run_id, RunWish::Cancel),
                     Settlement::Leave => continue,
                 };
                 bridge.send(command, &mut toasts);

@@ -6,7 +6,7 @@ use crate::app::icons;
 use crate::app::shell::PanelContext;
 use crate::app::summary;
 use crate::app::widgets::{chosen_item, menu_row};
-use crate::engine::{ItemState, RetryScope, RunCommand};
+use crate::engine::{ItemState, RetryScope, RunCommand, RunWish};
 use crate::project::{FrameId, NodeId, NodeKind};
 use bevy_egui::egui::{Area, Context, Frame, Id, Key, Order, Pos2, Ui};
 
@@ -270,15 +270,14 @@ fn item_rows(ui: &mut Ui, panel: &PanelContext<'_>, node_id: NodeId) -> Option<R
     if is_active && node.counts.total() > node.counts.ended() {
         for (words, priority) in [("Do its items first", 1), ("Do its items last", -1)] {
             if menu_row(ui, theme, "", words, "", true) {
-                chosen = Some(RunCommand::SetNodePriority {
+                chosen = Some(RunCommand::wish(
                     run_id,
-                    node_id,
-                    priority,
-                });
+                    RunWish::SetNodePriority { node_id, priority },
+                ));
             }
         }
         if menu_row(ui, theme, icons::STOP, "Call its items off", "", true) {
-            chosen = Some(RunCommand::CancelNode { run_id, node_id });
+            chosen = Some(RunCommand::wish(run_id, RunWish::CancelNode(node_id)));
         }
     }
     if lost > 0
@@ -291,10 +290,10 @@ fn item_rows(ui: &mut Ui, panel: &PanelContext<'_>, node_id: NodeId) -> Option<R
             true,
         )
     {
-        chosen = Some(RunCommand::Retry {
+        chosen = Some(RunCommand::wish(
             run_id,
-            scope: RetryScope::Node(node_id),
-        });
+            RunWish::Retry(RetryScope::Node(node_id)),
+        ));
     }
     chosen
 }

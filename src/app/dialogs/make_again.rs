@@ -7,7 +7,7 @@ use crate::app::review::{Again, AskedBy, changeable_fields};
 use crate::app::shell::PanelContext;
 use crate::app::theme::{GRID, TEXT_SMALL, TEXT_TITLE};
 use crate::app::widgets::{at_right, field_label, hint, primary, row, strong};
-use crate::engine::{ReviewAnswer, ReviewVerdict, RunCommand};
+use crate::engine::{ReviewAnswer, ReviewVerdict, RunCommand, RunWish};
 use crate::project::{Integer, Literal, NodeKind};
 use crate::workflow::Control;
 use bevy_egui::egui::{Context, Id, Key, RichText, Vec2};
@@ -149,17 +149,19 @@ fn send(panel: &mut PanelContext<'_>, again: Again) {
         ..
     } = again;
     panel.command(match asked_by {
-        AskedBy::Review => RunCommand::Review {
+        AskedBy::Review => RunCommand::wish(
             run_id,
-            answers: vec![ReviewAnswer {
+            RunWish::Review(vec![ReviewAnswer {
                 item_id,
                 verdict: ReviewVerdict::Redo(changed),
-            }],
-        },
-        AskedBy::Person => RunCommand::RedoItem {
+            }]),
+        ),
+        AskedBy::Person => RunCommand::wish(
             run_id,
-            item_id,
-            fields: changed,
-        },
+            RunWish::RedoItem {
+                item_id,
+                fields: changed,
+            },
+        ),
     });
 }

@@ -5,7 +5,7 @@ use crate::app::shell::PanelContext;
 use crate::app::summary::{self, ItemRow};
 use crate::app::theme::TEXT_SMALL;
 use crate::app::widgets::{bar, duration_text, hint, icon_button};
-use crate::engine::{ItemState, RunCommand};
+use crate::engine::{ItemState, RunCommand, RunWish};
 use bevy_egui::egui::{
     self, Align, Layout, Pos2, Rect, RichText, ScrollArea, Sense, Ui, UiBuilder, Vec2,
 };
@@ -127,10 +127,7 @@ fn queue_row(ui: &mut Ui, panel: &mut PanelContext<'_>, item: &ItemRow<'_>) {
     {
         let mut place = ui.new_child(UiBuilder::new().max_rect(button));
         if icon_button(&mut place, theme, icons::X, "Call this item off").clicked() {
-            panel.command(RunCommand::CancelItem {
-                run_id,
-                item_id: item.item_id,
-            });
+            panel.command(RunCommand::wish(run_id, RunWish::CancelItem(item.item_id)));
         }
     }
 }

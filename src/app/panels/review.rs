@@ -12,7 +12,7 @@ use crate::app::thumbnails::{Thumbnail, ThumbnailSize};
 use crate::app::widgets::{
     at_right, caption, duration_text, hint, icon_button, primary, row, strong,
 };
-use crate::engine::{MAX_RATING, ReviewAnswer, ReviewVerdict, RunCommand};
+use crate::engine::{MAX_RATING, ReviewAnswer, ReviewVerdict, RunCommand, RunWish};
 use crate::project::{NodeId, NodeKind};
 use bevy_egui::egui::{
     self, Align2, Color32, CornerRadius, FontId, Key, Pos2, Rect, RichText, ScrollArea, Sense,
@@ -238,7 +238,7 @@ fn size_slider(ui: &mut Ui, desk: &mut ReviewDesk) {
 fn answer(panel: &mut PanelContext<'_>, desk: &mut ReviewDesk) {
     let answers = desk.take_answers();
     if let Some(run_id) = panel.runs.shown.filter(|_| !answers.is_empty()) {
-        panel.command(RunCommand::Review { run_id, answers });
+        panel.command(RunCommand::wish(run_id, RunWish::Review(answers)));
     }
 }
 
@@ -250,13 +250,13 @@ fn rate(panel: &mut PanelContext<'_>, item: &AskedItem<'_>, rating: u8) {
         rating
     };
     if let Some(run_id) = panel.runs.shown {
-        panel.command(RunCommand::Review {
+        panel.command(RunCommand::wish(
             run_id,
-            answers: vec![ReviewAnswer {
+            RunWish::Review(vec![ReviewAnswer {
                 item_id: item.item_id,
                 verdict: ReviewVerdict::Rate(rating),
-            }],
-        });
+            }]),
+        ));
     }
 }
 

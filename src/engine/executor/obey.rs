@@ -1,8 +1,7 @@
 //! What people and programs ask, handed to who does it.
 
 use super::{Executor, planning, starting};
-use crate::engine::command::{BackendKeeping, RetryScope, RunCommand};
-use crate::engine::id::RunId;
+use crate::engine::command::{BackendKeeping, RunCommand};
 use crate::engine::live::EngineEvent;
 use crate::engine::machine::Input;
 use crate::project::BackendId;
@@ -57,11 +56,10 @@ impl Executor {
             }
             RunCommand::RemoveBackend { backend_id } => self.disconnect(backend_id).await,
             RunCommand::RefreshBackend { backend_id } => self.shared.fleet.refresh(backend_id),
-            of_run => {
-                if let Some((run_id, wish)) = wish_of(of_run)
-                    && self.load(run_id).await
-                {
-                    self.take_asked(vec![wish], wish_id).await;
+            RunCommand::Wish { run_id, wish } => {
+                if self.load(run_id).await {
+                    self.take_asked(vec![Input::wish(run_id, wish)], wish_id)
+                        .await;
                     self.unfinished.retain(|waiting| *waiting != run_id);
                 }
             }
@@ -82,86 +80,4 @@ impl Executor {
             self.trouble(&error.to_string()).await;
         }
     }
-}
-
-/// What the machine is told of a command about a run.
-fn wish_of(command: RunCommand) -> Option<(RunId, Input)> {
-    Some(match command {
-        RunCommand::Cancel { run_id } => (run_id, Input::CancelRun { run_id }),
-        RunCommand::CancelItem { run_id, item_id } => {
-            (run_id, Input::CancelItem { run_id, item_id })
-        }
-        RunCommand::CancelNode { run_id, node_id } => {
-            (run_id, Input::CancelNode { run_id, node_id })
-        }
-        RunCommand::Pause { run_id } => (run_id, Input::PauseRun { run_id }),
-        RunCommand::Resume { run_id } => (run_id, Input::ResumeRun { run_id }),
-        RunCommand::RetryFailed { run_id }
-        | RunCommand::Retry {
-            run_id,
-            scope: RetryScope::Run,
-        } => (run_id, Input::RetryFailed { run_id }),
-        RunCommand::Retry { run_id, scope } => (run_id, Input::Retry { run_id, scope }),
-        RunCommand::Review { run_id, answers } => (run_id, Input::Review { run_id, answers }),
-        RunCommand::Answer {
-            run_id,
-            item_ids,
-            answer,
-            reach,
-        } => (
-            run_id,
-            Input::Answer {
-                run_id,
-                item_ids,
-                answer,
-                reach,
-            },
-        ),
-        RunCommand::RedoItem {
-            run_id,
-            item_id,
-            fields,
-        } => (
-            run_id,
-            Input::RedoItem {
-                run_id,
-                item_id,
-                fields,
-            },
-        ),
-        RunCommand::SetRunPriority { run_id, priority } => {
-            (run_id, Input::SetRunPriority { run_id, priority })
-        }
-        RunCommand::SetItemPriority {
-            run_id,
-            item_ids,
-            priority,
-        } => (
-            run_id,
-            Input::SetItemPriority {
-                run_id,
-                item_ids,
-                priority,
-            },
-        ),
-        RunCommand::SetNodePriority {
-            run_id,
-            node_id,
-            priority,
-        } => (
-            run_id,
-            Input::SetNodePriority {
-                run_id,
-                node_id,
-                priority,
-            },
-        ),
-        RunCommand::Start { .. }
-        | RunCommand::Plan { .. }
-        | RunCommand::PutBackend { .. }
-        | RunCommand::SetBackendEnabled { .. }
-        | RunCommand::VacateBackend { .. }
-        | RunCommand::RemoveBackend { .. }
-        | RunCommand::RefreshBackend { .. } => return None,
-    })
 }

@@ -2,6 +2,7 @@
 
 use super::starting::{self, Prepared};
 use super::{Executor, ResumePolicy};
+use crate::engine::command::RunWish;
 use crate::engine::event::RunState;
 use crate::engine::id::RunId;
 use crate::engine::live::EngineEvent;
@@ -128,7 +129,7 @@ impl Executor {
                 ResumePolicy::Resume | ResumePolicy::BySetting => {
                     self.take(vec![Input::TakeUp { run_id }]).await;
                 }
-                ResumePolicy::Paused => self.take(vec![Input::PauseRun { run_id }]).await,
+                ResumePolicy::Paused => self.take(vec![Input::wish(run_id, RunWish::Pause)]).await,
                 ResumePolicy::Ask => self.unfinished.push(run_id),
                 ResumePolicy::Leave => {}
             }

@@ -1,15 +1,13 @@
 //! What the machine is told.
 
-use super::review::ReviewAnswer;
 use crate::artifacts::ContentHash;
-use crate::engine::command::RetryScope;
+use crate::engine::command::RunWish;
 use crate::engine::failure::Failure;
 use crate::engine::id::{AttemptId, ItemId, RunId};
 use crate::engine::plan::Plan;
-use crate::engine::question::{Answer, AnswerReach};
 use crate::engine::value::Value;
-use crate::project::{BackendId, Literal, NodeId, PortId};
-use crate::workflow::{ObjectInfo, ParameterAddress};
+use crate::project::{BackendId, PortId};
+use crate::workflow::ObjectInfo;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -28,99 +26,12 @@ pub enum Input {
         /// The run.
         run_id: RunId,
     },
-    /// A person calls a run off: what has not started is cancelled, what runs is interrupted.
-    CancelRun {
+    /// A person wants something of a run.
+    Wish {
         /// The run.
         run_id: RunId,
-    },
-    /// A person calls one item off.
-    CancelItem {
-        /// Its run.
-        run_id: RunId,
-        /// The item.
-        item_id: ItemId,
-    },
-    /// A person calls a node off: its items, and those still to come, until it is retried.
-    CancelNode {
-        /// The run.
-        run_id: RunId,
-        /// The node.
-        node_id: NodeId,
-    },
-    /// Nothing new of this run is submitted until it is resumed.
-    PauseRun {
-        /// The run.
-        run_id: RunId,
-    },
-    /// A paused run goes on; a cancelled one continues with what is missing, one that is being cancelled as soon as it is.
-    ResumeRun {
-        /// The run.
-        run_id: RunId,
-    },
-    /// Failed and cancelled items of a run, and what they blocked, get another chance: at once, or when the run comes to its
-    /// end if something made from them executes.
-    RetryFailed {
-        /// The run.
-        run_id: RunId,
-    },
-    /// Failed and cancelled items of a node, or some of them, get another chance.
-    Retry {
-        /// The run.
-        run_id: RunId,
-        /// Which.
-        scope: RetryScope,
-    },
-    /// A person answers what a Review asks.
-    Review {
-        /// The run.
-        run_id: RunId,
-        /// The answers, in order.
-        answers: Vec<ReviewAnswer>,
-    },
-    /// A person answers what is asked of items that have no place left.
-    Answer {
-        /// The run.
-        run_id: RunId,
-        /// The items; those that ask nothing are passed over.
-        item_ids: Vec<ItemId>,
-        /// What is to become of them.
-        answer: Answer,
-        /// What the answer holds for.
-        reach: AnswerReach,
-    },
-    /// A person wants a Workflow item made again with some fields changed, for example another seed.
-    RedoItem {
-        /// Its run.
-        run_id: RunId,
-        /// The item.
-        item_id: ItemId,
-        /// The changed fields; may be empty.
-        fields: Vec<(ParameterAddress, Literal)>,
-    },
-    /// A person moves a run before or behind the others.
-    SetRunPriority {
-        /// The run.
-        run_id: RunId,
-        /// Higher goes first; 0 is the usual.
-        priority: i32,
-    },
-    /// A person moves items that have not been submitted before or behind the others of their run.
-    SetItemPriority {
-        /// Their run.
-        run_id: RunId,
-        /// The items.
-        item_ids: Vec<ItemId>,
-        /// Higher goes first; 0 is the usual.
-        priority: i32,
-    },
-    /// A person moves the items of a node before or behind the others of their run.
-    SetNodePriority {
-        /// Their run.
-        run_id: RunId,
-        /// The node.
-        node_id: NodeId,
-        /// Higher goes first; 0 is the usual.
-        priority: i32,
+        /// What.
+        wish: RunWish,
     },
     /// A person wants nothing of ours at a backend any more: what is there is called off and goes elsewhere.
     VacateBackend {
@@ -194,23 +105,16 @@ pub enum Input {
 }
 
 impl Input {
-    /// The run that a person wants something of.
+    /// A person wants something of a run.
+    #[must_use]
+    pub fn wish(run_id: RunId, wish: RunWish) -> Self {
+        Self::Wish { run_id, wish }
+    }
+
+    /// The run that somebody wants something of.
     pub(super) fn wished_of(&self) -> Option<RunId> {
         match self {
-            Self::TakeUp { run_id }
-            | Self::CancelRun { run_id }
-            | Self::CancelItem { run_id, .. }
-            | Self::CancelNode { run_id, .. }
-            | Self::PauseRun { run_id }
-            | Self::ResumeRun { run_id }
-            | Self::RetryFailed { run_id }
-            | Self::Retry { run_id, .. }
-            | Self::Review { run_id, .. }
-            | Self::Answer { run_id, .. }
-            | Self::RedoItem { run_id, .. }
-            | Self::SetRunPriority { run_id, .. }
-            | Self::SetItemPriority { run_id, .. }
-            | Self::SetNodePriority { run_id, .. } => Some(*run_id),
+            Self::TakeUp { run_id } | Self::Wish { run_id, .. } => Some(*run_id),
             Self::Start { .. }
             | Self::VacateBackend { .. }
             | Self::Backend(_)

@@ -12,7 +12,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 impl Machine {
-    /// Rebuilds a run from its log, in the log's order. It rests until [`super::Input::ResumeRun`] or
+    /// Rebuilds a run from its log, in the log's order. It rests until [`super::Input::TakeUp`] or
     /// [`Machine::take_up_run`] takes it up again. Run times in the log are learned again. An empty log makes a run that
     /// is about to begin.
     pub fn restore(

@@ -1,10 +1,11 @@
-//! What a person wants of a node or of some items while a run goes on: calling off, another chance, who goes first.
+//! What a person wants of a run, a node of it or some items: calling off, another chance, who goes first; and what of it has to
+//! wait.
 
 use super::Machine;
-use super::flow::{End, NODE_CALLED_OFF};
+use super::flow::{CANCELLED_BY_A_PERSON, End, NODE_CALLED_OFF};
 use super::run::{ItemIndex, RedoWish, Run};
 use crate::artifacts::ContentHash;
-use crate::engine::command::RetryScope;
+use crate::engine::command::{RetryScope, RunWish};
 use crate::engine::event::{AfterEnd, CallOff, ItemState, RunEventBody, RunState};
 use crate::engine::id::{AttemptId, ItemId, RunId};
 use crate::engine::plan::NodeIndex;
@@ -12,8 +13,71 @@ use crate::project::NodeId;
 use std::collections::BTreeSet;
 
 impl Machine {
+    /// Notes what a person wants of a run, and does it as far as it can be done now.
+    pub(super) fn wish(&mut self, now_ms: u64, run_id: RunId, wish: RunWish) {
+        let Some(run) = self.runs.get_mut(&run_id) else {
+            return;
+        };
+        match wish {
+            RunWish::Cancel => run.cancel(),
+            RunWish::CancelItem(item_id) => self.cancel_item(now_ms, run_id, item_id),
+            RunWish::CancelNode(node_id) => self.cancel_node(now_ms, run_id, node_id),
+            RunWish::Pause => run.pause(),
+            RunWish::Resume => run.resume(),
+            RunWish::Retry(scope) => self.retry(run_id, &scope),
+            RunWish::Review(answers) => {
+                for answer in answers {
+                    run.take_answer(answer);
+                }
+            }
+            RunWish::Answer {
+                item_ids,
+                answer,
+                reach,
+            } => self.answer(run_id, &item_ids, answer, reach),
+            RunWish::RedoItem { item_id, fields } => {
+                if let Some(index) = run.item_by_id.get(&item_id).copied() {
+                    run.redo(index, fields);
+                }
+            }
+            RunWish::SetPriority(priority) => run.set_priority(priority),
+            RunWish::SetItemPriority { item_ids, priority } => {
+                for item_id in item_ids {
+                    run.prioritise(item_id, priority);
+                }
+            }
+            RunWish::SetNodePriority { node_id, priority } => {
+                run.set_node_priority(node_id, priority);
+            }
+        }
+    }
+
+    fn cancel_item(&mut self, now_ms: u64, run_id: RunId, item_id: ItemId) {
+        let Some(run) = self.runs.get_mut(&run_id) else {
+            return;
+        };
+        let Some(index) = run.item_by_id.get(&item_id).copied() else {
+            return;
+        };
+        run.withdraw_redo(index);
+        let item = &run.items[index as usize];
+        match item.state {
+            ItemState::Ready | ItemState::Parked | ItemState::Asking => {
+                run.end_item(index, End::Cancelled(CANCELLED_BY_A_PERSON.to_owned()));
+            }
+            ItemState::Waiting => run.wish_cancelled(index),
+            ItemState::Submitted | ItemState::Running => {
+                if let Some(attempt_id) = item.live_attempt {
+                    self.flush(now_ms, run_id);
+                    self.call_off_attempt(now_ms, attempt_id, CallOff::ForGood);
+                }
+            }
+            _ => {}
+        }
+    }
+
     /// Calls a node off: its items that have not ended, and those still to come.
-    pub(super) fn cancel_node(&mut self, now_ms: u64, run_id: RunId, node_id: NodeId) {
+    fn cancel_node(&mut self, now_ms: u64, run_id: RunId, node_id: NodeId) {
         let Some(run) = self.runs.get_mut(&run_id) else {
             return;
         };
@@ -29,7 +93,7 @@ impl Machine {
 
     /// Gives everything that failed or was cancelled another chance: at once, and what cannot be made again yet when the run
     /// comes to its end.
-    pub(super) fn retry_failed(&mut self, run_id: RunId) {
+    fn retry_failed(&mut self, run_id: RunId) {
         let being_cancelled = self.being_cancelled(run_id);
         let Some(run) = self.runs.get_mut(&run_id) else {
             return;
@@ -58,7 +122,7 @@ impl Machine {
     }
 
     /// Gives failed and cancelled items another chance: at once, or as soon as nothing made from them executes.
-    pub(super) fn retry(&mut self, run_id: RunId, scope: &RetryScope) {
+    fn retry(&mut self, run_id: RunId, scope: &RetryScope) {
         if *scope == RetryScope::Run {
             self.retry_failed(run_id);
             return;
@@ -133,6 +197,45 @@ impl Machine {
 }
 
 impl Run {
+    fn cancel(&mut self) {
+        if self.state == RunState::Cancelling {
+            // What was wished since is called off, too.
+            self.withdraw_wishes();
+        } else if !self.state.is_ended() {
+            self.call_off(RunState::Cancelling, "the run was cancelled");
+        }
+    }
+
+    fn pause(&mut self) {
+        if self.state == RunState::Running {
+            self.set_run_state(RunState::Paused);
+        }
+    }
+
+    fn resume(&mut self) {
+        match self.state {
+            RunState::Paused => self.set_run_state(RunState::Running),
+            RunState::Cancelled => {
+                self.reopen(&[ItemState::Cancelled]);
+                // Nothing was missing: it ends as what it is.
+                self.set_run_state(RunState::Running);
+            }
+            RunState::Cancelling if self.after_end.is_none() => {
+                self.wish_after_end(Some(AfterEnd::Resume));
+            }
+            _ => {}
+        }
+        self.unchecked_nodes
+            .extend(self.active_nodes.iter().copied());
+    }
+
+    fn set_priority(&mut self, priority: i32) {
+        if self.priority != priority {
+            self.priority = priority;
+            self.emit(RunEventBody::RunPriorityChanged { priority });
+        }
+    }
+
     /// Whether the run is being cancelled or stopped at this moment.
     pub(super) fn is_called_off_for_now(&self) -> bool {
         self.is_called_off() && !self.state.is_ended()

@@ -3,7 +3,7 @@
 use super::{example_2, item_id};
 use crate::engine_driver::World;
 use comfyui_orchestrator::engine::machine::{Effect, Input};
-use comfyui_orchestrator::engine::{FailureClass, ItemState, RunState};
+use comfyui_orchestrator::engine::{FailureClass, ItemState, RunState, RunWish};
 use comfyui_orchestrator::project::OnFailure;
 
 use ItemState::{Blocked, Cancelled, Done, Failed};
@@ -23,7 +23,7 @@ fn example_24_cancel_and_resume() {
     let run_id = world.run_id;
     // W1{F:2} waits behind it on the server; only what is there is called off there.
     let there: Vec<_> = world.submitted.iter().map(|one| one.attempt_id).collect();
-    world.step(Input::CancelRun { run_id });
+    world.step(Input::wish(run_id, RunWish::Cancel));
     assert!(world.cancels.contains(&running));
     let mut called_off = world.cancels.clone();
     called_off.sort();
@@ -38,7 +38,7 @@ fn example_24_cancel_and_resume() {
     assert_eq!(world.states("W2")["F:1"], Blocked);
     assert_eq!(world.files("O"), 1);
 
-    world.step(Input::ResumeRun { run_id });
+    world.step(Input::wish(run_id, RunWish::Resume));
     world.run();
     assert_eq!(world.run_state, RunState::Completed);
     assert_eq!(world.files("O"), 3);
@@ -80,12 +80,12 @@ fn a_paused_run_submits_nothing_until_resumed() {
     let mut world = World::new(&graph);
     world.start();
     let run_id = world.run_id;
-    world.step(Input::PauseRun { run_id });
+    world.step(Input::wish(run_id, RunWish::Pause));
     world.run();
     assert_eq!(world.run_state, RunState::Paused);
     assert_eq!(world.count("W1", Done), 2, "what was submitted finishes");
     assert_eq!(world.count("W2", ItemState::Ready), 2);
-    world.step(Input::ResumeRun { run_id });
+    world.step(Input::wish(run_id, RunWish::Resume));
     world.run();
     assert_eq!(world.run_state, RunState::Completed);
     assert_eq!(world.files("O"), 5);
@@ -100,7 +100,7 @@ fn one_cancelled_item_leaves_the_others_alone() {
     for index in [1, 2] {
         let path = world.item(&format!("W1 F:{index}")).path.clone();
         let item_id = comfyui_orchestrator::engine::ItemId::derive(run_id, first, &path);
-        world.step(Input::CancelItem { run_id, item_id });
+        world.step(Input::wish(run_id, RunWish::CancelItem(item_id)));
     }
     assert_eq!(world.cancels.len(), 1, "one was at the server, one was not");
     world.run();
@@ -117,11 +117,13 @@ fn priority_comes_before_depth_and_index() {
     world.start();
     let run_id = world.run_id;
     let wished = item_id(&world, "W1 F:5");
-    world.step(Input::SetItemPriority {
+    world.step(Input::wish(
         run_id,
-        item_ids: vec![wished],
-        priority: 1,
-    });
+        RunWish::SetItemPriority {
+            item_ids: vec![wished],
+            priority: 1,
+        },
+    ));
     assert!(world.execute(|name| name == "W1 F:0"));
     assert_eq!(
         world.submitted.back().map(|next| next.item_id),
@@ -144,13 +146,9 @@ fn priority_comes_before_depth_and_index() {
             plan,
         },
     );
-    world.machine.step(
-        world.now_ms,
-        Input::SetRunPriority {
-            run_id: other,
-            priority: 5,
-        },
-    );
+    world
+        .machine
+        .step(world.now_ms, Input::wish(other, RunWish::SetPriority(5)));
     let attempt_id = world.submitted[0].attempt_id;
     let submission = world.submitted.pop_front().unwrap();
     let outcome = world.outcome(&submission);

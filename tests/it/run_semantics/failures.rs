@@ -3,7 +3,7 @@
 use super::{example_2, item_id};
 use crate::engine_driver::{Graph, World, backend_id, online};
 use comfyui_orchestrator::engine::machine::{Availability, BackendFacts, Input, NodeClasses};
-use comfyui_orchestrator::engine::{FailureClass, ItemState, RunState};
+use comfyui_orchestrator::engine::{FailureClass, ItemState, RetryScope, RunState, RunWish};
 use comfyui_orchestrator::project::{
     Affinity, Axis, DataType, FanOutSource, Literal, MergeFailurePolicy, MergeMode, MergeScope,
     WorkflowName,
@@ -57,7 +57,7 @@ fn examples_15_and_16_failures_block_only_what_depends_on_them() {
 fn example_17_retry_failed_runs_only_what_is_missing() {
     let mut world = examples_15_and_16();
     let run_id = world.run_id;
-    world.step(Input::RetryFailed { run_id });
+    world.step(Input::wish(run_id, RunWish::Retry(RetryScope::Run)));
     assert_eq!(world.run_state, RunState::Running);
     assert_eq!(world.item("W2 F:1").state, ItemState::Waiting);
     world.run();

@@ -3,7 +3,9 @@
 use super::{example_2, item_id, played};
 use crate::engine_driver::{Graph, World};
 use comfyui_orchestrator::engine::machine::{Input, LocalTask};
-use comfyui_orchestrator::engine::{ItemState, ReviewAnswer, ReviewVerdict, RunState, Value};
+use comfyui_orchestrator::engine::{
+    ItemState, ReviewAnswer, ReviewVerdict, RunState, RunWish, Value,
+};
 use comfyui_orchestrator::project::{Literal, PortBinding};
 
 use ItemState::{Done, Parked, Skipped};
@@ -52,10 +54,7 @@ fn example_21_a_person_picks_and_the_rest_is_skipped() {
     let mut all = answers(&world, &names(picked), &ReviewVerdict::Pick);
     all.extend(answers(&world, &names(rest), &ReviewVerdict::Reject));
     let run_id = world.run_id;
-    world.step(Input::Review {
-        run_id,
-        answers: all,
-    });
+    world.step(Input::wish(run_id, RunWish::Review(all)));
     world.run();
     assert_eq!(world.count("W2", Done), 7);
     assert_eq!(world.count("W2", Skipped), 93);
@@ -87,10 +86,7 @@ fn a_rating_reaches_conditions_and_a_redo_asks_again() {
     let first = world.item("W F:0").outputs.clone();
     let redo = ReviewVerdict::Redo(vec![(address.clone(), Literal::Integer(77_u32.into()))]);
     let redo = answers(&world, &names, &redo);
-    world.step(Input::Review {
-        run_id,
-        answers: redo,
-    });
+    world.step(Input::wish(run_id, RunWish::Review(redo)));
     assert_eq!(world.item("R F:0").state, ItemState::Waiting);
     let sent = world.submitted.back().unwrap();
     let seed = sent.fields.iter().find(|(known, _)| *known == address);
@@ -105,10 +101,7 @@ fn a_rating_reaches_conditions_and_a_redo_asks_again() {
     world.restart();
     let mut both = answers(&world, &names, &ReviewVerdict::Rate(4));
     both.extend(answers(&world, &names, &ReviewVerdict::Pick));
-    world.step(Input::Review {
-        run_id,
-        answers: both,
-    });
+    world.step(Input::wish(run_id, RunWish::Review(both)));
     let asked = world
         .locals
         .iter()
@@ -126,11 +119,13 @@ fn a_redone_item_takes_what_was_made_from_it_along() {
     let mut world = played(&graph);
     let run_id = world.run_id;
     let item = item_id(&world, "W1 F:1");
-    world.step(Input::RedoItem {
+    world.step(Input::wish(
         run_id,
-        item_id: item,
-        fields: vec![],
-    });
+        RunWish::RedoItem {
+            item_id: item,
+            fields: vec![],
+        },
+    ));
     assert_eq!(world.run_state, RunState::Running);
     world.run();
     assert_eq!(world.run_state, RunState::Completed);

@@ -14,7 +14,8 @@ use comfyui_orchestrator::engine::machine::{
     CacheUse, Effect, Input, LocalOutcome, LocalTask, LocalWork, Machine, Submission,
 };
 use comfyui_orchestrator::engine::{
-    AttemptId, Failure, FailureClass, ItemId, ItemState, RetryScope, RunId, RunState, Value,
+    AttemptId, Failure, FailureClass, ItemId, ItemState, RetryScope, RunId, RunState, RunWish,
+    Value,
 };
 use comfyui_orchestrator::project::{BackendId, Node, OnFailure};
 use comfyui_orchestrator::workflow::ParameterAddress;
@@ -217,11 +218,11 @@ impl Life {
             RetryScope::Items(missing.clone())
         };
         let wish = if was_cancelled {
-            Input::ResumeRun { run_id }
+            Input::wish(run_id, RunWish::Resume)
         } else if self.random.bool() {
-            Input::RetryFailed { run_id }
+            Input::wish(run_id, RunWish::Retry(RetryScope::Run))
         } else {
-            Input::Retry { run_id, scope }
+            Input::wish(run_id, RunWish::Retry(scope))
         };
         self.step(wish);
         let run = &self.world.runs[number];
@@ -458,7 +459,7 @@ impl Life {
             && !is_stuck
         {
             let run_id = run.run_id;
-            self.step(Input::ResumeRun { run_id });
+            self.step(Input::wish(run_id, RunWish::Resume));
             return;
         }
         self.check_all();

@@ -6,7 +6,7 @@ use comfyui_orchestrator::engine::machine::{
 };
 use comfyui_orchestrator::engine::{
     AfterEnd, Answer, AnswerReach, CallOff, FailureClass, ItemState, RetryScope, RunEventBody,
-    RunState,
+    RunState, RunWish,
 };
 use std::collections::BTreeMap;
 
@@ -33,7 +33,6 @@ pub const MUST_HAPPEN: &[&str] = &[
     "command: redo item, as it was",
     "command: redo item, with another seed",
     "command: resume run",
-    "command: retry failed",
     "command: retry items",
     "command: retry node",
     "command: retry run",
@@ -177,46 +176,7 @@ impl Tally {
         let name = match input {
             Input::Start { .. } => "command: start",
             Input::TakeUp { .. } => "command: take up",
-            Input::CancelRun { .. } => "command: cancel run",
-            Input::CancelItem { .. } => "command: cancel item",
-            Input::CancelNode { .. } => "command: cancel node",
-            Input::PauseRun { .. } => "command: pause run",
-            Input::ResumeRun { .. } => "command: resume run",
-            Input::RetryFailed { .. } => "command: retry failed",
-            Input::Retry { scope, .. } => match scope {
-                RetryScope::Run => "command: retry run",
-                RetryScope::Node(_) => "command: retry node",
-                RetryScope::Items(_) => "command: retry items",
-            },
-            Input::Review { answers, .. } => {
-                for answer in answers {
-                    self.count(match &answer.verdict {
-                        ReviewVerdict::Pick => "review: pick",
-                        ReviewVerdict::Reject => "review: reject",
-                        ReviewVerdict::Rate(_) => "review: rate",
-                        ReviewVerdict::Redo(fields) if fields.is_empty() => {
-                            "review: redo, as it was"
-                        }
-                        ReviewVerdict::Redo(_) => "review: redo, with another seed",
-                    });
-                }
-                return;
-            }
-            Input::Answer { answer, reach, .. } => match (answer, reach) {
-                (Answer::Retry, AnswerReach::TheseItems) => "answer: retry, for these",
-                (Answer::Retry, AnswerReach::ThisRun) => "answer: retry, for the run",
-                (Answer::RunOn(_), AnswerReach::TheseItems) => "answer: run on, for these",
-                (Answer::RunOn(_), AnswerReach::ThisRun) => "answer: run on, for the run",
-                (Answer::Skip, AnswerReach::TheseItems) => "answer: skip, for these",
-                (Answer::Skip, AnswerReach::ThisRun) => "answer: skip, for the run",
-                (Answer::Fail, AnswerReach::TheseItems) => "answer: fail, for these",
-                (Answer::Fail, AnswerReach::ThisRun) => "answer: fail, for the run",
-            },
-            Input::RedoItem { fields, .. } if fields.is_empty() => "command: redo item, as it was",
-            Input::RedoItem { .. } => "command: redo item, with another seed",
-            Input::SetRunPriority { .. } => "command: set run priority",
-            Input::SetItemPriority { .. } => "command: set item priority",
-            Input::SetNodePriority { .. } => "command: set node priority",
+            Input::Wish { wish, .. } => return self.wish(wish),
             Input::VacateBackend { .. } => "command: vacate backend",
             Input::Backend(_) => "fact: backend",
             Input::BackendRemoved { .. } => "fact: backend removed",
@@ -248,6 +208,53 @@ impl Tally {
                 }
             },
             Input::Tick => "fact: tick",
+        };
+        self.count(name);
+    }
+
+    fn wish(&mut self, wish: &RunWish) {
+        let name = match wish {
+            RunWish::Cancel => "command: cancel run",
+            RunWish::CancelItem(_) => "command: cancel item",
+            RunWish::CancelNode(_) => "command: cancel node",
+            RunWish::Pause => "command: pause run",
+            RunWish::Resume => "command: resume run",
+            RunWish::Retry(scope) => match scope {
+                RetryScope::Run => "command: retry run",
+                RetryScope::Node(_) => "command: retry node",
+                RetryScope::Items(_) => "command: retry items",
+            },
+            RunWish::Review(answers) => {
+                for answer in answers {
+                    self.count(match &answer.verdict {
+                        ReviewVerdict::Pick => "review: pick",
+                        ReviewVerdict::Reject => "review: reject",
+                        ReviewVerdict::Rate(_) => "review: rate",
+                        ReviewVerdict::Redo(fields) if fields.is_empty() => {
+                            "review: redo, as it was"
+                        }
+                        ReviewVerdict::Redo(_) => "review: redo, with another seed",
+                    });
+                }
+                return;
+            }
+            RunWish::Answer { answer, reach, .. } => match (answer, reach) {
+                (Answer::Retry, AnswerReach::TheseItems) => "answer: retry, for these",
+                (Answer::Retry, AnswerReach::ThisRun) => "answer: retry, for the run",
+                (Answer::RunOn(_), AnswerReach::TheseItems) => "answer: run on, for these",
+                (Answer::RunOn(_), AnswerReach::ThisRun) => "answer: run on, for the run",
+                (Answer::Skip, AnswerReach::TheseItems) => "answer: skip, for these",
+                (Answer::Skip, AnswerReach::ThisRun) => "answer: skip, for the run",
+                (Answer::Fail, AnswerReach::TheseItems) => "answer: fail, for these",
+                (Answer::Fail, AnswerReach::ThisRun) => "answer: fail, for the run",
+            },
+            RunWish::RedoItem { fields, .. } if fields.is_empty() => {
+                "command: redo item, as it was"
+            }
+            RunWish::RedoItem { .. } => "command: redo item, with another seed",
+            RunWish::SetPriority(_) => "command: set run priority",
+            RunWish::SetItemPriority { .. } => "command: set item priority",
+            RunWish::SetNodePriority { .. } => "command: set node priority",
         };
         self.count(name);
     }

@@ -9,7 +9,9 @@ use crate::app::theme::{GRID, TEXT_SMALL};
 use crate::app::widgets::{
     ListRow, caption, chosen_item, chosen_item_key, duration_text, hint, link, strong,
 };
-use crate::engine::{ItemState, PlacementDecision, PlacementVerdict, RetryScope, RunCommand};
+use crate::engine::{
+    ItemState, PlacementDecision, PlacementVerdict, RetryScope, RunCommand, RunWish,
+};
 use crate::project::{NodeId, NodeKind};
 use bevy_egui::egui::{RichText, Sense, Ui};
 
@@ -120,21 +122,23 @@ fn commands(ui: &mut Ui, panel: &mut PanelContext<'_>, item: &ItemRow<'_>) {
     } else if matches!(state, ItemState::Waiting | ItemState::Ready) {
         for (words, priority) in [("Do first", 1), ("Do last", -1)] {
             if link(ui, theme, words).clicked() {
-                panel.command(RunCommand::SetItemPriority {
+                panel.command(RunCommand::wish(
                     run_id,
-                    item_ids: vec![item_id],
-                    priority,
-                });
+                    RunWish::SetItemPriority {
+                        item_ids: vec![item_id],
+                        priority,
+                    },
+                ));
             }
         }
     }
     if matches!(state, ItemState::Failed | ItemState::Cancelled)
         && link(ui, theme, "Try again").clicked()
     {
-        panel.command(RunCommand::Retry {
+        panel.command(RunCommand::wish(
             run_id,
-            scope: RetryScope::Items(vec![item_id]),
-        });
+            RunWish::Retry(RetryScope::Items(vec![item_id])),
+        ));
     }
     let is_workflow = panel
         .document
@@ -151,7 +155,7 @@ fn commands(ui: &mut Ui, panel: &mut PanelContext<'_>, item: &ItemRow<'_>) {
         });
     }
     if !state.is_ended() && link(ui, theme, "Call off").clicked() {
-        panel.command(RunCommand::CancelItem { run_id, item_id });
+        panel.command(RunCommand::wish(run_id, RunWish::CancelItem(item_id)));
     }
 }
 

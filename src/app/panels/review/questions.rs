@@ -5,7 +5,7 @@ use crate::app::review::{AskedQuestion, ReviewDesk};
 use crate::app::shell::PanelContext;
 use crate::app::theme::{GRID, TEXT_SMALL};
 use crate::app::widgets::{card, hint, row, strong};
-use crate::engine::{AnswerReach, PlacementVerdict, QuestionCause, RunCommand};
+use crate::engine::{AnswerReach, PlacementVerdict, QuestionCause, RunCommand, RunWish};
 use bevy_egui::egui::{self, Button, RichText, Stroke, Ui, Vec2};
 
 /// Labels of items named; the rest is counted.
@@ -102,16 +102,18 @@ fn one(
                     if ui.add(button).clicked()
                         && let Some(run_id) = panel.runs.shown
                     {
-                        panel.command(RunCommand::Answer {
+                        panel.command(RunCommand::wish(
                             run_id,
-                            item_ids: asked.items.iter().map(|(item_id, _)| *item_id).collect(),
-                            answer: alternative.answer,
-                            reach: if desk.for_whole_run {
-                                AnswerReach::ThisRun
-                            } else {
-                                AnswerReach::TheseItems
+                            RunWish::Answer {
+                                item_ids: asked.items.iter().map(|(item_id, _)| *item_id).collect(),
+                                answer: alternative.answer,
+                                reach: if desk.for_whole_run {
+                                    AnswerReach::ThisRun
+                                } else {
+                                    AnswerReach::TheseItems
+                                },
                             },
-                        });
+                        ));
                     }
                     ui.label(
                         RichText::new(&alternative.reason)

@@ -8,7 +8,8 @@ use comfyui_orchestrator::engine::machine::{
     ATTEMPTS_AHEAD_PER_BACKEND, ATTEMPTS_FETCHED_PER_BACKEND, Effect, Input,
 };
 use comfyui_orchestrator::engine::{
-    Answer, AnswerOrigin, AttemptId, ItemId, ItemState, RunEventBody, RunId, RunState, Value,
+    Answer, AnswerOrigin, AttemptId, ItemId, ItemState, RunEventBody, RunId, RunState, RunWish,
+    Value,
 };
 use comfyui_orchestrator::project::{Affinity, BackendId, NodeKind};
 use std::collections::{BTreeSet, HashMap};
@@ -17,26 +18,22 @@ impl Life {
     /// The run that a person wants something of; remembers what explains later events.
     pub(super) fn note_wish(&mut self, input: &Input) -> Option<RunId> {
         let (run_id, calls_off) = match input {
-            Input::CancelRun { run_id }
-            | Input::CancelItem { run_id, .. }
-            | Input::CancelNode { run_id, .. } => (run_id, true),
-            Input::TakeUp { run_id }
-            | Input::PauseRun { run_id }
-            | Input::ResumeRun { run_id }
-            | Input::RetryFailed { run_id }
-            | Input::Retry { run_id, .. }
-            | Input::Review { run_id, .. }
-            | Input::RedoItem { run_id, .. }
-            | Input::SetRunPriority { run_id, .. }
-            | Input::SetItemPriority { run_id, .. }
-            | Input::SetNodePriority { run_id, .. } => (run_id, false),
-            Input::Answer { run_id, answer, .. } => {
-                if let Answer::RunOn(chosen) = answer {
+            Input::Wish { run_id, wish } => {
+                if let RunWish::Answer {
+                    answer: Answer::RunOn(chosen),
+                    ..
+                } = wish
+                {
                     let number = self.number_of_run(*run_id);
                     self.stories[number].chosen.insert(*chosen);
                 }
-                (run_id, false)
+                let calls_off = matches!(
+                    wish,
+                    RunWish::Cancel | RunWish::CancelItem(_) | RunWish::CancelNode(_)
+                );
+                (run_id, calls_off)
             }
+            Input::TakeUp { run_id } => (run_id, false),
             // What lies at a removed backend is taken back after a restart.
             Input::VacateBackend { .. } | Input::BackendRemoved { .. } => {
                 self.is_vacated = true;

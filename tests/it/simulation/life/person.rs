@@ -6,7 +6,7 @@ use crate::engine_driver::{backend_id, field};
 use comfyui_orchestrator::artifacts::ContentHash;
 use comfyui_orchestrator::engine::machine::Input;
 use comfyui_orchestrator::engine::{
-    Answer, AnswerReach, ItemId, ItemState, RetryScope, ReviewAnswer, ReviewVerdict, RunId,
+    Answer, AnswerReach, ItemId, ItemState, RetryScope, ReviewAnswer, ReviewVerdict, RunId, RunWish,
 };
 use comfyui_orchestrator::project::{Literal, NodeId};
 use comfyui_orchestrator::workflow::ParameterAddress;
@@ -91,59 +91,62 @@ impl Life {
         let node_id = self.some_node(number);
         match self.random.u32(0..19) {
             0 => {
-                self.step(Input::PauseRun { run_id });
+                self.step(Input::wish(run_id, RunWish::Pause));
                 if self.random.bool() {
-                    self.step(Input::ResumeRun { run_id });
+                    self.step(Input::wish(run_id, RunWish::Resume));
                 }
             }
             1 if self.random.u32(0..3) == 0 => {
-                self.step(Input::CancelRun { run_id });
+                self.step(Input::wish(run_id, RunWish::Cancel));
                 self.think_again(number, run_id);
             }
             2 | 3 => {
                 if let Some(item_id) = self.some_item(number, |state| !state.is_ended()) {
-                    self.step(Input::CancelItem { run_id, item_id });
+                    self.step(Input::wish(run_id, RunWish::CancelItem(item_id)));
                     match self.random.u32(0..4) {
-                        0 => self.step(Input::CancelItem { run_id, item_id }),
+                        0 => self.step(Input::wish(run_id, RunWish::CancelItem(item_id))),
                         1 => {
                             let scope = RetryScope::Items(vec![item_id]);
-                            self.step(Input::Retry { run_id, scope });
+                            self.step(Input::wish(run_id, RunWish::Retry(scope)));
                         }
                         _ => {}
                     }
                 }
             }
-            4 if self.random.u32(0..3) == 0 => self.step(Input::CancelNode { run_id, node_id }),
+            4 if self.random.u32(0..3) == 0 => {
+                self.step(Input::wish(run_id, RunWish::CancelNode(node_id)));
+            }
             5 => {
                 if let Some(item_id) = self.some_item(number, |state| !state.is_ended()) {
-                    self.step(Input::SetItemPriority {
+                    self.step(Input::wish(
                         run_id,
-                        item_ids: vec![item_id],
-                        priority,
-                    });
+                        RunWish::SetItemPriority {
+                            item_ids: vec![item_id],
+                            priority,
+                        },
+                    ));
                 }
             }
-            6 => self.step(Input::SetNodePriority {
+            6 => self.step(Input::wish(
                 run_id,
-                node_id,
-                priority,
-            }),
-            7 => self.step(Input::SetRunPriority { run_id, priority }),
-            8 => self.step(Input::RetryFailed { run_id }),
+                RunWish::SetNodePriority { node_id, priority },
+            )),
+            7 => self.step(Input::wish(run_id, RunWish::SetPriority(priority))),
+            8 => self.step(Input::wish(run_id, RunWish::Retry(RetryScope::Run))),
             9 => {
                 let scope = RetryScope::Node(node_id);
-                self.step(Input::Retry { run_id, scope });
+                self.step(Input::wish(run_id, RunWish::Retry(scope)));
             }
             10 => {
                 let wanted = |state| matches!(state, ItemState::Failed | ItemState::Cancelled);
                 if let Some(item_id) = self.some_item(number, wanted) {
                     let scope = RetryScope::Items(vec![item_id]);
-                    self.step(Input::Retry { run_id, scope });
+                    self.step(Input::wish(run_id, RunWish::Retry(scope)));
                 }
             }
             11 => {
                 let scope = RetryScope::Run;
-                self.step(Input::Retry { run_id, scope });
+                self.step(Input::wish(run_id, RunWish::Retry(scope)));
             }
             12 | 13 => {
                 let any = self.random.u32(0..3) == 0;
@@ -157,35 +160,39 @@ impl Life {
                 // An answer that was given twice, or to something that does not ask.
                 if let Some(item_id) = self.some_item(number, |state| state != ItemState::Parked) {
                     let verdict = ReviewVerdict::Pick;
-                    self.step(Input::Review {
+                    self.step(Input::wish(
                         run_id,
-                        answers: vec![ReviewAnswer { item_id, verdict }],
-                    });
+                        RunWish::Review(vec![ReviewAnswer { item_id, verdict }]),
+                    ));
                 }
             }
             15 => {
                 if let Some(item_id) = self.some_item(number, |state| state != ItemState::Asking) {
-                    self.step(Input::Answer {
+                    self.step(Input::wish(
                         run_id,
-                        item_ids: vec![item_id],
-                        answer: Answer::Skip,
-                        reach: AnswerReach::ThisRun,
-                    });
+                        RunWish::Answer {
+                            item_ids: vec![item_id],
+                            answer: Answer::Skip,
+                            reach: AnswerReach::ThisRun,
+                        },
+                    ));
                 }
             }
-            16 => self.step(Input::ResumeRun { run_id }),
+            16 => self.step(Input::wish(run_id, RunWish::Resume)),
             17 => {
                 // What is not of this run, and what was started already.
                 let other = (number + 1) % self.stories.len();
                 if other != number
                     && let Some(item_id) = self.some_item(other, |_| true)
                 {
-                    self.step(Input::CancelItem { run_id, item_id });
-                    self.step(Input::RedoItem {
+                    self.step(Input::wish(run_id, RunWish::CancelItem(item_id)));
+                    self.step(Input::wish(
                         run_id,
-                        item_id,
-                        fields: vec![],
-                    });
+                        RunWish::RedoItem {
+                            item_id,
+                            fields: vec![],
+                        },
+                    ));
                 }
                 let plan = self.world.runs[number].plan.clone();
                 self.step(Input::Start { run_id, plan });
@@ -197,14 +204,14 @@ impl Life {
     /// Whoever called a run off wants something else at once.
     fn think_again(&mut self, number: usize, run_id: RunId) {
         match self.random.u32(0..10) {
-            0 | 1 => self.step(Input::ResumeRun { run_id }),
-            2 => self.step(Input::RetryFailed { run_id }),
-            3 => self.step(Input::CancelRun { run_id }),
+            0 | 1 => self.step(Input::wish(run_id, RunWish::Resume)),
+            2 => self.step(Input::wish(run_id, RunWish::Retry(RetryScope::Run))),
+            3 => self.step(Input::wish(run_id, RunWish::Cancel)),
             4 | 5 => {
                 if let Some(item_id) = self.some_item(number, |_| true) {
                     self.redo(number, item_id);
                     if self.random.bool() {
-                        self.step(Input::CancelItem { run_id, item_id });
+                        self.step(Input::wish(run_id, RunWish::CancelItem(item_id)));
                     }
                 }
             }
@@ -225,11 +232,7 @@ impl Life {
         self.stories[number].redone += 1;
         let run_id = self.world.runs[number].run_id;
         let fields = self.other_fields();
-        self.step(Input::RedoItem {
-            run_id,
-            item_id,
-            fields,
-        });
+        self.step(Input::wish(run_id, RunWish::RedoItem { item_id, fields }));
     }
 
     /// Nothing changed, another seed, another value in place of a linked one, or another model.
@@ -275,12 +278,14 @@ impl Life {
             item_ids.extend(self.some_item(number, |_| true));
             item_ids.push(item_id);
         }
-        self.step(Input::Answer {
+        self.step(Input::wish(
             run_id,
-            item_ids,
-            answer,
-            reach,
-        });
+            RunWish::Answer {
+                item_ids,
+                answer,
+                reach,
+            },
+        ));
     }
 
     pub(super) fn answer_review(&mut self, number: usize, item_id: ItemId) {
@@ -304,7 +309,7 @@ impl Life {
             let verdict = ReviewVerdict::Rate(self.random.u8(0..6));
             answers.insert(0, ReviewAnswer { item_id, verdict });
         }
-        self.step(Input::Review { run_id, answers });
+        self.step(Input::wish(run_id, RunWish::Review(answers)));
     }
 
     fn fated_verdict(&self, number: usize, name: &str) -> ReviewVerdict {
