@@ -1,20 +1,18 @@
-//! Disks that are full, folders that cannot be written, databases that are locked or damaged: the run stops safely, says so,
+//! Disks that are full that cannot be written, databases that are locked or damaged: the run stops safely, says so,
 //! and goes on when it is mended. Each is provoked for real.
 
-use crate::command_line::{BuiltinProcess, command, refuses, run, stderr};
+use crate::command_line::{BuiltinProcess, command, refuses, run, run_project, stderr};
 use crate::small_projects::numbered;
 use crate::whole_runs::{
-    PATIENCE, assert_posted_once, files_below, folders, next, start_engine, start_server,
+    PATIENCE, assert_posted_once, begin, files_below, next, start_engine, start_server,
 };
 use comfyui_orchestrator::engine::{
-    EngineEvent, FailureClass, ResumePolicy, RunCommand, RunId, RunState, RunView, RunWish,
-    database_path,
+    EngineEvent, FailureClass, ResumePolicy, RunCommand, RunState, RunView, RunWish, database_path,
 };
 use comfyui_orchestrator::project::{Project, RetryPolicy, write_portable_form};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 use std::time::Instant;
 use tempfile::TempDir;
 
@@ -39,16 +37,7 @@ async fn a_locked_database_stops_the_run_until_it_is_let_go() {
     let folder = TempDir::new().unwrap();
     let server = start_server(folder.path(), "a", 0, None).await;
     let engine = start_engine(folder.path(), &[&server], ResumePolicy::Leave).await;
-    let mut events = engine.handle.subscribe().unwrap();
-    let run_id = RunId::new_now();
-    engine
-        .handle
-        .send(RunCommand::Start {
-            run_id,
-            project: Arc::new(pictures(6, 0.2)),
-            folders: folders(folder.path()),
-        })
-        .unwrap();
+    let (_, mut events) = begin(&engine, folder.path(), pictures(6, 0.2));
     let database = database_path(&folder.path().join("data"));
     let mut lock: Option<rusqlite::Connection> = None;
     let (mut view, mut log) = (RunView::default(), Vec::new());
@@ -172,16 +161,7 @@ async fn run_with_a_locked(place: &str, meanwhile: Meanwhile) -> (RunState, usiz
     let server = start_server(folder.path(), "a", 0, None).await;
     let door = Door::build(&folder.path().join(place));
     let engine = start_engine(folder.path(), &[&server], ResumePolicy::Leave).await;
-    let mut events = engine.handle.subscribe().unwrap();
-    let run_id = RunId::new_now();
-    engine
-        .handle
-        .send(RunCommand::Start {
-            run_id,
-            project: Arc::new(pictures(12, 0.2)),
-            folders: folders(folder.path()),
-        })
-        .unwrap();
+    let (run_id, mut events) = begin(&engine, folder.path(), pictures(12, 0.2));
     let (mut view, mut log) = (RunView::default(), Vec::new());
     let mut troubles = Vec::new();
     let begun = Instant::now();
@@ -263,18 +243,7 @@ fn an_output_folder_of_a_wrong_name_fails_its_items_until_it_is_right() {
     // A file where the folder should be: not even an administrator can write into it.
     let out = folder.path().join("out");
     std::fs::write(&out, "in the way").unwrap();
-    let out_text = out.to_string_lossy().into_owned();
-    let ran = run(
-        &data,
-        &[
-            "run",
-            &project,
-            "--backend",
-            &server.url,
-            "--out",
-            &out_text,
-        ],
-    );
+    let ran = run_project(&data, &project, &server.url, &out, &[]);
     refuses(&ran, &["failed", "out"]);
     std::fs::remove_file(&out).unwrap();
     let retried = run(&data, &["runs", "retry", "last"]);
@@ -288,11 +257,8 @@ fn a_damaged_database_is_refused_and_left_and_the_run_goes_on_with_the_backup() 
     let server = BuiltinProcess::start(&folder.path().join("server"));
     let data = folder.path().join("data");
     let project = written(folder.path(), &pictures(2, 0.0));
-    let out = folder.path().join("out").to_string_lossy().into_owned();
-    let ran = run(
-        &data,
-        &["run", &project, "--backend", &server.url, "--out", &out],
-    );
+    let out = folder.path().join("out");
+    let ran = run_project(&data, &project, &server.url, &out, &[]);
     assert!(ran.status.success(), "{}", stderr(&ran));
     let database = database_path(&data);
     let backup = std::fs::read(&database).unwrap();
@@ -309,9 +275,6 @@ fn a_damaged_database_is_refused_and_left_and_the_run_goes_on_with_the_backup() 
     std::fs::write(&database, backup).unwrap();
     let listed = run(&data, &["runs", "list"]);
     assert!(listed.status.success(), "{}", stderr(&listed));
-    let again = run(
-        &data,
-        &["run", &project, "--backend", &server.url, "--out", &out],
-    );
+    let again = run_project(&data, &project, &server.url, &out, &[]);
     assert!(again.status.success(), "{}", stderr(&again));
 }

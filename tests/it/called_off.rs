@@ -28,9 +28,8 @@ fn a_retry_wished_while_the_run_is_cancelled_survives_a_death() {
     let mut world = World::with_backends(&graph, 2);
     world.start();
     assert!(world.execute(|name| name == "W1 F:0"));
-    let run_id = world.run_id;
-    world.step(Input::wish(run_id, RunWish::Cancel));
-    world.step(Input::wish(run_id, RunWish::Retry(RetryScope::Run)));
+    world.wish(RunWish::Cancel);
+    world.wish(RunWish::Retry(RetryScope::Run));
     while world.answer_cancel() {}
     assert_eq!(
         world.run_state,
@@ -53,7 +52,6 @@ fn a_cancelled_run_makes_nothing_again_and_keeps_what_is_done() {
         assert!(world.answer_local() || world.execute(|name| name.ends_with("F:0")));
     }
     assert!(world.execute(|name| name == "W1 F:1"));
-    let run_id = world.run_id;
     let item = item_id(&world, "W1 F:1");
     let behind = world
         .submitted
@@ -63,15 +61,12 @@ fn a_cancelled_run_makes_nothing_again_and_keeps_what_is_done() {
         .attempt_id;
     world.step(Input::AttemptStarted { attempt_id: behind });
     // What is made from it executes, so it is to be made again later; then the run is cancelled.
-    world.step(Input::wish(
-        run_id,
-        RunWish::RedoItem {
-            item_id: item,
-            fields: vec![],
-        },
-    ));
+    world.wish(RunWish::RedoItem {
+        item_id: item,
+        fields: vec![],
+    });
     assert_eq!(world.item("W1 F:1").state, Done);
-    world.step(Input::wish(run_id, RunWish::Cancel));
+    world.wish(RunWish::Cancel);
     world.run();
     assert_eq!(world.run_state, RunState::Cancelled);
     assert_eq!(world.item("W1 F:1").state, Done);
@@ -101,7 +96,6 @@ fn reviewed_batch() -> World {
 }
 
 fn pick_all(world: &mut World) {
-    let run_id = world.run_id;
     let answers = world
         .seen
         .iter()
@@ -111,7 +105,7 @@ fn pick_all(world: &mut World) {
             verdict: ReviewVerdict::Pick,
         })
         .collect();
-    world.step(Input::wish(run_id, RunWish::Review(answers)));
+    world.wish(RunWish::Review(answers));
 }
 
 #[test]
@@ -119,16 +113,12 @@ fn a_death_while_things_are_being_made_again_leaves_nothing_that_asks_without_a_
     let mut world = reviewed_batch();
     world.start();
     world.run();
-    let run_id = world.run_id;
     let maker = item_id(&world, "W1");
     let before = world.log.len();
-    world.step(Input::wish(
-        run_id,
-        RunWish::RedoItem {
-            item_id: maker,
-            fields: vec![],
-        },
-    ));
+    world.wish(RunWish::RedoItem {
+        item_id: maker,
+        fields: vec![],
+    });
     let log = world.log.clone();
     // Of the events of that step only some were written.
     for length in before..=log.len() {
@@ -158,12 +148,11 @@ fn an_item_cancelled_while_it_waits_ends_when_what_it_is_made_from_is_there() {
     world.start();
     world.run();
     assert_eq!(world.item("M").state, Blocked);
-    let run_id = world.run_id;
-    world.step(Input::wish(run_id, RunWish::Retry(RetryScope::Run)));
+    world.wish(RunWish::Retry(RetryScope::Run));
     // The place where the review of a failed batch would have been waits for the batch.
     assert_eq!(world.item("R").state, Waiting);
     let waiting = item_id(&world, "R");
-    world.step(Input::wish(run_id, RunWish::CancelItem(waiting)));
+    world.wish(RunWish::CancelItem(waiting));
     assert_eq!(world.item("R").state, Waiting);
     assert_eq!(world.item("M").state, Waiting, "nothing is merged early");
     world.restart();
@@ -180,15 +169,12 @@ fn an_item_cancelled_while_it_waits_ends_when_what_it_is_made_from_is_there() {
 
     // One that stays part of the run is cancelled as wished.
     let maker = item_id(&world, "W1");
-    world.step(Input::wish(
-        run_id,
-        RunWish::RedoItem {
-            item_id: maker,
-            fields: vec![],
-        },
-    ));
+    world.wish(RunWish::RedoItem {
+        item_id: maker,
+        fields: vec![],
+    });
     let waiting = item_id(&world, "W2 W1:1");
-    world.step(Input::wish(run_id, RunWish::CancelItem(waiting)));
+    world.wish(RunWish::CancelItem(waiting));
     world.restart();
     world.run();
     pick_all(&mut world);
@@ -211,17 +197,13 @@ fn what_was_cancelled_while_it_waits_stays_so_in_the_next_process() {
     world.start();
     world.run();
     assert_eq!(world.run_state, RunState::Completed);
-    let run_id = world.run_id;
     for name in ["W1", "V"] {
         let item_id = item_id(&world, name);
-        world.step(Input::wish(
-            run_id,
-            RunWish::RedoItem {
-                item_id,
-                fields: vec![],
-            },
-        ));
-        world.step(Input::wish(run_id, RunWish::CancelNode(second)));
+        world.wish(RunWish::RedoItem {
+            item_id,
+            fields: vec![],
+        });
+        world.wish(RunWish::CancelNode(second));
     }
     assert_eq!(world.item("W2").state, Cancelled);
     // The log goes on after the second of them was reopened.
@@ -284,8 +266,7 @@ fn a_list_that_grows_by_a_retry_is_merged_again() {
     world.run();
     assert_eq!(world.run_state, RunState::CompletedWithFailures);
     assert_eq!(world.list("M W1:0"), ["F:0,W1:0"]);
-    let run_id = world.run_id;
-    world.step(Input::wish(run_id, RunWish::Retry(RetryScope::Run)));
+    world.wish(RunWish::Retry(RetryScope::Run));
     world.restart();
     world.run();
     assert_eq!(world.run_state, RunState::Completed);
@@ -308,14 +289,11 @@ fn a_batch_of_nothing_gives_an_empty_list_also_behind_a_fan_out_closed_before() 
     graph.link(outer, "list", inner, "values");
     let mut world = World::new(&graph);
     let redo = |world: &mut World, name: &str| {
-        let (run_id, item_id) = (world.run_id, item_id(world, name));
-        world.step(Input::wish(
-            run_id,
-            RunWish::RedoItem {
-                item_id,
-                fields: vec![],
-            },
-        ));
+        let item_id = item_id(world, name);
+        world.wish(RunWish::RedoItem {
+            item_id,
+            fields: vec![],
+        });
         world.run();
     };
     world.batch.insert("W1".to_owned(), 2);

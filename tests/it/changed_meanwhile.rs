@@ -27,15 +27,12 @@ fn an_earlier_result_counts_only_for_the_fields_that_were_asked_about() {
     world.step(Input::Backend(online(0)));
     world.start();
     let asked = world.look_ups.pop().unwrap();
-    let (run_id, item_id) = (world.run_id, asked.item_id);
+    let item_id = asked.item_id;
     let fields = vec![(field("seed"), Literal::Integer(5_u32.into()))];
-    world.step(Input::wish(
-        run_id,
-        RunWish::RedoItem {
-            item_id,
-            fields: fields.clone(),
-        },
-    ));
+    world.wish(RunWish::RedoItem {
+        item_id,
+        fields: fields.clone(),
+    });
     let port = world.project.nodes[&asked.node_id].outputs[0].id;
     let ports = [(port, vec![picture("with the seed of before")])].into();
     world.step(Input::LocalEnded {
@@ -64,13 +61,10 @@ fn what_was_sent_stays_what_it_was_when_the_item_is_changed_and_the_process_dies
     world.start();
     let sent = world.submitted[0].clone();
     let changed = vec![(field("seed"), Literal::Integer(5_u32.into()))];
-    world.step(Input::wish(
-        world.run_id,
-        RunWish::RedoItem {
-            item_id: sent.item_id,
-            fields: changed,
-        },
-    ));
+    world.wish(RunWish::RedoItem {
+        item_id: sent.item_id,
+        fields: changed,
+    });
     world.restart();
     // Else its result would be kept for later as that of the changed item, and be found at once when that is made.
     assert_eq!(world.submitted[0].attempt_id, sent.attempt_id);
@@ -104,7 +98,7 @@ fn an_old_log_does_not_tell_what_a_machine_lacks_today() {
     world.machine.forget(run_id);
     let log = world.log.clone();
     world.machine.restore(run_id, plan, log);
-    world.step(Input::wish(run_id, RunWish::Retry(RetryScope::Run)));
+    world.wish(RunWish::Retry(RetryScope::Run));
     world.run();
     assert_eq!(world.run_state, RunState::Completed);
 }
@@ -124,16 +118,12 @@ fn an_answer_for_the_run_is_never_in_a_log_without_its_question() {
     }
     world.start();
     world.execute(|name| name == "W F:0");
-    let run_id = world.run_id;
     let item_ids = vec![item_id(&world, "W F:0")];
-    world.step(Input::wish(
-        run_id,
-        RunWish::Answer {
-            item_ids,
-            answer: Answer::RunOn(backend_id(1)),
-            reach: AnswerReach::ThisRun,
-        },
-    ));
+    world.wish(RunWish::Answer {
+        item_ids,
+        answer: Answer::RunOn(backend_id(1)),
+        reach: AnswerReach::ThisRun,
+    });
     let position = world
         .submitted
         .iter()

@@ -29,6 +29,16 @@ pub fn run(data_dir: &Path, arguments: &[&str]) -> Output {
         .expect("the binary starts")
 }
 
+/// `run PROJECT --backend URL --out FOLDER` and what else is given.
+pub fn run_project(data_dir: &Path, project: &str, url: &str, out: &Path, more: &[&str]) -> Output {
+    command(data_dir)
+        .args(["run", project, "--backend", url, "--out"])
+        .arg(out)
+        .args(more)
+        .output()
+        .expect("the binary starts")
+}
+
 pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
@@ -178,21 +188,9 @@ fn a_run_on_a_server_process_writes_its_files_and_is_listed() {
     let data = folder.path().join("data");
     let server = BuiltinProcess::start(&folder.path().join("server"));
     let scene = small_scene(folder.path());
-    let out = folder.path().join("out").to_string_lossy().into_owned();
-    let output = run(
-        &data,
-        &[
-            "run",
-            &scene,
-            "--backend",
-            &server.url,
-            "--out",
-            &out,
-            "--set",
-            "Paint a harbour.steps=2",
-            "--json",
-        ],
-    );
+    let more = ["--set", "Paint a harbour.steps=2", "--json"];
+    let out = folder.path().join("out");
+    let output = run_project(&data, &scene, &server.url, &out, &more);
     assert!(output.status.success(), "{}", stderr(&output));
     let events: Vec<serde_json::Value> = stdout(&output)
         .lines()
@@ -227,30 +225,22 @@ fn a_run_on_a_server_process_writes_its_files_and_is_listed() {
     let check = run(&data, &["backend", "check", &server.url]);
     assert!(stdout(&check).contains("classes"), "{}", stdout(&check));
     refuses(
-        &run(
+        &run_project(
             &data,
-            &[
-                "run",
-                &scene,
-                "--backend",
-                &server.url,
-                "--set",
-                "Nobody.steps=2",
-            ],
+            &scene,
+            &server.url,
+            &out,
+            &["--set", "Nobody.steps=2"],
         ),
         &["no node is called"],
     );
     refuses(
-        &run(
+        &run_project(
             &data,
-            &[
-                "run",
-                &scene,
-                "--backend",
-                &server.url,
-                "--set",
-                "Paint a harbour.stepz=2",
-            ],
+            &scene,
+            &server.url,
+            &out,
+            &["--set", "Paint a harbour.stepz=2"],
         ),
         &["has no parameter \"stepz\"", "steps"],
     );

@@ -2,9 +2,9 @@
 //! one server to another. On the built-in backends always, on real ones as well when `COMFYUI_URLS` names them.
 
 use crate::small_projects::{join, workflow_node};
-use crate::whole_runs::{files_below, finish, folders, start_server};
+use crate::whole_runs::{files_below, run_in, start_server};
 use comfyui_orchestrator::engine::{
-    EngineOptions, RegistryUse, ResumePolicy, RunCommand, RunEvent, RunEventBody, RunId, RunState,
+    EngineOptions, RegistryUse, ResumePolicy, RunEvent, RunEventBody, RunState,
 };
 use comfyui_orchestrator::fleet::BackendConfig;
 use comfyui_orchestrator::project::{
@@ -14,7 +14,6 @@ use comfyui_orchestrator::project::{
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use tempfile::TempDir;
 
 /// One workflow makes a value, another one takes it.
@@ -296,17 +295,7 @@ async fn pass_all(passages: &[Passage], first: &BackendConfig, second: &BackendC
     })
     .await
     .unwrap();
-    let mut events = engine.handle.subscribe().unwrap();
-    let run_id = RunId::new_now();
-    engine
-        .handle
-        .send(RunCommand::Start {
-            run_id,
-            project: Arc::new(project_of(passages, first, second)),
-            folders: folders(folder.path()),
-        })
-        .unwrap();
-    let (view, log) = finish(&mut events, run_id).await;
+    let (view, log) = run_in(&engine, folder.path(), project_of(passages, first, second)).await;
     engine.stop().await;
     let failures: Vec<&RunEvent> = log
         .iter()

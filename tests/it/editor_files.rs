@@ -1,9 +1,8 @@
 //! Workflows in the format of ComfyUI's editor: run as they are, found again after renumbering, understood without a backend.
 
-use comfyui_orchestrator::builtin::{Server, ServerOptions};
+use crate::whole_runs::{PATIENCE, begin, next, start_engine, start_server};
 use comfyui_orchestrator::engine::{
-    self, Engine, EngineEvent, EngineOptions, RegistryUse, ResumePolicy, RunCommand, RunEvent,
-    RunEventBody, RunFolders, RunId, RunState,
+    self, Engine, EngineEvent, ResumePolicy, RunEvent, RunEventBody, RunState,
 };
 use comfyui_orchestrator::fleet::BackendConfig;
 use comfyui_orchestrator::media::read_png_text;
@@ -18,30 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// Longest a test waits for something to happen.
-const PATIENCE: Duration = Duration::from_mins(2);
-
 const SHARED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared");
-
-async fn start_server(folder: &Path) -> BackendConfig {
-    let server = Server::bind(ServerOptions::new(folder.join("server")))
-        .await
-        .unwrap();
-    let url = format!("http://{}", server.local_addr()).parse().unwrap();
-    tokio::spawn(async move { server.serve(std::future::pending()).await });
-    BackendConfig::new("built-in", url)
-}
-
-async fn start_engine(folder: &Path, backends: &[BackendConfig]) -> Engine {
-    engine::start(EngineOptions {
-        data_dir: folder.join("data"),
-        extra_backends: backends.to_vec(),
-        registry: RegistryUse::ExtraOnly,
-        resume: ResumePolicy::Leave,
-    })
-    .await
-    .unwrap()
-}
 
 async fn classes_of(engine: &Engine, backend: &BackendConfig) -> Arc<ObjectInfo> {
     let asked = async {
@@ -57,25 +33,9 @@ async fn classes_of(engine: &Engine, backend: &BackendConfig) -> Arc<ObjectInfo>
 
 /// Runs a project to its end: how it ended, or why it was refused.
 async fn run(engine: &Engine, folder: &Path, project: Project) -> Result<RunState, Vec<String>> {
-    let mut events = engine.handle.subscribe().unwrap();
-    let run_id = RunId::new_now();
-    engine
-        .handle
-        .send(RunCommand::Start {
-            run_id,
-            project: Arc::new(project),
-            folders: RunFolders {
-                output: folder.join("out"),
-                inputs: folder.join("in"),
-            },
-        })
-        .unwrap();
+    let (run_id, mut events) = begin(engine, folder, project);
     loop {
-        let event = tokio::time::timeout(PATIENCE, events.recv())
-            .await
-            .expect("the engine says something")
-            .expect("the engine lives");
-        match event {
+        match next(&mut events).await {
             EngineEvent::RunRefused {
                 run_id: refused,
                 problems,
@@ -158,9 +118,9 @@ fn rebuilt(workflow: &UiWorkflow) -> Value {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn editor_files_run_and_their_fields_are_found_after_renumbering() {
     let folder = TempDir::new().unwrap();
-    let backend = start_server(folder.path()).await;
-    let engine = start_engine(folder.path(), std::slice::from_ref(&backend)).await;
-    let object_info = classes_of(&engine, &backend).await;
+    let server = start_server(folder.path(), "server", 0, None).await;
+    let engine = start_engine(folder.path(), &[&server], ResumePolicy::Leave).await;
+    let object_info = classes_of(&engine, &server.config).await;
 
     let mut project = scene();
     for file in project.workflows.values_mut() {
@@ -215,7 +175,7 @@ async fn editor_files_run_and_their_fields_are_found_after_renumbering() {
 
     engine.stop().await;
     // Tomorrow, with no backend at all, the file is still understood.
-    let offline = start_engine(folder.path(), &[]).await;
+    let offline = start_engine(folder.path(), &[], ResumePolicy::Leave).await;
     let remembered = offline
         .handle
         .remembered_object_info()

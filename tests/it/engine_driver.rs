@@ -12,7 +12,9 @@ use comfyui_orchestrator::engine::machine::{
     Asked, AttemptOutputs, Availability, BackendFacts, CacheQuestion, Effect, Input, LocalOutcome,
     LocalTask, LocalWork, Machine, Submission,
 };
-use comfyui_orchestrator::engine::{AttemptId, Failure, FailureClass, ItemState, RunId, Value};
+use comfyui_orchestrator::engine::{
+    AttemptId, Failure, FailureClass, ItemState, RunId, RunWish, Value,
+};
 use comfyui_orchestrator::project::{BackendId, DataType, InputValue, Node};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::{Deref, DerefMut};
@@ -215,6 +217,11 @@ impl World {
             .iter_mut()
             .find(|run| run.run_id == run_id)
             .unwrap()
+    }
+
+    /// A person wants something of the run, the first where there are several.
+    pub fn wish(&mut self, wish: RunWish) {
+        self.step(Input::wish(self.run_id, wish));
     }
 
     pub fn step(&mut self, input: Input) {

@@ -1,10 +1,10 @@
 //! Whole runs over real servers: HTTP and WebSocket over loopback, real pixels, a real database.
 
 use crate::whole_runs::{
-    assert_posted_once, files_below, finish, folders, next, start_engine, start_server,
+    assert_posted_once, begin, files_below, finish, next, run_to_end, start_engine, start_server,
 };
 use comfyui_orchestrator::engine::{
-    EngineEvent, FailureClass, ItemState, ResumePolicy, RunCommand, RunEvent, RunEventBody, RunId,
+    EngineEvent, FailureClass, ItemState, ResumePolicy, RunCommand, RunEvent, RunEventBody,
     RunState, RunView, RunWish, database_path,
 };
 use comfyui_orchestrator::project::{
@@ -15,7 +15,6 @@ use comfyui_orchestrator::project::{
 use comfyui_orchestrator::store::Store;
 use comfyui_orchestrator::workflow::{NodeAddress, ParameterAddress};
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -39,19 +38,7 @@ async fn the_sample_scene_runs_on_three_servers_of_different_speed() {
     let a = start_server(folder.path(), "a", 0, None).await;
     let b = start_server(folder.path(), "b", 5, None).await;
     let c = start_server(folder.path(), "c", 10, None).await;
-    let engine = start_engine(folder.path(), &[&a, &b, &c], ResumePolicy::Leave).await;
-    let mut events = engine.handle.subscribe().unwrap();
-    let run_id = RunId::new_now();
-    engine
-        .handle
-        .send(RunCommand::Start {
-            run_id,
-            project: Arc::new(small_harbour()),
-            folders: folders(folder.path()),
-        })
-        .unwrap();
-    let (view, log) = finish(&mut events, run_id).await;
-    engine.stop().await;
+    let (view, log) = run_to_end(folder.path(), &[&a, &b, &c], small_harbour()).await;
 
     assert_eq!(view.state, Some(RunState::Completed));
     let files = files_below(&folder.path().join("out"));
@@ -74,7 +61,7 @@ async fn the_sample_scene_runs_on_three_servers_of_different_speed() {
         &folder.path().join("data"),
     ))
     .unwrap();
-    assert_eq!(store.events(run_id, 0, 100_000).await.unwrap(), log);
+    assert_eq!(store.events(log[0].run_id, 0, 100_000).await.unwrap(), log);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -82,17 +69,8 @@ async fn an_engine_that_ends_in_the_middle_goes_on_at_the_next_start() {
     let folder = TempDir::new().unwrap();
     let a = start_server(folder.path(), "a", 20, None).await;
     let b = start_server(folder.path(), "b", 20, None).await;
-    let run_id = RunId::new_now();
     let first = start_engine(folder.path(), &[&a, &b], ResumePolicy::Leave).await;
-    let mut events = first.handle.subscribe().unwrap();
-    first
-        .handle
-        .send(RunCommand::Start {
-            run_id,
-            project: Arc::new(small_harbour()),
-            folders: folders(folder.path()),
-        })
-        .unwrap();
+    let (run_id, mut events) = begin(&first, folder.path(), small_harbour());
     let mut done = 0;
     while done < 5 {
         if let EngineEvent::Run(RunEvent {
@@ -121,16 +99,7 @@ async fn a_server_that_is_killed_and_restarted_costs_only_the_attempts_it_had() 
     let a = start_server(folder.path(), "a", 10, None).await;
     let b = start_server(folder.path(), "b", 30, None).await;
     let engine = start_engine(folder.path(), &[&a, &b], ResumePolicy::Leave).await;
-    let mut events = engine.handle.subscribe().unwrap();
-    let run_id = RunId::new_now();
-    engine
-        .handle
-        .send(RunCommand::Start {
-            run_id,
-            project: Arc::new(small_harbour()),
-            folders: folders(folder.path()),
-        })
-        .unwrap();
+    let (_, mut events) = begin(&engine, folder.path(), small_harbour());
     // Kill b while it executes something of ours, and start it again on its address, with nothing left in its memory.
     loop {
         if let EngineEvent::Run(RunEvent {
@@ -189,16 +158,7 @@ async fn a_cancelled_run_interrupts_what_executes_and_resumes_with_what_is_missi
     let folder = TempDir::new().unwrap();
     let a = start_server(folder.path(), "a", 60, None).await;
     let engine = start_engine(folder.path(), &[&a], ResumePolicy::Leave).await;
-    let mut events = engine.handle.subscribe().unwrap();
-    let run_id = RunId::new_now();
-    engine
-        .handle
-        .send(RunCommand::Start {
-            run_id,
-            project: Arc::new(small_harbour()),
-            folders: folders(folder.path()),
-        })
-        .unwrap();
+    let (run_id, mut events) = begin(&engine, folder.path(), small_harbour());
     let mut view = RunView::default();
     let mut is_cancelled = false;
     let mut is_resumed = false;
@@ -291,19 +251,7 @@ async fn a_picture_that_declares_sixty_thousand_pixels_a_side_fails_with_a_sente
         writer.write_chunk(png::chunk::IDAT, &[0x78, 0x9c]).unwrap();
     }
     std::fs::write(&bomb, &bytes).unwrap();
-    let engine = start_engine(folder.path(), &[], ResumePolicy::Leave).await;
-    let mut events = engine.handle.subscribe().unwrap();
-    let run_id = RunId::new_now();
-    engine
-        .handle
-        .send(RunCommand::Start {
-            run_id,
-            project: Arc::new(copy_project(&bomb)),
-            folders: folders(folder.path()),
-        })
-        .unwrap();
-    let (view, log) = finish(&mut events, run_id).await;
-    engine.stop().await;
+    let (view, log) = run_to_end(folder.path(), &[], copy_project(&bomb)).await;
     assert_eq!(view.state, Some(RunState::Failed));
     let failure = log
         .iter()
@@ -402,19 +350,7 @@ async fn an_upload_teaches_how_fast_a_server_takes_files() {
     .save(&picture)
     .unwrap();
     let server = start_server(folder.path(), "a", 0, None).await;
-    let engine = start_engine(folder.path(), &[&server], ResumePolicy::Leave).await;
-    let mut events = engine.handle.subscribe().unwrap();
-    let run_id = RunId::new_now();
-    engine
-        .handle
-        .send(RunCommand::Start {
-            run_id,
-            project: Arc::new(inverted_project(&picture)),
-            folders: folders(folder.path()),
-        })
-        .unwrap();
-    let (view, log) = finish(&mut events, run_id).await;
-    engine.stop().await;
+    let (view, log) = run_to_end(folder.path(), &[&server], inverted_project(&picture)).await;
     assert_eq!(view.state, Some(RunState::Completed), "{log:#?}");
     let store = Store::open(&database_path(&folder.path().join("data"))).unwrap();
     let learned = store.setting("placement.estimates").await.unwrap().unwrap();

@@ -2,11 +2,9 @@
 //! never taken for what merely bears the same name.
 
 use crate::small_projects::{chain, one_for_each_file};
-use crate::whole_runs::{
-    BuiltinServer, assert_posted_once, finish, folders, start_engine, start_server,
-};
+use crate::whole_runs::{BuiltinServer, assert_posted_once, run_in, start_engine, start_server};
 use comfyui_orchestrator::engine::{
-    Engine, FailureClass, ResumePolicy, RunCommand, RunEvent, RunEventBody, RunId, RunState,
+    Engine, FailureClass, ResumePolicy, RunEvent, RunEventBody, RunState,
 };
 use comfyui_orchestrator::fleet::BackendConfig;
 use comfyui_orchestrator::project::Project;
@@ -14,7 +12,6 @@ use serde_json::{Value, json};
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -42,18 +39,8 @@ fn scaled(prefix: &str) -> Value {
     })
 }
 
-async fn run_in(engine: &Engine, folder: &Path, project: Project) -> Vec<RunEvent> {
-    let mut events = engine.handle.subscribe().unwrap();
-    let run_id = RunId::new_now();
-    engine
-        .handle
-        .send(RunCommand::Start {
-            run_id,
-            project: Arc::new(project),
-            folders: folders(folder),
-        })
-        .unwrap();
-    let (view, log) = finish(&mut events, run_id).await;
+async fn completed(engine: &Engine, folder: &Path, project: Project) -> Vec<RunEvent> {
+    let (view, log) = run_in(engine, folder, project).await;
     assert_eq!(view.state, Some(RunState::Completed), "{log:#?}");
     log
 }
@@ -61,7 +48,7 @@ async fn run_in(engine: &Engine, folder: &Path, project: Project) -> Vec<RunEven
 /// A run of a process of its own, with results kept in `folder`.
 async fn run_alone(folder: &Path, server: &BuiltinServer, project: Project) -> Vec<RunEvent> {
     let engine = start_engine(folder, &[server], ResumePolicy::Leave).await;
-    let log = run_in(&engine, folder, project).await;
+    let log = completed(&engine, folder, project).await;
     engine.stop().await;
     log
 }
@@ -144,20 +131,20 @@ async fn what_is_gone_from_a_backend_is_brought_again() {
     let engine = start_engine(folder.path(), &[&a], ResumePolicy::Leave).await;
     let load = ("1", "image");
     let blue = picture(0x00_00FF);
-    run_in(&engine, folder.path(), chain(&blue, &scaled("x"), load)).await;
+    completed(&engine, folder.path(), chain(&blue, &scaled("x"), load)).await;
     empty(&server_dir.join("output"));
     // The first is uploaded now, and the second finds it there.
     for (prefix, scale) in [("y", 3.0), ("z", 4.0)] {
         let mut larger = scaled(prefix);
         larger["2"]["inputs"]["scale_by"] = json!(scale);
-        let log = run_in(&engine, folder.path(), chain(&blue, &larger, load)).await;
+        let log = completed(&engine, folder.path(), chain(&blue, &larger, load)).await;
         assert_eq!(color_of(&log), [0, 0, 255]);
         assert_eq!(failed_attempts(&log), []);
         assert_eq!(uploads(&server_dir).len(), 1);
     }
     // Until the input folder is emptied, too.
     empty(&server_dir.join("input"));
-    let log = run_in(&engine, folder.path(), chain(&blue, &inverted("w"), load)).await;
+    let log = completed(&engine, folder.path(), chain(&blue, &inverted("w"), load)).await;
     assert_eq!(color_of(&log), [255, 255, 0]);
     assert_eq!(failed_attempts(&log), []);
     assert_eq!(uploads(&server_dir).len(), 1);
@@ -175,13 +162,13 @@ async fn a_loader_that_takes_uploads_only_gets_uploads() {
     let engine = start_engine(folder.path(), &[&a], ResumePolicy::Leave).await;
     let load = ("1", "image");
     let project = chain(&picture(0x00_00FF), &scaled("x"), load);
-    let log = run_in(&engine, folder.path(), project).await;
+    let log = completed(&engine, folder.path(), project).await;
     assert_eq!(color_of(&log), [0, 0, 255]);
     assert_eq!(failed_attempts(&log), [FailureClass::Transfer]);
     assert_eq!(uploads(&server_dir).len(), 1);
     // It is known from now on.
     let project = chain(&picture(0x00_FF00), &scaled("y"), load);
-    let log = run_in(&engine, folder.path(), project).await;
+    let log = completed(&engine, folder.path(), project).await;
     assert_eq!(failed_attempts(&log), []);
     assert_posted_once(&log, &[]);
     assert_posted_once_at_all(&a);
@@ -199,7 +186,7 @@ async fn a_file_of_ours_is_brought_once_for_many_items() {
     let engine = start_engine(folder.path(), &[&a], ResumePolicy::Leave).await;
     for prefix in ["x", "y"] {
         let project = one_for_each_file(&scaled(prefix), ("1", "image"), &[&file]);
-        run_in(&engine, folder.path(), project).await;
+        completed(&engine, folder.path(), project).await;
     }
     assert_eq!(uploads(&folder.path().join("a")).len(), 1);
     engine.stop().await;

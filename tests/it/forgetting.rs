@@ -1,12 +1,12 @@
 //! What is kept, for how long, and how it goes: by the command line and by the database's own counts.
 
-use crate::command_line::{refuses, run, stderr, stdout};
+use crate::command_line::{refuses, run, run_project, stderr, stdout};
 use crate::small_projects::numbered;
-use crate::whole_runs::{BuiltinServer, files_below, folders, next, start_engine, start_server};
+use crate::whole_runs::{BuiltinServer, begin, files_below, next, start_engine, start_server};
 use comfyui_orchestrator::artifacts::{Artifact, ContentHash, Measures};
 use comfyui_orchestrator::engine::{
-    AttemptId, EngineEvent, IndexPath, ItemId, ResultSource, ResumePolicy, RunCommand, RunEvent,
-    RunEventBody, RunFolders, RunId, RunState, RunView, Value, database_path,
+    AttemptId, EngineEvent, IndexPath, ItemId, ResultSource, ResumePolicy, RunEvent, RunEventBody,
+    RunFolders, RunId, RunState, RunView, Value, database_path,
 };
 use comfyui_orchestrator::project::{
     DataType, NodeId, PortId, Project, ProjectId, RetryPolicy, write_portable_form,
@@ -50,15 +50,9 @@ impl Place {
         let path = self.root.join(format!("{out}.orchestrator.json"));
         std::fs::write(&path, write_portable_form(project).unwrap()).unwrap();
         let url = format!("http://{}", server.address);
-        let out = self.root.join(out).to_string_lossy().into_owned();
-        self.tell(&[
-            "run",
-            &path.to_string_lossy(),
-            "--backend",
-            &url,
-            "--out",
-            &out,
-        ]);
+        let (path, out) = (path.to_string_lossy(), self.root.join(out));
+        let made = run_project(&self.data, &path, &url, &out, &[]);
+        assert!(made.status.success(), "{}", stderr(&made));
     }
 
     fn kept_files(&self) -> usize {
@@ -134,16 +128,7 @@ async fn a_run_that_a_program_has_open_is_not_forgotten() {
     let a = start_server(folder.path(), "a", 0, None).await;
     let place = Place::of(&folder);
     let engine = start_engine(folder.path(), &[&a], ResumePolicy::Leave).await;
-    let mut events = engine.handle.subscribe().unwrap();
-    let run_id = RunId::new_now();
-    engine
-        .handle
-        .send(RunCommand::Start {
-            run_id,
-            project: Arc::new(pictures(3, 0.5)),
-            folders: folders(folder.path()),
-        })
-        .unwrap();
+    let (run_id, mut events) = begin(&engine, folder.path(), pictures(3, 0.5));
     let mut view = RunView::default();
     while view.files_written == 0 {
         if let EngineEvent::Run(event) = next(&mut events).await {

@@ -6,6 +6,7 @@
 
 mod backends_on_the_command_line;
 mod broken_disks;
+mod build;
 mod builtin;
 mod called_off;
 mod changed_meanwhile;

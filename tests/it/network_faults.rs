@@ -2,10 +2,8 @@
 //! nothing is done twice.
 
 use crate::small_projects::one_for_each_file;
-use crate::whole_runs::{
-    BuiltinServer, assert_posted_once, finish, folders, start_engine, start_server,
-};
-use comfyui_orchestrator::engine::{ResumePolicy, RunCommand, RunId, RunState};
+use crate::whole_runs::{BuiltinServer, assert_posted_once, run_to_end, start_server};
+use comfyui_orchestrator::engine::RunState;
 use comfyui_orchestrator::fleet::BackendConfig;
 use serde_json::json;
 use std::net::SocketAddr;
@@ -239,19 +237,7 @@ async fn run_through(
         ("1", "image"),
         &files,
     );
-    let engine = start_engine(folder.path(), &[&through], ResumePolicy::Leave).await;
-    let mut events = engine.handle.subscribe().unwrap();
-    let run_id = RunId::new_now();
-    engine
-        .handle
-        .send(RunCommand::Start {
-            run_id,
-            project: Arc::new(project),
-            folders: folders(folder.path()),
-        })
-        .unwrap();
-    let (view, log) = finish(&mut events, run_id).await;
-    engine.stop().await;
+    let (view, log) = run_to_end(folder.path(), &[&through], project).await;
     assert_eq!(
         view.state,
         Some(RunState::Completed),

@@ -1,10 +1,9 @@
 //! `run --plan`: what is said before a run against what the run then does.
 
-use crate::command_line::{BuiltinProcess, run, stderr, stdout};
-use crate::reviews::Build;
+use crate::build::Build;
+use crate::command_line::{BuiltinProcess, run, run_project, stderr, stdout};
 use comfyui_orchestrator::project::{
-    CachePolicy, DataType, FanOutSource, InputValue, MergeMode, MergeNode, Node, NodeId, NodeKind,
-    PortId, ReviewNode,
+    CachePolicy, DataType, FanOutSource, InputValue, MergeMode, Node, NodeId, NodeKind, PortId,
 };
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
@@ -46,22 +45,8 @@ impl Place {
 
     /// Runs a project and says how many prompts were sent.
     fn sent(&self, project: &str, exit_code: i32) -> usize {
-        let out = self
-            .folder
-            .path()
-            .join("out")
-            .to_string_lossy()
-            .into_owned();
-        let arguments = [
-            "run",
-            project,
-            "--backend",
-            &self.server.url,
-            "--out",
-            &out,
-            "--json",
-        ];
-        let ran = run(&self.data(), &arguments);
+        let out = self.folder.path().join("out");
+        let ran = run_project(&self.data(), project, &self.server.url, &out, &["--json"]);
         assert_eq!(ran.status.code(), Some(exit_code), "{}", stderr(&ran));
         stdout(&ran).matches("\"event\":\"attempt_placed\"").count()
     }
@@ -69,39 +54,15 @@ impl Place {
 
 /// Pictures of so many colours, 0 to `count`.
 fn pictures(build: &mut Build, count: u32) -> usize {
-    let numbers = FanOutSource::Range {
+    let numbers = build.fan_out(FanOutSource::Range {
         axis: "n".to_owned(),
         start: 0.0,
         step: 1.0,
         count,
-    };
-    let numbers = build.add(Node::fan_out(
-        NodeId::new_now(),
-        numbers,
-        &mut PortId::new_now,
-    ));
-    let fields = [("1", "EmptyImage", "color", DataType::Integer)];
-    let plain = build.workflow("plain", &fields, ("2", "SaveImage"));
+    });
+    let plain = build.plain(&["color"]);
     build.link((numbers, 0), (plain, 0));
     plain
-}
-
-fn inverted(build: &mut Build) -> usize {
-    let fields = [("1", "LoadImage", "image", DataType::Image)];
-    build.workflow("invert", &fields, ("3", "SaveImage"))
-}
-
-fn merge(build: &mut Build, mode: MergeMode) -> usize {
-    let settings = MergeNode {
-        mode,
-        ..MergeNode::default()
-    };
-    build.add(Node::merge(
-        NodeId::new_now(),
-        settings,
-        DataType::Image,
-        &mut PortId::new_now,
-    ))
 }
 
 fn written(build: &Build, folder: &Path, name: &str) -> String {
@@ -123,18 +84,18 @@ fn what_hangs_on_a_condition_is_counted_on_one_side() {
             &mut PortId::new_now,
         ));
         build.link((plain, 0), (condition, 0));
-        let one = inverted(&mut build);
+        let one = build.inverted();
         build.link((condition, 0), (one, 0));
-        let either = merge(&mut build, MergeMode::Either);
+        let either = build.merge(MergeMode::Either);
         build.link((one, 0), (either, 0));
         let mut at = (condition, 1);
         for _ in 0..other_side {
-            let next = inverted(&mut build);
+            let next = build.inverted();
             build.link(at, (next, 0));
             at = (next, 0);
         }
         build.link(at, (either, 0));
-        let last = inverted(&mut build);
+        let last = build.inverted();
         build.link((either, 0), (last, 0));
         written(&build, place.folder.path(), &format!("sides{other_side}"))
     };
@@ -168,8 +129,8 @@ fn a_merge_of_which_a_part_is_there_is_not_taken_for_the_part() {
     let project = |count: u32, mode: MergeMode| {
         let mut build = Build::new();
         let plain = pictures(&mut build, count);
-        let merged = merge(&mut build, mode.clone());
-        let last = inverted(&mut build);
+        let merged = build.merge(mode.clone());
+        let last = build.inverted();
         build.link((plain, 0), (merged, 0));
         build.link((merged, 0), (last, 0));
         written(
@@ -195,16 +156,8 @@ fn what_hangs_on_a_person_or_cannot_run_is_not_promised() {
     let place = Place::new();
     let mut build = Build::new();
     let plain = pictures(&mut build, 3);
-    let question = ReviewNode {
-        question: "Which?".to_owned(),
-    };
-    let review = build.add(Node::review(
-        NodeId::new_now(),
-        question,
-        DataType::Image,
-        &mut PortId::new_now,
-    ));
-    let last = inverted(&mut build);
+    let review = build.review("Which?");
+    let last = build.inverted();
     build.link((plain, 0), (review, 0));
     build.link((review, 0), (last, 0));
     let reviewed = written(&build, place.folder.path(), "reviewed");
@@ -218,7 +171,7 @@ fn what_hangs_on_a_person_or_cannot_run_is_not_promised() {
     // A node that always runs: what is made from it may be there already.
     let mut build = Build::new();
     let plain = pictures(&mut build, 2);
-    let last = inverted(&mut build);
+    let last = build.inverted();
     build.link((plain, 0), (last, 0));
     for node in build.project.nodes.values_mut() {
         if let NodeKind::Workflow(settings) = &mut node.kind
@@ -240,8 +193,8 @@ fn what_hangs_on_a_person_or_cannot_run_is_not_promised() {
         settings.value = InputValue::File("nowhere.png".to_owned());
     }
     let input = build.add(input);
-    let first = inverted(&mut build);
-    let second = inverted(&mut build);
+    let first = build.inverted();
+    let second = build.inverted();
     build.link((input, 0), (first, 0));
     build.link((first, 0), (second, 0));
     let absent = written(&build, place.folder.path(), "absent");

@@ -39,15 +39,12 @@ fn question(world: &World, name: &str) -> Question {
 }
 
 fn answer(world: &mut World, name: &str, answer: Answer, reach: AnswerReach) {
-    let input = Input::wish(
-        world.run_id,
-        RunWish::Answer {
-            item_ids: vec![item_id(world, name)],
-            answer,
-            reach,
-        },
-    );
-    world.step(input);
+    let item_ids = vec![item_id(world, name)];
+    world.wish(RunWish::Answer {
+        item_ids,
+        answer,
+        reach,
+    });
 }
 
 fn reason(question: &Question, answer: Answer) -> &str {
@@ -230,8 +227,8 @@ fn out_of_memory_is_tried_once_more_there_before_anybody_is_asked() {
     assert_eq!(world.item("W F:0").state, ItemState::Asking);
     assert_eq!(world.item("W F:0").attempts, 2);
     // It can be called off while it asks.
-    let input = Input::wish(world.run_id, RunWish::CancelItem(item_id(&world, "W F:0")));
-    world.step(input);
+    let asking = item_id(&world, "W F:0");
+    world.wish(RunWish::CancelItem(asking));
     assert_eq!(world.item("W F:0").state, ItemState::Cancelled);
     assert!(RunView::of(&world.log).questions.is_empty());
     let mut again = Machine::new();

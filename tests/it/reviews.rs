@@ -1,151 +1,12 @@
 //! Reviews, tables and files on the command line: the real binary with a built-in backend.
 
-use crate::command_line::{BuiltinProcess, command, run, stderr, stdout};
-use comfyui_orchestrator::project::{
-    Affinity, BatchMode, CachePolicy, DataType, ExposedParameter, Fallback, FanOutSource,
-    FilePattern, Link, LinkId, MergeMode, MergeNode, Node, NodeId, OutputNode, Port, PortBinding,
-    PortId, PortNeed, PortRef, Project, ProjectId, RetryPolicy, ReviewNode, Table, WorkflowFile,
-    WorkflowName, WorkflowNode, write_portable_form,
-};
-use comfyui_orchestrator::workflow::{NodeAddress, ParameterAddress};
+use crate::build::Build;
+use crate::command_line::{BuiltinProcess, command, run, run_project, stderr, stdout};
+use comfyui_orchestrator::project::{DataType, FanOutSource, FilePattern, MergeMode};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
-
-const PLAIN: &str = r#"{
-  "1": {"class_type": "EmptyImage", "inputs": {"width": 32, "height": 24, "batch_size": 1, "color": 0}},
-  "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "plain"}}
-}"#;
-
-const INVERT: &str = r#"{
-  "1": {"class_type": "LoadImage", "inputs": {"image": "none.png"}},
-  "2": {"class_type": "ImageInvert", "inputs": {"image": ["1", 0]}},
-  "3": {"class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": "inverted"}}
-}"#;
-
-fn address(node_id: &str, class_type: &str) -> NodeAddress {
-    NodeAddress {
-        node_id: node_id.to_owned(),
-        class_type: class_type.to_owned(),
-        title: String::new(),
-    }
-}
-
-/// A project in the making: nodes by place.
-pub struct Build {
-    pub project: Project,
-    nodes: Vec<Node>,
-}
-
-impl Build {
-    pub fn new() -> Self {
-        let mut project = Project::new(ProjectId::new_now(), "Reviewed");
-        for (name, text) in [("plain", PLAIN), ("invert", INVERT)] {
-            let file = WorkflowFile::new(text);
-            let name = WorkflowName::new(name).expect("a name");
-            project.workflows.insert(name, file);
-        }
-        Self {
-            project,
-            nodes: Vec::new(),
-        }
-    }
-
-    pub fn add(&mut self, node: Node) -> usize {
-        self.project.nodes.insert(node.id, node.clone());
-        self.nodes.push(node);
-        self.nodes.len() - 1
-    }
-
-    pub fn workflow(
-        &mut self,
-        name: &str,
-        fields: &[(&str, &str, &str, DataType)],
-        output: (&str, &str),
-    ) -> usize {
-        let parameters: Vec<ExposedParameter> = fields
-            .iter()
-            .map(|(node_id, class_type, input, _)| ExposedParameter {
-                group: None,
-                address: ParameterAddress {
-                    node: address(node_id, class_type),
-                    input: (*input).to_owned(),
-                },
-                label: (*input).to_owned(),
-                value: None,
-                seed: comfyui_orchestrator::project::SeedPolicy::default(),
-            })
-            .collect();
-        let inputs = parameters
-            .iter()
-            .zip(fields)
-            .map(|(parameter, field)| Port {
-                id: PortId::new_now(),
-                name: parameter.label.clone(),
-                data_type: field.3,
-                binding: PortBinding::Parameter(parameter.address.clone()),
-                need: PortNeed::Optional,
-            })
-            .collect();
-        let image = Port {
-            id: PortId::new_now(),
-            name: "image".to_owned(),
-            data_type: DataType::Image,
-            binding: PortBinding::WorkflowOutput {
-                address: address(output.0, output.1),
-                batch: BatchMode::Whole,
-            },
-            need: PortNeed::Optional,
-        };
-        let settings = WorkflowNode {
-            workflow: WorkflowName::new(name).expect("a name"),
-            parameters,
-            affinity: Affinity::Any,
-            fallback: Fallback::AutoSelect,
-            retry: RetryPolicy::default(),
-            cache: CachePolicy::Use,
-        };
-        self.add(Node::workflow(
-            NodeId::new_now(),
-            settings,
-            inputs,
-            vec![image],
-        ))
-    }
-
-    pub fn output(&mut self, template: &str) -> usize {
-        let settings = OutputNode {
-            template: template.to_owned(),
-        };
-        self.add(Node::output_to(
-            NodeId::new_now(),
-            settings,
-            DataType::Image,
-            &mut PortId::new_now,
-        ))
-    }
-
-    pub fn link(&mut self, from: (usize, usize), to: (usize, usize)) {
-        let end = |node: &Node, port: PortId| PortRef {
-            node: node.id,
-            port,
-        };
-        let (source, target) = (&self.nodes[from.0], &self.nodes[to.0]);
-        self.project.links.insert(Link {
-            id: LinkId::new_now(),
-            from: end(source, source.outputs[from.1].id),
-            to: end(target, target.inputs[to.1].id),
-        });
-    }
-
-    pub fn write(&self, folder: &Path) -> String {
-        let path = folder.join("reviewed.orchestrator.json");
-        std::fs::write(&path, write_portable_form(&self.project).expect("writable"))
-            .expect("written");
-        path.to_string_lossy().into_owned()
-    }
-}
 
 fn names(folder: &Path) -> Vec<String> {
     let mut names: Vec<String> = std::fs::read_dir(folder)
@@ -169,27 +30,9 @@ fn a_run_waits_for_a_person_and_goes_on_with_the_answer() {
     let folder = TempDir::new().expect("a folder");
     let server = BuiltinProcess::start(&folder.path().join("server"));
     let mut build = Build::new();
-    let table = "color,width\n16711680,64\n65280,\n255,48\n16777215,40\n";
-    let table = FanOutSource::Table(Table::from_text(table).expect("a table"));
-    let rows = build.add(Node::fan_out(
-        NodeId::new_now(),
-        table,
-        &mut PortId::new_now,
-    ));
-    let fields = [
-        ("1", "EmptyImage", "color", DataType::Integer),
-        ("1", "EmptyImage", "width", DataType::Integer),
-    ];
-    let plain = build.workflow("plain", &fields, ("2", "SaveImage"));
-    let question = ReviewNode {
-        question: "Which colours?".to_owned(),
-    };
-    let review = build.add(Node::review(
-        NodeId::new_now(),
-        question,
-        DataType::Image,
-        &mut PortId::new_now,
-    ));
+    let rows = build.table("color,width\n16711680,64\n65280,\n255,48\n16777215,40\n");
+    let plain = build.plain(&["color", "width"]);
+    let review = build.review("Which colours?");
     let output = build.output("{label:color}.{ext}");
     build.link((rows, 0), (plain, 0));
     build.link((rows, 1), (plain, 1));
@@ -197,18 +40,7 @@ fn a_run_waits_for_a_person_and_goes_on_with_the_answer() {
     build.link((review, 0), (output, 0));
     let project = build.write(folder.path());
     let (data, out) = (folder.path().join("data"), folder.path().join("out"));
-    let out_text = out.to_string_lossy().into_owned();
-    let ran = run(
-        &data,
-        &[
-            "run",
-            &project,
-            "--backend",
-            &server.url,
-            "--out",
-            &out_text,
-        ],
-    );
+    let ran = run_project(&data, &project, &server.url, &out, &[]);
     assert_eq!(ran.status.code(), Some(3), "{}", stderr(&ran));
     assert!(
         stderr(&ran).contains("4 items wait for you"),
@@ -355,26 +187,12 @@ fn files_become_items_and_the_best_is_kept() {
         pattern: "shots/**/shot*.png".to_owned(),
         data_type: DataType::Image,
     });
-    let files = build.add(Node::fan_out(
-        NodeId::new_now(),
-        pattern,
-        &mut PortId::new_now,
-    ));
-    let fields = [("1", "LoadImage", "image", DataType::Image)];
-    let invert = build.workflow("invert", &fields, ("3", "SaveImage"));
-    let best = MergeNode {
-        mode: MergeMode::Best {
-            expression: "image.sharpness".to_owned(),
-            keep: 1,
-        },
-        ..MergeNode::default()
-    };
-    let merge = build.add(Node::merge(
-        NodeId::new_now(),
-        best,
-        DataType::Image,
-        &mut PortId::new_now,
-    ));
+    let files = build.fan_out(pattern);
+    let invert = build.inverted();
+    let merge = build.merge(MergeMode::Best {
+        expression: "image.sharpness".to_owned(),
+        keep: 1,
+    });
     let output = build.output("best.{ext}");
     let all = build.output("all/{index}.{ext}");
     build.link((files, 0), (invert, 0));
@@ -383,19 +201,7 @@ fn files_become_items_and_the_best_is_kept() {
     build.link((invert, 0), (all, 0));
     let project = build.write(folder.path());
     let (data, out) = (folder.path().join("data"), folder.path().join("out"));
-    let out_text = out.to_string_lossy().into_owned();
-    let ran = run(
-        &data,
-        &[
-            "run",
-            &project,
-            "--backend",
-            &server.url,
-            "--out",
-            &out_text,
-            "--json",
-        ],
-    );
+    let ran = run_project(&data, &project, &server.url, &out, &["--json"]);
     assert!(ran.status.success(), "{}", stderr(&ran));
     assert_eq!(names(&out.join("all")).len(), 3);
     let said = stdout(&ran);
@@ -414,34 +220,13 @@ fn the_best_by_rating_is_what_a_person_liked_best() {
     let folder = TempDir::new().expect("a folder");
     let server = BuiltinProcess::start(&folder.path().join("server"));
     let mut build = Build::new();
-    let table = "color\n16711680\n65280\n255\n";
-    let table = FanOutSource::Table(Table::from_text(table).expect("a table"));
-    let rows = build.add(Node::fan_out(
-        NodeId::new_now(),
-        table,
-        &mut PortId::new_now,
-    ));
-    let fields = [("1", "EmptyImage", "color", DataType::Integer)];
-    let plain = build.workflow("plain", &fields, ("2", "SaveImage"));
-    let review = build.add(Node::review(
-        NodeId::new_now(),
-        ReviewNode::default(),
-        DataType::Image,
-        &mut PortId::new_now,
-    ));
-    let best = MergeNode {
-        mode: MergeMode::Best {
-            expression: "rating".to_owned(),
-            keep: 1,
-        },
-        ..MergeNode::default()
-    };
-    let merge = build.add(Node::merge(
-        NodeId::new_now(),
-        best,
-        DataType::Image,
-        &mut PortId::new_now,
-    ));
+    let rows = build.table("color\n16711680\n65280\n255\n");
+    let plain = build.plain(&["color"]);
+    let review = build.review("");
+    let merge = build.merge(MergeMode::Best {
+        expression: "rating".to_owned(),
+        keep: 1,
+    });
     let output = build.output("{label:color}.{ext}");
     build.link((rows, 0), (plain, 0));
     build.link((plain, 0), (review, 0));
@@ -449,9 +234,7 @@ fn the_best_by_rating_is_what_a_person_liked_best() {
     build.link((merge, 0), (output, 0));
     let project = build.write(folder.path());
     let (data, out) = (folder.path().join("data"), folder.path().join("out"));
-    let out_text = out.to_string_lossy().into_owned();
-    let at = ["--backend", &server.url, "--out", &out_text];
-    let ran = run(&data, &[&["run", &project], &at[..]].concat());
+    let ran = run_project(&data, &project, &server.url, &out, &[]);
     assert_eq!(ran.status.code(), Some(3), "{}", stderr(&ran));
     assert!(stderr(&ran).contains("3 items wait for you"));
     // One is rated, the others are not: they count as 0.
@@ -466,26 +249,10 @@ fn a_list_is_not_made_again_as_a_whole_and_says_so() {
     let folder = TempDir::new().expect("a folder");
     let server = BuiltinProcess::start(&folder.path().join("server"));
     let mut build = Build::new();
-    let table = FanOutSource::Table(Table::from_text("color\n255\n65280\n").expect("a table"));
-    let rows = build.add(Node::fan_out(
-        NodeId::new_now(),
-        table,
-        &mut PortId::new_now,
-    ));
-    let fields = [("1", "EmptyImage", "color", DataType::Integer)];
-    let plain = build.workflow("plain", &fields, ("2", "SaveImage"));
-    let merge = build.add(Node::merge(
-        NodeId::new_now(),
-        MergeNode::default(),
-        DataType::Image,
-        &mut PortId::new_now,
-    ));
-    let review = build.add(Node::review(
-        NodeId::new_now(),
-        ReviewNode::default(),
-        DataType::Image,
-        &mut PortId::new_now,
-    ));
+    let rows = build.table("color\n255\n65280\n");
+    let plain = build.plain(&["color"]);
+    let merge = build.merge(MergeMode::default());
+    let review = build.review("");
     build.link((rows, 0), (plain, 0));
     build.link((plain, 0), (merge, 0));
     build.link((merge, 0), (review, 0));

@@ -4,7 +4,7 @@ use crate::command_line::{BuiltinProcess, command, refuses, run, stderr, stdout}
 use crate::engine_driver::{Graph, World, backend_id, online};
 use crate::small_projects::numbered;
 use crate::whole_runs::{
-    BuiltinServer, PATIENCE, assert_posted_once, files_below, folders, next, start_engine,
+    BuiltinServer, PATIENCE, assert_posted_once, begin, files_below, next, start_engine,
     start_server,
 };
 use comfyui_orchestrator::engine::machine::{Availability, Input};
@@ -18,7 +18,6 @@ use comfyui_orchestrator::project::{
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::Stdio;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
@@ -56,14 +55,7 @@ impl Going {
             .find(|node| matches!(node.kind, NodeKind::Workflow(_)))
             .map(|node| node.id)
             .unwrap();
-        let events = engine.handle.subscribe().unwrap();
-        let run_id = RunId::new_now();
-        let start = RunCommand::Start {
-            run_id,
-            project: Arc::new(project),
-            folders: folders(folder),
-        };
-        engine.handle.send(start).unwrap();
+        let (run_id, events) = begin(&engine, folder, project);
         Self {
             engine,
             events,
@@ -76,6 +68,10 @@ impl Going {
 
     fn send(&self, command: RunCommand) {
         self.engine.handle.send(command).unwrap();
+    }
+
+    fn wish(&self, wish: RunWish) {
+        self.send(RunCommand::wish(self.run_id, wish));
     }
 
     async fn until(&mut self, holds: impl Fn(&RunView) -> bool) {
@@ -169,33 +165,27 @@ async fn an_item_and_then_its_node_are_called_off_and_retried_one_by_one() {
     let folder = TempDir::new().unwrap();
     let server = start_server(folder.path(), "a", 0, None).await;
     let mut going = Going::start(folder.path(), &[&server], project(6, 0.6)).await;
-    let (run_id, work) = (going.run_id, going.work);
+    let work = going.work;
     going.until(done(1)).await;
     let item_id = going.waiting_item();
-    going.send(RunCommand::wish(run_id, RunWish::CancelItem(item_id)));
+    going.wish(RunWish::CancelItem(item_id));
     going
         .until(|view| view.counts.get(ItemState::Cancelled) == 1)
         .await;
     assert!(!ended(&going.view), "the others go on");
-    going.send(RunCommand::wish(run_id, RunWish::CancelNode(work)));
+    going.wish(RunWish::CancelNode(work));
     going.until(ended).await;
     assert_eq!(going.view.state, Some(RunState::CompletedWithFailures));
     let made = going.of_work(ItemState::Done);
     assert!((1..5).contains(&made), "{made}");
     assert_eq!(going.of_work(ItemState::Cancelled), 6 - made);
 
-    going.send(RunCommand::wish(
-        run_id,
-        RunWish::Retry(RetryScope::Items(vec![item_id])),
-    ));
+    going.wish(RunWish::Retry(RetryScope::Items(vec![item_id])));
     going
         .until(|view| view.items[&item_id].state == ItemState::Done && ended(view))
         .await;
     assert_eq!(going.of_work(ItemState::Done), made + 1, "that item alone");
-    going.send(RunCommand::wish(
-        run_id,
-        RunWish::Retry(RetryScope::Node(work)),
-    ));
+    going.wish(RunWish::Retry(RetryScope::Node(work)));
     going
         .until(|view| view.state == Some(RunState::Completed))
         .await;
@@ -209,25 +199,21 @@ async fn a_paused_run_sends_nothing_and_what_goes_first_is_for_a_person_to_say()
     let folder = TempDir::new().unwrap();
     let server = start_server(folder.path(), "a", 0, None).await;
     let mut going = Going::start(folder.path(), &[&server], project(8, 0.2)).await;
-    let run_id = going.run_id;
     going.until(done(1)).await;
-    going.send(RunCommand::wish(run_id, RunWish::Pause));
+    going.wish(RunWish::Pause);
     going
         .until(|view| view.state == Some(RunState::Paused) && view.counts.active() == 0)
         .await;
     let posts = server.handle.posts_by_prompt_id().len();
     let last = going.waiting_item();
-    going.send(RunCommand::wish(
-        run_id,
-        RunWish::SetItemPriority {
-            item_ids: vec![last],
-            priority: 3,
-        },
-    ));
+    going.wish(RunWish::SetItemPriority {
+        item_ids: vec![last],
+        priority: 3,
+    });
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(server.handle.posts_by_prompt_id().len(), posts);
     let before = going.sent().len();
-    going.send(RunCommand::wish(run_id, RunWish::Resume));
+    going.wish(RunWish::Resume);
     going.until(ended).await;
     assert_eq!(going.view.state, Some(RunState::Completed));
     assert_eq!(going.sent()[before], last);
@@ -252,17 +238,13 @@ async fn one_item_is_made_again_with_another_value_and_nothing_else_is() {
         other => panic!("{other:?}"),
     };
     let mut going = Going::start(folder.path(), &[&server], project).await;
-    let run_id = going.run_id;
     going.until(ended).await;
     let item_id = going.item(1);
     let before = going.sent().len();
-    going.send(RunCommand::wish(
-        run_id,
-        RunWish::RedoItem {
-            item_id,
-            fields: vec![(field, Literal::Integer(0xFF_0000_u32.into()))],
-        },
-    ));
+    going.wish(RunWish::RedoItem {
+        item_id,
+        fields: vec![(field, Literal::Integer(0xFF_0000_u32.into()))],
+    });
     going.until(|view| !ended(view)).await;
     going.until(ended).await;
     assert_eq!(going.view.state, Some(RunState::Completed));
@@ -371,7 +353,7 @@ async fn unfinished_runs_go_on_pause_or_wait_at_the_start_as_it_is_set() {
         .until(|view| view.state == Some(RunState::Paused) && view.counts.active() == 0)
         .await;
     assert!(!done(6)(&going.view));
-    going.send(RunCommand::wish(run_id, RunWish::Resume));
+    going.wish(RunWish::Resume);
     going.until(ended).await;
     assert_eq!(going.view.state, Some(RunState::Completed));
     assert_posted_once(&going.log, &[&server.handle]);
@@ -392,15 +374,12 @@ fn a_node_goes_first_or_not_at_all_also_after_restarts() {
         ends.push(workflow);
     }
     let mut world = World::new(&graph);
-    let (run_id, first, second) = (world.run_id, ends[0], ends[1]);
+    let (first, second) = (ends[0], ends[1]);
     world.start();
-    world.step(Input::wish(
-        run_id,
-        RunWish::SetNodePriority {
-            node_id: second,
-            priority: 2,
-        },
-    ));
+    world.wish(RunWish::SetNodePriority {
+        node_id: second,
+        priority: 2,
+    });
     world.restart();
     let title_of = |world: &World| {
         world
@@ -415,7 +394,7 @@ fn a_node_goes_first_or_not_at_all_also_after_restarts() {
         assert_eq!(title_of(&world).as_deref(), Some("B"));
         while world.answer_local() {}
     }
-    world.step(Input::wish(run_id, RunWish::CancelNode(first)));
+    world.wish(RunWish::CancelNode(first));
     world.run();
     assert_eq!(world.run_state, RunState::CompletedWithFailures);
     assert_eq!(world.files("OB"), 3);
@@ -425,7 +404,7 @@ fn a_node_goes_first_or_not_at_all_also_after_restarts() {
         again.restart();
         again.check_against_machine();
     }
-    world.step(Input::wish(run_id, RunWish::Retry(RetryScope::Node(first))));
+    world.wish(RunWish::Retry(RetryScope::Node(first)));
     world.run();
     assert_eq!(world.run_state, RunState::Completed);
     assert_eq!(world.files("OA"), 3);

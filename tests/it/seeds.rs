@@ -1,6 +1,6 @@
 //! Seeds of items, set on the command line and used in a run.
 
-use super::command_line::{BuiltinProcess, refuses, run, small_scene, stderr, stdout};
+use super::command_line::{BuiltinProcess, refuses, run, run_project, small_scene, stderr, stdout};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use tempfile::TempDir;
@@ -35,21 +35,9 @@ fn seeds_are_set_counted_rolled_and_taken_from_a_fan_out() {
         run(&data, &all)
     };
     let pictures = |name: &str| {
-        let out = folder.path().join(name).to_string_lossy().into_owned();
-        let made = run(
-            &data,
-            &[
-                "run",
-                &scene,
-                "--backend",
-                &server.url,
-                "--out",
-                &out,
-                "--set",
-                "Paint a harbour.steps=1",
-                "--json",
-            ],
-        );
+        let out = folder.path().join(name);
+        let more = ["--set", "Paint a harbour.steps=1", "--json"];
+        let made = run_project(&data, &scene, &server.url, &out, &more);
         assert!(made.status.success(), "{}", stderr(&made));
         let node: Value = serde_json::from_slice::<Value>(&std::fs::read(&scene).unwrap()).unwrap();
         let nodes = node["nodes"].as_array().unwrap().clone();

@@ -260,7 +260,7 @@ fn any_prefix_of_a_log_continues_to_the_same_outputs() {
         }
         world.run();
         if world.run_state != RunState::Completed {
-            world.step(Input::wish(run_id, RunWish::Retry(RetryScope::Run)));
+            world.wish(RunWish::Retry(RetryScope::Run));
             world.run();
         }
         assert_eq!(world.run_state, RunState::Completed, "prefix {length}");

@@ -161,24 +161,37 @@ pub fn assert_posted_once(log: &[RunEvent], servers: &[&ServerHandle]) {
     );
 }
 
-/// Runs a project from its start to its end, with an engine of its own.
+/// Starts a run. Its events come from the first on, among those of other runs of the engine.
+pub fn begin(
+    engine: &Engine,
+    folder: &Path,
+    project: Project,
+) -> (RunId, mpsc::Receiver<EngineEvent>) {
+    let events = engine.handle.subscribe().unwrap();
+    let run_id = RunId::new_now();
+    let start = RunCommand::Start {
+        run_id,
+        project: Arc::new(project),
+        folders: folders(folder),
+    };
+    engine.handle.send(start).unwrap();
+    (run_id, events)
+}
+
+/// Runs a project from its start to its end.
+pub async fn run_in(engine: &Engine, folder: &Path, project: Project) -> (RunView, Vec<RunEvent>) {
+    let (run_id, mut events) = begin(engine, folder, project);
+    finish(&mut events, run_id).await
+}
+
+/// The same with an engine of its own.
 pub async fn run_to_end(
     folder: &Path,
     servers: &[&BuiltinServer],
     project: Project,
 ) -> (RunView, Vec<RunEvent>) {
     let engine = start_engine(folder, servers, ResumePolicy::Leave).await;
-    let mut events = engine.handle.subscribe().unwrap();
-    let run_id = RunId::new_now();
-    engine
-        .handle
-        .send(RunCommand::Start {
-            run_id,
-            project: Arc::new(project),
-            folders: folders(folder),
-        })
-        .unwrap();
-    let ended = finish(&mut events, run_id).await;
+    let ended = run_in(&engine, folder, project).await;
     engine.stop().await;
     ended
 }

@@ -20,10 +20,9 @@ fn example_24_cancel_and_resume() {
     world.step(Input::AttemptStarted {
         attempt_id: running,
     });
-    let run_id = world.run_id;
     // W1{F:2} waits behind it on the server; only what is there is called off there.
     let there: Vec<_> = world.submitted.iter().map(|one| one.attempt_id).collect();
-    world.step(Input::wish(run_id, RunWish::Cancel));
+    world.wish(RunWish::Cancel);
     assert!(world.cancels.contains(&running));
     let mut called_off = world.cancels.clone();
     called_off.sort();
@@ -38,7 +37,7 @@ fn example_24_cancel_and_resume() {
     assert_eq!(world.states("W2")["F:1"], Blocked);
     assert_eq!(world.files("O"), 1);
 
-    world.step(Input::wish(run_id, RunWish::Resume));
+    world.wish(RunWish::Resume);
     world.run();
     assert_eq!(world.run_state, RunState::Completed);
     assert_eq!(world.files("O"), 3);
@@ -79,13 +78,12 @@ fn a_paused_run_submits_nothing_until_resumed() {
     let (graph, _) = example_2(5);
     let mut world = World::new(&graph);
     world.start();
-    let run_id = world.run_id;
-    world.step(Input::wish(run_id, RunWish::Pause));
+    world.wish(RunWish::Pause);
     world.run();
     assert_eq!(world.run_state, RunState::Paused);
     assert_eq!(world.count("W1", Done), 2, "what was submitted finishes");
     assert_eq!(world.count("W2", ItemState::Ready), 2);
-    world.step(Input::wish(run_id, RunWish::Resume));
+    world.wish(RunWish::Resume);
     world.run();
     assert_eq!(world.run_state, RunState::Completed);
     assert_eq!(world.files("O"), 5);
@@ -100,7 +98,7 @@ fn one_cancelled_item_leaves_the_others_alone() {
     for index in [1, 2] {
         let path = world.item(&format!("W1 F:{index}")).path.clone();
         let item_id = comfyui_orchestrator::engine::ItemId::derive(run_id, first, &path);
-        world.step(Input::wish(run_id, RunWish::CancelItem(item_id)));
+        world.wish(RunWish::CancelItem(item_id));
     }
     assert_eq!(world.cancels.len(), 1, "one was at the server, one was not");
     world.run();
@@ -115,15 +113,11 @@ fn priority_comes_before_depth_and_index() {
     let (graph, [_, first, ..]) = example_2(6);
     let mut world = World::new(&graph);
     world.start();
-    let run_id = world.run_id;
     let wished = item_id(&world, "W1 F:5");
-    world.step(Input::wish(
-        run_id,
-        RunWish::SetItemPriority {
-            item_ids: vec![wished],
-            priority: 1,
-        },
-    ));
+    world.wish(RunWish::SetItemPriority {
+        item_ids: vec![wished],
+        priority: 1,
+    });
     assert!(world.execute(|name| name == "W1 F:0"));
     assert_eq!(
         world.submitted.back().map(|next| next.item_id),

@@ -56,8 +56,7 @@ fn examples_15_and_16_failures_block_only_what_depends_on_them() {
 #[test]
 fn example_17_retry_failed_runs_only_what_is_missing() {
     let mut world = examples_15_and_16();
-    let run_id = world.run_id;
-    world.step(Input::wish(run_id, RunWish::Retry(RetryScope::Run)));
+    world.wish(RunWish::Retry(RetryScope::Run));
     assert_eq!(world.run_state, RunState::Running);
     assert_eq!(world.item("W2 F:1").state, ItemState::Waiting);
     world.run();

@@ -2,7 +2,6 @@
 
 use super::{example_2, example_4, played};
 use crate::engine_driver::{Graph, World};
-use comfyui_orchestrator::engine::machine::Input;
 use comfyui_orchestrator::engine::{
     FailureClass, IndexPath, ItemState, RetryScope, RunState, RunWish, Value,
 };
@@ -236,8 +235,7 @@ fn a_retried_batch_replaces_the_blocked_placeholder() {
     world.run();
     assert_eq!(world.states("W2"), [(String::new(), Blocked)].into());
     assert_eq!(world.run_state, RunState::Failed);
-    let run_id = world.run_id;
-    world.step(Input::wish(run_id, RunWish::Retry(RetryScope::Run)));
+    world.wish(RunWish::Retry(RetryScope::Run));
     world.run();
     assert_eq!(world.count("W2", Done), 4);
     assert_eq!(world.count("W2", Skipped), 1, "the placeholder");

@@ -2,7 +2,6 @@
 
 use super::{example_4, example_11, is_even, played};
 use crate::engine_driver::{Graph, World};
-use comfyui_orchestrator::engine::machine::Input;
 use comfyui_orchestrator::engine::{FailureClass, ItemState, RetryScope, RunState, RunWish, Value};
 use comfyui_orchestrator::project::{MergeFailurePolicy, MergeMode, MergeRest, MergeScope};
 
@@ -213,8 +212,7 @@ fn the_first_three_of_each_group_leave_other_groups_alone() {
     assert_eq!(world.list("M F:1"), ["F:1,G:0", "F:1,G:1"]);
     assert_eq!(world.count("W", Done), 4);
     // What failed is not needed either: there is nothing to retry.
-    let run_id = world.run_id;
-    world.step(Input::wish(run_id, RunWish::Retry(RetryScope::Run)));
+    world.wish(RunWish::Retry(RetryScope::Run));
     world.run();
     assert_eq!(world.item("W F:0,G:0").attempts, 1);
 }

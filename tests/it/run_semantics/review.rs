@@ -2,7 +2,7 @@
 
 use super::{example_2, item_id, played};
 use crate::engine_driver::{Graph, World};
-use comfyui_orchestrator::engine::machine::{Input, LocalTask};
+use comfyui_orchestrator::engine::machine::LocalTask;
 use comfyui_orchestrator::engine::{
     ItemState, ReviewAnswer, ReviewVerdict, RunState, RunWish, Value,
 };
@@ -53,8 +53,7 @@ fn example_21_a_person_picks_and_the_rest_is_skipped() {
     };
     let mut all = answers(&world, &names(picked), &ReviewVerdict::Pick);
     all.extend(answers(&world, &names(rest), &ReviewVerdict::Reject));
-    let run_id = world.run_id;
-    world.step(Input::wish(run_id, RunWish::Review(all)));
+    world.wish(RunWish::Review(all));
     world.run();
     assert_eq!(world.count("W2", Done), 7);
     assert_eq!(world.count("W2", Skipped), 93);
@@ -77,7 +76,6 @@ fn a_rating_reaches_conditions_and_a_redo_asks_again() {
     let condition = graph.condition("C");
     graph.link(review, "picked", condition, "value");
     let mut world = played(&graph);
-    let run_id = world.run_id;
     let names = ["R F:0".to_owned()];
     let address = match &graph.project.nodes[&world.item("W F:0").node_id].inputs[0].binding {
         PortBinding::Parameter(address) => address.clone(),
@@ -86,7 +84,7 @@ fn a_rating_reaches_conditions_and_a_redo_asks_again() {
     let first = world.item("W F:0").outputs.clone();
     let redo = ReviewVerdict::Redo(vec![(address.clone(), Literal::Integer(77_u32.into()))]);
     let redo = answers(&world, &names, &redo);
-    world.step(Input::wish(run_id, RunWish::Review(redo)));
+    world.wish(RunWish::Review(redo));
     assert_eq!(world.item("R F:0").state, ItemState::Waiting);
     let sent = world.submitted.back().unwrap();
     let seed = sent.fields.iter().find(|(known, _)| *known == address);
@@ -101,7 +99,7 @@ fn a_rating_reaches_conditions_and_a_redo_asks_again() {
     world.restart();
     let mut both = answers(&world, &names, &ReviewVerdict::Rate(4));
     both.extend(answers(&world, &names, &ReviewVerdict::Pick));
-    world.step(Input::wish(run_id, RunWish::Review(both)));
+    world.wish(RunWish::Review(both));
     let asked = world
         .locals
         .iter()
@@ -117,15 +115,11 @@ fn a_rating_reaches_conditions_and_a_redo_asks_again() {
 fn a_redone_item_takes_what_was_made_from_it_along() {
     let (graph, _) = example_2(3);
     let mut world = played(&graph);
-    let run_id = world.run_id;
     let item = item_id(&world, "W1 F:1");
-    world.step(Input::wish(
-        run_id,
-        RunWish::RedoItem {
-            item_id: item,
-            fields: vec![],
-        },
-    ));
+    world.wish(RunWish::RedoItem {
+        item_id: item,
+        fields: vec![],
+    });
     assert_eq!(world.run_state, RunState::Running);
     world.run();
     assert_eq!(world.run_state, RunState::Completed);
