@@ -6,8 +6,11 @@
 
 mod compile;
 mod fan_values;
+mod identity;
+mod links;
+mod open;
 
-pub use compile::workflow_hash;
+pub use identity::workflow_hash;
 
 use crate::artifacts::ContentHash;
 use crate::project::{BatchMode, MergeMode, Node, NodeId, NodeKind, PortBinding, Project};
@@ -35,6 +38,15 @@ pub struct PlanProblem {
     pub node_id: Option<NodeId>,
     /// One sentence for a person.
     pub message: String,
+}
+
+impl PlanProblem {
+    fn at(node: &Node, message: String) -> Self {
+        Self {
+            node_id: Some(node.id),
+            message,
+        }
+    }
 }
 
 /// Number of a node in [`Plan::nodes`].

@@ -1,7 +1,8 @@
 //! What people asked of a run, in one piece: to be shown, and to be compared with what its log says.
 
 use super::Machine;
-use super::run::{Bound, ItemIndex, RedoWish};
+use super::item::{Bound, ItemIndex};
+use super::run::RedoWish;
 use crate::engine::event::{AfterEnd, CallOff};
 use crate::engine::id::{AttemptId, ItemId, RunId};
 use crate::engine::question::Answer;

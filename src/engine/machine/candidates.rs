@@ -2,7 +2,8 @@
 
 use super::attempts::Attempt;
 use super::input::{Availability, NodeClasses};
-use super::run::{ItemIndex, Run};
+use super::item::ItemIndex;
+use super::run::Run;
 use super::values::bytes_elsewhere;
 use super::{ATTEMPTS_AHEAD_PER_BACKEND, ATTEMPTS_FETCHED_PER_BACKEND, BackendFacts, Machine};
 use crate::artifacts::ContentHash;

@@ -1,8 +1,10 @@
 //! How values flow: tokens arrive, join into items, items are evaluated, and what they give flows on.
 
+use super::item::{Item, ItemIndex};
 use super::merged_list;
 use super::path::{self, Path};
-use super::run::{Content, Hole, HoleKind, Item, ItemIndex, Partial, Run, TokenIndex, Work};
+use super::run::{Partial, Run, Work};
+use super::token::{Content, Hole, HoleKind, TokenIndex};
 use super::values::{collapsed, leaf_count};
 use crate::engine::event::{ItemState, ResultSource, RunEventBody, RunState};
 use crate::engine::failure::{Failure, FailureClass};

@@ -1,8 +1,10 @@
 //! What an item made flows on: tokens at its outputs, and what its fan-out opened.
 
 use super::flow::{End, weight};
+use super::item::ItemIndex;
 use super::path::{self, NO_INDEX, Path};
-use super::run::{Content, Extent, Hole, HoleKind, ItemIndex, Run, Token, TokenIndex, Work};
+use super::run::{Run, Work};
+use super::token::{Content, Extent, Hole, HoleKind, Token, TokenIndex};
 use super::values::{expanded, leaves};
 use crate::engine::event::ItemState;
 use crate::engine::plan::{FanIndex, NodeIndex};

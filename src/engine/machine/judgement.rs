@@ -1,6 +1,7 @@
 //! What a failure means for its item: by its class, not by a count of retries alone.
 
-use super::run::{Bound, ItemIndex, Run, Trouble};
+use super::item::{Bound, ItemIndex, Trouble};
+use super::run::Run;
 use crate::engine::failure::{Failure, FailureClass};
 use crate::engine::question::QuestionCause;
 use crate::project::{BackendId, Fallback, NodeKind, RetryPolicy};

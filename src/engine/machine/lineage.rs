@@ -2,7 +2,8 @@
 
 use super::Machine;
 use super::path::NO_INDEX;
-use super::run::{Run, TokenIndex};
+use super::run::Run;
+use super::token::TokenIndex;
 use crate::engine::id::{ItemId, RunId};
 
 /// What an item is made from.

@@ -1,9 +1,10 @@
 //! What is ordered to be done on this machine for an item.
 
 use super::flow::local_failure;
+use super::item::ItemIndex;
 use super::merged_list;
 use super::path::{self, NO_INDEX};
-use super::run::{ItemIndex, Run};
+use super::run::Run;
 use super::values::first_leaf;
 use super::{LocalTask, LocalWork};
 use crate::engine::failure::Failure;

@@ -2,8 +2,10 @@
 //! it: [`super::merged_list`].
 
 use super::flow::{Weight, is_counted, weight};
+use super::item::ItemIndex;
 use super::path::{self, NO_INDEX, Path};
-use super::run::{Content, Extent, Group, Hole, HoleKind, ItemIndex, Run, Token, TokenIndex};
+use super::run::{Group, Run};
+use super::token::{Content, Extent, Hole, HoleKind, Token, TokenIndex};
 use crate::engine::event::ItemState;
 use crate::engine::plan::{Completeness, FanIndex, MAX_ITEMS_PER_RUN, NodeIndex};
 use std::collections::BTreeSet;

@@ -2,8 +2,10 @@
 //! into the log.
 
 use super::flow::{End, done, local_failure};
+use super::item::ItemIndex;
 use super::path::{self, NO_INDEX};
-use super::run::{Content, Hole, HoleKind, ItemIndex, Run, TokenIndex};
+use super::run::Run;
+use super::token::{Content, Hole, HoleKind, TokenIndex};
 use crate::engine::event::LONGEST_RECORDED_LIST;
 use crate::engine::plan::FanIndex;
 use crate::engine::value::{ListElement, Value};

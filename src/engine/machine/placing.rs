@@ -2,8 +2,10 @@
 
 use super::Machine;
 use super::candidates::{Desk, models_of};
+use super::item::ItemIndex;
 use super::path::Path;
-use super::run::{ItemIndex, ReadyKey, Run};
+use super::queues::ReadyKey;
+use super::run::Run;
 use crate::engine::event::RunState;
 use crate::engine::failure::{Failure, FailureClass};
 use crate::engine::id::RunId;

@@ -3,7 +3,9 @@
 use super::candidates::not_wanted;
 use super::flow::End;
 use super::input::Availability;
-use super::run::{Bound, Hole, HoleKind, ItemIndex, Run, Trouble};
+use super::item::{Bound, ItemIndex, Trouble};
+use super::run::Run;
+use super::token::{Hole, HoleKind};
 use super::{Effect, Machine};
 use crate::engine::event::{ItemState, PlacementCandidate, PlacementVerdict, RunEventBody};
 use crate::engine::failure::{Failure, FailureClass};

@@ -1,7 +1,9 @@
 //! Giving items another chance: what failed or was cancelled becomes Ready again, and everything made from it waits.
 
 use super::flow::weight;
-use super::run::{Content, ItemIndex, Run, TokenIndex, Work};
+use super::item::ItemIndex;
+use super::run::{Run, Work};
+use super::token::{Content, TokenIndex};
 use crate::engine::event::ItemState;
 use crate::engine::event::RunState;
 

@@ -1,9 +1,11 @@
 //! From a log back to a run: the same code makes the same things follow, and what a crash cut off is recorded now.
 
 use super::flow::End;
+use super::item::ItemIndex;
 use super::local_orders::local_work;
 use super::merged_list;
-use super::run::{Hole, HoleKind, ItemIndex, RedoWish, Run};
+use super::run::{RedoWish, Run};
+use super::token::{Hole, HoleKind};
 use super::{Effect, Machine};
 use crate::engine::event::{CallOff, ItemState, RunEvent, RunEventBody, RunState};
 use crate::engine::id::{AttemptId, ItemId, RunId};

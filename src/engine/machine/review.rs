@@ -1,8 +1,10 @@
 //! What a person answers while a run goes on: picks, ratings, changes, and who goes first. And what nobody needs any more.
 
 use super::flow::{End, done};
+use super::item::ItemIndex;
 use super::path::{self, Path};
-use super::run::{Hole, HoleKind, ItemIndex, RedoWish, Run};
+use super::run::{RedoWish, Run};
+use super::token::{Hole, HoleKind};
 use crate::engine::event::{ItemState, RunEventBody};
 use crate::engine::id::ItemId;
 use crate::engine::plan::NodeIndex;

@@ -2,23 +2,19 @@
 
 use super::CacheUse;
 use super::flow::Weight;
-use super::path::{NO_INDEX, Path};
+use super::item::{Item, ItemIndex};
+use super::path::Path;
+use super::queues::{QueueKey, ReadyKey};
+use super::token::{Content, Extent, Token, TokenIndex};
 use crate::engine::event::{AfterEnd, ItemState, RunEventBody, RunState};
-use crate::engine::failure::Failure;
 use crate::engine::id::{AttemptId, ItemId, RunId};
-use crate::engine::plan::{FanIndex, NodeIndex, Plan};
+use crate::engine::plan::{NodeIndex, Plan};
 use crate::engine::question::{Answer, Question};
-use crate::engine::value::{Labels, Value};
-use crate::project::{BackendId, CachePolicy, Literal, NodeKind};
+use crate::engine::value::Value;
+use crate::project::Literal;
 use crate::workflow::ParameterAddress;
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
-
-/// Number of an item in [`Run::items`], in order of creation: after everything it takes from.
-pub(super) type ItemIndex = u32;
-/// Number of a token in [`Run::tokens`].
-pub(super) type TokenIndex = u32;
 
 /// One run.
 #[derive(Debug)]
@@ -108,12 +104,6 @@ pub(super) enum RedoWish {
     Again,
 }
 
-/// Where a Ready item stands among those of its node: higher priority first, then by index.
-pub(super) type ReadyKey = (Reverse<i32>, Path, ItemIndex);
-
-/// Where an item stands among those of all nodes: higher priority first, then deeper, then by index.
-pub(super) type QueueKey = (Reverse<i32>, Reverse<u32>, Path, NodeIndex, ItemIndex);
-
 /// What happens at one node.
 #[derive(Debug, Default)]
 pub(super) struct NodeState {
@@ -178,135 +168,6 @@ impl Group {
     pub fn remove(&mut self, weight: Weight) {
         self.settled = self.settled.saturating_sub(u32::from(weight.is_counted));
         self.values = self.values.saturating_sub(u32::from(weight.is_value));
-    }
-}
-
-/// What one item of a fan-out opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Extent {
-    /// This many values.
-    Values(u32),
-    /// Nothing, for a reason: one token without index says which.
-    Hole,
-    /// Its item is no longer part of the run.
-    Gone,
-}
-
-/// One value (or its absence) on what leaves one output of one item.
-#[derive(Debug)]
-pub(super) struct Token {
-    pub path: Path,
-    /// The item it came from; none for a Merge's group.
-    pub producer: Option<ItemIndex>,
-    pub content: Content,
-}
-
-/// What a token brings.
-#[derive(Clone, Debug)]
-pub(super) enum Content {
-    /// It is being made again.
-    Pending,
-    Value(Value),
-    /// All that a Merge gathered; the group knows what.
-    Group,
-    /// There is and will be no value.
-    Hole(Hole),
-}
-
-/// Why there is no value.
-#[derive(Clone, Debug)]
-pub(super) struct Hole {
-    pub kind: HoleKind,
-    pub reason: Arc<str>,
-}
-
-/// The kind of an absence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum HoleKind {
-    Skipped,
-    Blocked,
-    /// A repeated fan-out gave other indexes: this path is no longer part of the run.
-    Gone,
-}
-
-/// One execution of one node at one path.
-#[derive(Debug)]
-#[allow(
-    clippy::struct_field_names,
-    reason = "ids are named in full everywhere"
-)]
-pub(super) struct Item {
-    pub item_id: ItemId,
-    pub node: NodeIndex,
-    /// Position among the items of its node, in order of creation.
-    pub ordinal: u32,
-    pub path: Path,
-    /// One token per input of the node.
-    pub inputs: Box<[TokenIndex]>,
-    /// What it gave: output number and token.
-    pub given: Vec<(u32, TokenIndex)>,
-    pub state: ItemState,
-    /// Inputs that are being made again.
-    pub missing: u32,
-    /// A person cancelled it while it waited for them: it ends as soon as they are there, and not before, because what it
-    /// is made from may come to have other paths.
-    pub is_cancel_wished: bool,
-    /// Higher goes first among the Ready ones.
-    pub priority: i32,
-    /// Attempts so far.
-    pub attempts: u32,
-    /// The cache has no earlier result.
-    pub is_looked_up: bool,
-    /// The attempt that is at a backend.
-    pub live_attempt: Option<AttemptId>,
-    /// What went wrong so far.
-    pub trouble: Option<Box<Trouble>>,
-}
-
-/// What went wrong with an item so far; decides whether and where it is tried again.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Trouble {
-    /// Failures that count against the policy's attempts.
-    pub counted: u32,
-    /// Failures on the way to and from backends.
-    pub on_the_way: u32,
-    /// Times its backend went away while it executed the item: perhaps because of it.
-    pub deaths: u32,
-    /// Backends on which the workflow raised an error, or ran out of memory twice.
-    pub failed_on: Vec<BackendId>,
-    /// Backends on which memory ran out once.
-    pub out_of_memory_on: Vec<BackendId>,
-    /// Backends without a model that the item names itself, each with its words.
-    pub lacking: Vec<(BackendId, String)>,
-    /// Bytes of memory that were too few.
-    pub too_few_bytes: u64,
-    /// Backends to leave alone until a Unix time in milliseconds.
-    pub avoid: Vec<(BackendId, u64)>,
-    /// Not to be tried before this Unix time in milliseconds.
-    pub not_before_ms: u64,
-    /// The next attempt must not be answered from the backend's cache.
-    pub bypass_cache: bool,
-    /// The backend that it is to run on and no other.
-    pub bound: Option<Bound>,
-    /// The last failure.
-    pub last: Option<Failure>,
-}
-
-/// Why an item is to run on a certain backend and no other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Bound {
-    /// A person chose it.
-    Chosen(BackendId),
-    /// It ran out of memory there and is tried there once more before anything else is.
-    OnceMore(BackendId),
-}
-
-impl Item {
-    /// The backend that the item is to run on and no other.
-    pub fn only_on(&self) -> Option<BackendId> {
-        match self.trouble.as_ref()?.bound? {
-            Bound::Chosen(backend_id) | Bound::OnceMore(backend_id) => Some(backend_id),
-        }
     }
 }
 
@@ -486,119 +347,6 @@ impl Run {
                 }
             }
         }
-    }
-
-    pub fn leave_queues(&mut self, index: ItemIndex) {
-        let item = &self.items[index as usize];
-        let depth = self.plan.nodes[item.node].depth;
-        if self.is_remote(item.node) {
-            if !self.look_ups.is_empty() {
-                self.look_ups.remove(&(
-                    Reverse(item.priority),
-                    Reverse(depth),
-                    item.path.clone(),
-                    item.node,
-                    index,
-                ));
-            }
-            let node_state = &mut self.nodes[item.node];
-            node_state
-                .ready
-                .remove(&(Reverse(item.priority), item.path.clone(), index));
-            if node_state.ready.is_empty() {
-                self.active_nodes.remove(&item.node);
-            }
-        } else {
-            self.local_ready.remove(&(
-                Reverse(item.priority),
-                Reverse(depth),
-                item.path.clone(),
-                item.node,
-                index,
-            ));
-        }
-    }
-
-    /// Puts a Ready item where the scheduler finds it.
-    pub fn enter_queue(&mut self, index: ItemIndex) {
-        let item = &self.items[index as usize];
-        let (node, path, priority) = (item.node, item.path.clone(), Reverse(item.priority));
-        if self.asks_cache(index) {
-            let depth = Reverse(self.plan.nodes[node].depth);
-            self.look_ups.insert((priority, depth, path, node, index));
-        } else if self.is_remote(node) {
-            self.nodes[node].ready.insert((priority, path, index));
-            self.active_nodes.insert(node);
-            self.unchecked_nodes.insert(node);
-        } else {
-            let depth = self.plan.nodes[node].depth;
-            self.local_ready
-                .insert((priority, Reverse(depth), path, node, index));
-        }
-    }
-
-    /// Whether an earlier result of an equal item is to be asked for first.
-    pub fn asks_cache(&self, index: ItemIndex) -> bool {
-        let item = &self.items[index as usize];
-        self.cache == CacheUse::Ask
-            && !item.is_looked_up
-            && item.trouble.is_none()
-            && matches!(
-                &self.plan.nodes[item.node].node.kind,
-                NodeKind::Workflow(workflow) if workflow.cache == CachePolicy::Use
-            )
-    }
-
-    /// Whether items of the node run on backends.
-    pub fn is_remote(&self, node: NodeIndex) -> bool {
-        matches!(self.plan.nodes[node].node.kind, NodeKind::Workflow(_))
-    }
-
-    pub fn labels_of(&self, index: ItemIndex) -> Labels {
-        let item = &self.items[index as usize];
-        self.labels_at(&self.plan.nodes[item.node].open, &item.path)
-    }
-
-    /// The labels of everything at this path. Where two fan-outs name an axis alike, the inner one's value is kept.
-    pub fn labels_at(&self, open: &[FanIndex], path: &[u32]) -> Labels {
-        open.iter()
-            .zip(path)
-            .filter(|(_, index)| **index != NO_INDEX)
-            .flat_map(|(fan_out, index)| {
-                let shown = &self.shown[*fan_out];
-                let shown = if shown.is_empty() {
-                    None
-                } else {
-                    // Where the fan-out was opened: its enclosing fan-outs, as far as they are still open.
-                    let key: Path = self.plan.fan_outs[*fan_out]
-                        .enclosing
-                        .iter()
-                        .filter_map(|outer| {
-                            let position = open.iter().position(|one| one == outer)?;
-                            path.get(position).copied()
-                        })
-                        .collect();
-                    shown.get(&key).and_then(|shown| shown.get(*index as usize))
-                };
-                self.plan
-                    .fan_out_labels(*fan_out, *index, shown.map(AsRef::as_ref))
-            })
-            .collect()
-    }
-
-    /// The item as a sentence names it: `"Upscale" (seed=7)`.
-    pub fn name_of(&self, index: ItemIndex) -> String {
-        let item = &self.items[index as usize];
-        let title = &self.plan.nodes[item.node].node.title;
-        let labels = self.labels_of(index);
-        if labels.is_empty() {
-            return format!("\"{title}\"");
-        }
-        let labels: Vec<String> = labels
-            .iter()
-            .map(|(name, value)| format!("{name}={value}"))
-            .collect();
-        format!("\"{title}\" ({})", labels.join(", "))
     }
 
     /// The value on one input of an item, when there is one.

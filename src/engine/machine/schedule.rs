@@ -3,9 +3,10 @@
 use super::attempts::Attempt;
 use super::candidates::{models_of, not_wanted};
 use super::flow::End;
+use super::item::ItemIndex;
 use super::local_orders::local_work;
 use super::questions::asks;
-use super::run::{ItemIndex, Run};
+use super::run::Run;
 use super::values::first_leaf;
 use super::{
     CacheQuestion, Effect, LOCAL_TASKS_AT_ONCE, LOOK_UPS_AT_ONCE, Machine, ServerCache, Submission,

@@ -2,7 +2,8 @@
 
 use super::candidates::{Desk, not_wanted};
 use super::input::Availability;
-use super::run::{Bound, ItemIndex, Run};
+use super::item::{Bound, ItemIndex};
+use super::run::Run;
 use super::{ATTEMPTS_AHEAD_PER_BACKEND, BackendFacts, Machine};
 use crate::engine::event::{ItemState, RunState};
 use crate::engine::id::{ItemId, RunId};

@@ -3,7 +3,8 @@
 
 use super::Machine;
 use super::flow::{CANCELLED_BY_A_PERSON, End, NODE_CALLED_OFF};
-use super::run::{ItemIndex, RedoWish, Run};
+use super::item::ItemIndex;
+use super::run::{RedoWish, Run};
 use crate::artifacts::ContentHash;
 use crate::engine::command::{RetryScope, RunWish};
 use crate::engine::event::{AfterEnd, CallOff, ItemState, RunEventBody, RunState};

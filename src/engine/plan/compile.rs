@@ -1,15 +1,17 @@
 //! From a project to a plan.
 
+use super::identity::{hash_of, models_of};
+use super::links::{check_links, topological_order};
+use super::open::{join_stages, positions, union_of, without};
 use super::{
-    Completeness, FanIndex, JoinSide, JoinStage, MAX_ITEMS_PER_RUN, NodeIndex, Plan, PlanCollector,
-    PlanFanOut, PlanInput, PlanNode, PlanOutput, PlanProblem, Serves, fan_values, is_each,
+    Completeness, FanIndex, MAX_ITEMS_PER_RUN, NodeIndex, Plan, PlanCollector, PlanFanOut,
+    PlanInput, PlanNode, PlanOutput, PlanProblem, Serves, fan_values, is_each,
 };
 use crate::artifacts::ContentHash;
 use crate::project::{
-    FanOutNode, FanOutSource, Link, Literal, MergeMode, MergeRest, MergeScope, Node, NodeId,
-    NodeKind, PortBinding, Project, WorkflowFile, WorkflowNode,
+    FanOutNode, FanOutSource, Link, MergeMode, MergeRest, MergeScope, Node, NodeId, NodeKind,
+    PortBinding, Project,
 };
-use crate::workflow::is_model_name;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -58,97 +60,6 @@ pub(super) fn compile(project: Arc<Project>) -> Result<Plan, Vec<PlanProblem>> {
     } else {
         Err(compiler.problems)
     }
-}
-
-fn problem(node: &Node, message: String) -> PlanProblem {
-    PlanProblem {
-        node_id: Some(node.id),
-        message,
-    }
-}
-
-/// Both ends of every link exist, and no input but a Merge's takes more than one.
-fn check_links(project: &Project) -> Vec<PlanProblem> {
-    let mut problems = Vec::new();
-    let mut taken = BTreeSet::new();
-    for link in project.links.values() {
-        let from = project.nodes.get(&link.from.node);
-        let to = project.nodes.get(&link.to.node);
-        let ends_exist = from.is_some_and(|node| node.output(link.from.port).is_some())
-            && to.is_some_and(|node| node.input(link.to.port).is_some());
-        match to {
-            Some(to) if ends_exist => {
-                let takes_many = matches!(to.kind, NodeKind::Merge(_));
-                if !taken.insert(link.to) && !takes_many {
-                    let port = to.input(link.to.port).map_or("", |port| port.name.as_str());
-                    problems.push(problem(
-                        to,
-                        format!(
-                            "input \"{port}\" of \"{}\" has more than one link; remove all but one",
-                            to.title
-                        ),
-                    ));
-                }
-            }
-            _ => problems.push(PlanProblem {
-                node_id: to.or(from).map(|node| node.id),
-                message: format!("link {} leads to a port that does not exist", link.id),
-            }),
-        }
-    }
-    problems
-}
-
-/// Every node after those that feed it; ties by id, which is by age.
-fn topological_order(project: &Project) -> Result<Vec<NodeId>, PlanProblem> {
-    let edges: BTreeSet<(NodeId, NodeId)> = project
-        .links
-        .values()
-        .map(|link| (link.from.node, link.to.node))
-        .collect();
-    let mut waits_for: BTreeMap<NodeId, usize> =
-        project.nodes.keys().map(|node_id| (*node_id, 0)).collect();
-    let mut feeds: BTreeMap<NodeId, Vec<NodeId>> = BTreeMap::new();
-    for (from, to) in edges {
-        if let Some(count) = waits_for.get_mut(&to) {
-            *count += 1;
-        }
-        feeds.entry(from).or_default().push(to);
-    }
-    let mut free: BTreeSet<NodeId> = waits_for
-        .iter()
-        .filter(|(_, count)| **count == 0)
-        .map(|(node_id, _)| *node_id)
-        .collect();
-    let mut order = Vec::with_capacity(project.nodes.len());
-    while let Some(node_id) = free.pop_first() {
-        order.push(node_id);
-        for next in feeds.get(&node_id).into_iter().flatten() {
-            if let Some(count) = waits_for.get_mut(next) {
-                *count -= 1;
-                if *count == 0 {
-                    free.insert(*next);
-                }
-            }
-        }
-    }
-    if order.len() == project.nodes.len() {
-        return Ok(order);
-    }
-    let ordered: BTreeSet<NodeId> = order.into_iter().collect();
-    let circle: Vec<&Node> = project
-        .nodes
-        .values()
-        .filter(|node| !ordered.contains(&node.id))
-        .collect();
-    let titles: Vec<&str> = circle.iter().map(|node| node.title.as_str()).collect();
-    Err(PlanProblem {
-        node_id: circle.first().map(|node| node.id),
-        message: format!(
-            "the graph runs in a circle through or before {}; remove a link",
-            titles.join(", ")
-        ),
-    })
 }
 
 struct Compiler {
@@ -282,7 +193,7 @@ impl Compiler {
                         "\"{}\" is to close \"{title}\", which is not open there",
                         node.title
                     );
-                    self.problems.push(problem(node, message));
+                    self.problems.push(PlanProblem::at(node, message));
                 }
                 found.into_iter().collect()
             }
@@ -308,7 +219,7 @@ impl Compiler {
                         node.title,
                         titles.join(", ")
                     );
-                    self.problems.push(problem(node, message));
+                    self.problems.push(PlanProblem::at(node, message));
                 }
                 innermost.into_iter().take(1).collect()
             }
@@ -369,7 +280,7 @@ impl Compiler {
                             "output \"{}\" of \"{}\" names the axis \"{name}\", which the fan-out does not have",
                             port.name, node.title
                         );
-                        self.problems.push(problem(node, message));
+                        self.problems.push(PlanProblem::at(node, message));
                     }
                 }
                 self.check_cells(node, source);
@@ -405,7 +316,7 @@ impl Compiler {
                 "row {}, column \"{}\" of the table of \"{}\" holds \"{}\", but the column holds {}; correct the cell",
                 cell.row, cell.column, node.title, cell.text, cell.wanted
             );
-            self.problems.push(problem(node, message));
+            self.problems.push(PlanProblem::at(node, message));
         }
     }
 
@@ -419,7 +330,7 @@ impl Compiler {
                 "\"{}\" runs the workflow \"{}\", which is not in the project",
                 node.title, workflow.workflow
             );
-            self.problems.push(problem(node, message));
+            self.problems.push(PlanProblem::at(node, message));
         }
         file.map(|file| hash_of(file, workflow, node))
     }
@@ -440,7 +351,7 @@ impl Compiler {
                     "the run would have more than {MAX_ITEMS_PER_RUN} items at \"{}\"; shorten a fan-out or split the run",
                     node.node.title
                 );
-                self.problems.push(problem(&node.node, message));
+                self.problems.push(PlanProblem::at(&node.node, message));
                 return;
             }
         }
@@ -499,113 +410,4 @@ impl Compiler {
             };
         }
     }
-}
-
-fn union_of(lists: &[Vec<FanIndex>]) -> Vec<FanIndex> {
-    let all: BTreeSet<FanIndex> = lists.iter().flatten().copied().collect();
-    all.into_iter().collect()
-}
-
-fn without(list: &[FanIndex], taken: &[FanIndex]) -> Vec<FanIndex> {
-    list.iter()
-        .copied()
-        .filter(|one| !taken.contains(one))
-        .collect()
-}
-
-/// Positions in `list` of those of its members that are in `wanted`.
-fn positions(list: &[FanIndex], wanted: &[FanIndex]) -> Vec<usize> {
-    list.iter()
-        .enumerate()
-        .filter(|(_, one)| wanted.contains(one))
-        .map(|(position, _)| position)
-        .collect()
-}
-
-/// How the inputs join one after the other, and the fan-outs open on the result.
-fn join_stages(inputs: &[PlanInput]) -> (Vec<JoinStage>, Vec<FanIndex>) {
-    let mut open = inputs
-        .first()
-        .map(|input| input.open.clone())
-        .unwrap_or_default();
-    let mut stages = Vec::new();
-    for input in inputs.iter().skip(1) {
-        let joined = union_of(&[open.clone(), input.open.clone()]);
-        let union = joined
-            .iter()
-            .filter_map(|fan_out| {
-                let left = open.iter().position(|one| one == fan_out);
-                let right = input.open.iter().position(|one| one == fan_out);
-                left.map(JoinSide::Left).or(right.map(JoinSide::Right))
-            })
-            .collect();
-        stages.push(JoinStage {
-            left_key: positions(&open, &input.open),
-            right_key: positions(&input.open, &open),
-            union,
-        });
-        open = joined;
-    }
-    (stages, open)
-}
-
-/// The names of model files in a node's workflow and parameters. Found by their extensions in every text of the file, so
-/// that the editor's format, whose fields have no names, is served too; a loader that is switched off counts as well.
-fn models_of(project: &Project, node: &Node) -> Vec<String> {
-    let NodeKind::Workflow(settings) = &node.kind else {
-        return Vec::new();
-    };
-    let mut found = BTreeSet::new();
-    if let Some(file) = project.workflows.get(&settings.workflow)
-        && let Ok(json) = serde_json::from_str::<serde_json::Value>(&file.text)
-    {
-        let mut pending = vec![&json];
-        while let Some(value) = pending.pop() {
-            match value {
-                serde_json::Value::String(text) if is_model_name(text) => {
-                    found.insert(text.replace('\\', "/"));
-                }
-                serde_json::Value::Array(values) => pending.extend(values),
-                serde_json::Value::Object(members) => pending.extend(members.values()),
-                _ => {}
-            }
-        }
-    }
-    for parameter in &settings.parameters {
-        if let Some(Literal::Text(text)) = &parameter.value
-            && is_model_name(text)
-        {
-            found.insert(format!("{}={text}", parameter.address));
-        }
-    }
-    found.into_iter().collect()
-}
-
-/// The hash under which what a Workflow node runs is known: how long it takes, and how much memory it was seen to take. None
-/// for other nodes, and while its file is missing.
-#[must_use]
-pub fn workflow_hash(project: &Project, node: &Node) -> Option<ContentHash> {
-    let NodeKind::Workflow(workflow) = &node.kind else {
-        return None;
-    };
-    let file = project.workflows.get(&workflow.workflow)?;
-    Some(hash_of(file, workflow, node))
-}
-
-/// The hash of what a node runs before its links have values: the workflow's forms with the node's own parameters, and
-/// which fields its ports fill.
-fn hash_of(file: &WorkflowFile, workflow: &WorkflowNode, node: &Node) -> ContentHash {
-    let mut parts = vec![file.text.as_ref().to_owned()];
-    parts.extend(file.page_prompt.as_deref().map(str::to_owned));
-    for parameter in &workflow.parameters {
-        if let Some(value) = &parameter.value {
-            parts.push(format!("{:?} = {}", parameter.address, value.to_json()));
-        }
-    }
-    for port in &node.inputs {
-        if let PortBinding::Parameter(address) = &port.binding {
-            parts.push(format!("{address:?} <-"));
-        }
-    }
-    ContentHash::of(parts.join("\n").as_bytes())
 }

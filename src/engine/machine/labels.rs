@@ -1,6 +1,9 @@
-//! Labels of what a person had made again with other values: they say what was used, not what the fan-out gave.
+//! Labels of items and values: what the fan-outs gave, and for what a person had made again with other values, what was used.
 
-use super::run::{ItemIndex, Run, TokenIndex};
+use super::item::ItemIndex;
+use super::path::{NO_INDEX, Path};
+use super::run::Run;
+use super::token::TokenIndex;
 use crate::engine::plan::FanIndex;
 use crate::engine::value::Labels;
 use crate::project::{NodeKind, PortBinding};
@@ -10,6 +13,54 @@ use std::collections::{BTreeMap, BTreeSet};
 const MOST_LOOKED_AT: usize = 4096;
 
 impl Run {
+    /// The labels of everything an item is at.
+    fn labels_of(&self, index: ItemIndex) -> Labels {
+        let item = &self.items[index as usize];
+        self.labels_at(&self.plan.nodes[item.node].open, &item.path)
+    }
+
+    /// The labels of everything at this path. Where two fan-outs name an axis alike, the inner one's value is kept.
+    pub(super) fn labels_at(&self, open: &[FanIndex], path: &[u32]) -> Labels {
+        open.iter()
+            .zip(path)
+            .filter(|(_, index)| **index != NO_INDEX)
+            .flat_map(|(fan_out, index)| {
+                let shown = &self.shown[*fan_out];
+                let shown = if shown.is_empty() {
+                    None
+                } else {
+                    // Where the fan-out was opened: its enclosing fan-outs, as far as they are still open.
+                    let key: Path = self.plan.fan_outs[*fan_out]
+                        .enclosing
+                        .iter()
+                        .filter_map(|outer| {
+                            let position = open.iter().position(|one| one == outer)?;
+                            path.get(position).copied()
+                        })
+                        .collect();
+                    shown.get(&key).and_then(|shown| shown.get(*index as usize))
+                };
+                self.plan
+                    .fan_out_labels(*fan_out, *index, shown.map(AsRef::as_ref))
+            })
+            .collect()
+    }
+
+    /// The item as a sentence names it: `"Upscale" (seed=7)`.
+    pub(super) fn name_of(&self, index: ItemIndex) -> String {
+        let item = &self.items[index as usize];
+        let title = &self.plan.nodes[item.node].node.title;
+        let labels = self.labels_of(index);
+        if labels.is_empty() {
+            return format!("\"{title}\"");
+        }
+        let labels: Vec<String> = labels
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        format!("\"{title}\" ({})", labels.join(", "))
+    }
+
     /// The labels of what an item makes.
     pub(super) fn true_labels_of(&self, index: ItemIndex) -> Labels {
         self.relabelled(self.labels_of(index), index)
