@@ -3,7 +3,8 @@
 // a token that only this script was given. The window calls it by `window["comfyui-orchestrator"]`.
 (settings) => {
   "use strict";
-  if (location.origin !== settings.origin) return;
+  // WebView2 puts it into frames, too.
+  if (location.origin !== settings.origin || window !== window.top) return;
   // Taken before any script of the page can put something in their place. The token never is a value of an object that
   // somebody else's `toJSON` could see.
   const channel = window.webkit?.messageHandlers?.ipc ?? window.chrome?.webview ?? window.ipc;
@@ -21,8 +22,11 @@
   const SETTLE_MS = 700;
   // How long a frontend may take to go to the tab of what was loaded.
   const TAB_MS = 5_000;
-  // How long a greeting dialog is waited for.
-  const GREETING_MS = 60_000;
+  // How long a greeting dialog is waited for. On a loaded machine it comes minutes after the rest of the page.
+  const GREETING_MS = 600_000;
+  // Where the frontend keeps the graph that was open last.
+  const LAST_GRAPH = "workflow";
+  const EMPTY_GRAPH = '{"last_node_id":0,"last_link_id":0,"nodes":[],"links":[],"groups":[],"config":{},"extra":{},"version":0.4}';
   // Workflows of the node of which the look on the page is remembered: an undo brings one of them back.
   const MAX_KNOWN = 8;
   // Where the names of the tabs are kept that this script opened.
@@ -46,6 +50,9 @@
   const sleep = (time_ms) => new Promise((resolve) => setTimeout(resolve, time_ms));
   const root_graph = () => window.app.rootGraph ?? window.app.graph;
   const tabs = () => window.app?.extensionManager?.workflow;
+
+  // Without a graph of last time the frontend greets with a gallery of templates, some time after the page came up.
+  try { localStorage[LAST_GRAPH] ??= EMPTY_GRAPH; } catch { /* Without storage the greeting is closed when it comes. */ }
 
   // What the person made: everything but where they looked from.
   const content = () => {
@@ -167,8 +174,7 @@
     look_for_change();
   };
 
-  // On a first start the frontend opens a gallery of templates over the graph, some seconds after it came up. It is
-  // closed like a person would, until the person does something.
+  // A greeting that comes all the same is closed like a person would, until the person does something.
   const close_greeting = async () => {
     let is_over = false;
     for (const event of ["pointerdown", "keydown"]) {
@@ -260,7 +266,7 @@
       node = command;
       try {
         await wait_until_ready();
-        bar.attach();
+        bar.dress(command);
         void close_greeting();
         const restored = restored_tabs();
         tab = restored.find((open) => open.key === `${tab_name(node.name)}.json`) ?? null;
@@ -279,7 +285,7 @@
         }
         if (later) { const next = later; later = null; await commands.node_workflow(next); }
       } catch (error) {
-        if (document.body) bar.attach();
+        if (document.body) bar.dress(command);
         const text = String(error?.message ?? error).slice(0, 500);
         bar.keep(text);
         post({ load_failed: { text } });
@@ -327,6 +333,8 @@
       ask_about_closing();
     },
     notice: ({ text }) => bar.say(text),
+    appearance: ({ dark }) => bar.colour(dark),
+    node_title: ({ name }) => bar.name(name),
   };
 
   Object.defineProperty(window, "comfyui-orchestrator", {
@@ -348,12 +356,13 @@
     const host = document.createElement("div");
     host.style.cssText = "position:fixed;left:0;right:0;bottom:14px;z-index:2147483647;pointer-events:none;display:flex;justify-content:center";
     const root = host.attachShadow({ mode: "closed" });
-    const colours = settings.dark
-      ? "--back:#1c2028f2;--line:#39404d;--text:#e8eaee;--quiet:#9aa3b2;--accent:#5b8def;--on-accent:#fff;--mark:#f2b84b"
-      : "--back:#fffffff2;--line:#c9ced8;--text:#1d2129;--quiet:#596273;--accent:#2f62c9;--on-accent:#fff;--mark:#a86400";
+    const DARK = "--back:#1c2028f2;--line:#39404d;--text:#e8eaee;--quiet:#9aa3b2;--accent:#7aa2ff;--on-accent:#0f1115;--mark:#f2b84b";
+    const LIGHT = "--back:#fffffff2;--line:#c9ced8;--text:#1d2129;--quiet:#596273;--accent:#2b5bd7;--on-accent:#fff;--mark:#a86400";
+    const colours = document.createElement("style");
+    const colour = (dark) => { colours.textContent = `.bar, .ask { ${dark ? DARK : LIGHT} }`; };
     const style = document.createElement("style");
     style.textContent = `
-      .bar, .ask { ${colours}; pointer-events:auto; font:13px/1.3 system-ui, sans-serif; color:var(--text);
+      .bar, .ask { pointer-events:auto; font:13px/1.3 system-ui, sans-serif; color:var(--text);
         background:var(--back); border:1px solid var(--line); border-radius:10px; box-shadow:0 6px 24px #0006;
         display:flex; align-items:center; gap:8px; padding:6px 8px 6px 12px; max-width:94vw }
       .ask { position:fixed; inset:0; margin:auto; width:max-content; height:max-content; padding:18px 20px; gap:14px; flex-direction:column; font-size:14px }
@@ -366,7 +375,7 @@
       button:hover, button:focus-visible { border-color:var(--accent); outline:none }
       button.main { background:var(--accent); border-color:var(--accent); color:var(--on-accent) }
       [hidden] { display:none }`;
-    root.append(style);
+    root.append(colours, style);
     const element = (name, properties = {}, ...children) => {
       const made = Object.assign(document.createElement(name), properties);
       made.append(...children);
@@ -389,9 +398,10 @@
       ]);
     });
     back.hidden = true;
-    root.append(element("div", { className: "bar", role: "toolbar", ariaLabel: "Save to the node" },
-      element("span", { className: "title", textContent: settings.node_title, title: settings.node_title }),
-      state, back, to_node, as_new, revert));
+    const title = element("span", { className: "title" });
+    const name = (text) => { title.textContent = title.title = text; };
+    root.append(element("div", { className: "bar", role: "toolbar", ariaLabel: "Save to the node" }, title, state,
+      back, to_node, as_new, revert));
     let said = 0; // the timer of a sentence that goes by itself
     let kept = null; // a sentence that stays until the next one, or until something is changed after it
     let kept_at = null;
@@ -412,7 +422,14 @@
       state.title = state.textContent;
     };
     return {
-      attach: () => document.body.append(host),
+      // Shows the bar, in the name and the colours of the window.
+      dress: (look) => {
+        name(look.name);
+        colour(look.dark);
+        document.body.append(host);
+      },
+      name,
+      colour,
       mark: draw,
       say: (text) => {
         clearTimeout(said);

@@ -14,6 +14,7 @@ pub mod plan;
 pub mod preferences;
 pub mod prompt;
 pub mod replace_workflow;
+mod uncalled;
 pub mod unfinished;
 
 use super::actions::Action;

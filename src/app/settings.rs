@@ -1,9 +1,9 @@
 //! What the program remembers of a person: looks, panels, backends, recent projects. One JSON file in the platform's
 //! configuration folder, written atomically; a file that cannot be read is put aside, never overwritten silently.
 
+use super::editors::EditorPlaces;
 use super::keymap::KeyOverrides;
 use super::theme::ThemeMode;
-use crate::editor::message::WindowGeometry;
 use bevy::prelude::Resource;
 use serde::{Deserialize, Serialize};
 use std::io::Write;
@@ -31,8 +31,8 @@ pub struct Settings {
     pub layout: Option<String>,
     /// Size of the window in logical pixels.
     pub window_px: [f32; 2],
-    /// Where the window of ComfyUI's editor was last.
-    pub editor_window: Option<WindowGeometry>,
+    /// Where the windows of ComfyUI's editor were last.
+    pub editor_places: EditorPlaces,
     /// Where the file dialog was last.
     pub last_folder: Option<PathBuf>,
     #[serde(skip)]
@@ -48,7 +48,7 @@ impl Default for Settings {
             recent: Vec::new(),
             layout: None,
             window_px: [1600.0, 960.0],
-            editor_window: None,
+            editor_places: EditorPlaces::default(),
             last_folder: None,
             file: None,
         }

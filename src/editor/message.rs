@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use url::Url;
 
 /// Both sides refuse to talk when this differs: the app may have been replaced while a window was open.
-pub const PROTOCOL_VERSION: u32 = 3;
+pub const PROTOCOL_VERSION: u32 = 4;
 
 /// Longest line either side reads. A workflow file may have 64 MiB; a save carries two forms of it.
 pub const MAX_LINE_BYTES: usize = 160 * 1024 * 1024;
@@ -31,6 +31,10 @@ pub enum ToWindow {
     SaveAnswer(SaveAnswer),
     /// The node has another workflow than before, and not by a save of this window: by an undo, or another file.
     NodeWorkflow(EditorGraph),
+    /// The node has another name, for the title bar.
+    NodeTitle(String),
+    /// The app is dark, or light, from now on.
+    Appearance(Appearance),
 }
 
 /// How the app closes a window.

@@ -16,6 +16,7 @@ use super::origin::PageOrigin;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::collections::VecDeque;
+use url::Url;
 
 /// Largest message of a page: two forms of a workflow of 64 MiB never fit a sane page, 64 MiB in all do.
 pub const MAX_MESSAGE_BYTES: usize = 64 * 1024 * 1024;
@@ -207,13 +208,11 @@ fn shortened(text: &str) -> String {
 }
 
 /// The script that is put into the main frame before the page's own.
-pub fn bar_script(token: &str, window: &OpenWindow) -> Result<String, serde_json::Error> {
+pub fn bar_script(token: &str, url: &Url) -> Result<String, serde_json::Error> {
     let settings = serde_json::json!({
         // The script is put into whatever page is in the window, also a page that the backend sends on to.
-        "origin": window.url.origin().ascii_serialization(),
+        "origin": url.origin().ascii_serialization(),
         "token": token,
-        "node_title": window.node_title,
-        "dark": window.appearance == Appearance::Dark,
     });
     Ok(format!(
         "({})({});",
@@ -229,6 +228,7 @@ pub fn load_call(window: &OpenWindow) -> Result<String, serde_json::Error> {
     let (form, graph) = form_and_graph(&window.workflow);
     call(&serde_json::json!({
         "type": "load", "form": form, "graph": graph, "draft": window.draft, "name": window.node_title,
+        "dark": window.appearance == Appearance::Dark,
     }))
 }
 
@@ -236,6 +236,16 @@ pub fn load_call(window: &OpenWindow) -> Result<String, serde_json::Error> {
 pub fn node_workflow_call(workflow: &EditorGraph) -> Result<String, serde_json::Error> {
     let (form, graph) = form_and_graph(workflow);
     call(&serde_json::json!({"type": "node_workflow", "form": form, "graph": graph}))
+}
+
+/// The call that tells the page what its node is called now.
+pub fn node_title_call(title: &str) -> Result<String, serde_json::Error> {
+    call(&serde_json::json!({"type": "node_title", "name": title}))
+}
+
+/// The call that gives the bar other colours.
+pub fn appearance_call(appearance: Appearance) -> Result<String, serde_json::Error> {
+    call(&serde_json::json!({"type": "appearance", "dark": appearance == Appearance::Dark}))
 }
 
 /// The call that tells the page what became of its save.

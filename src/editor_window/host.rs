@@ -3,33 +3,29 @@
 //! It reads [`ToWindow`] lines from its standard input and answers with [`FromWindow`] lines. It ends when the person
 //! closes it, when the app is gone (end of input), or when the page cannot be shown.
 
+mod view;
+mod window;
+
+use self::view::make_web_view;
+use self::window::Framed;
 use comfyui_orchestrator::editor::message::{
-    Appearance, CloseMode, DraftFate, EditorGraph, FromWindow, LineError, OpenWindow,
-    PROTOCOL_VERSION, SaveAnswer, SaveTarget, Saved, ToWindow, WindowGeometry, read_line,
-    write_line,
+    CloseMode, DraftFate, EditorGraph, FromWindow, LineError, OpenWindow, PROTOCOL_VERSION,
+    SaveAnswer, SaveTarget, Saved, ToWindow, read_line, write_line,
 };
 use comfyui_orchestrator::editor::origin::{NotAPage, PageOrigin};
 use comfyui_orchestrator::editor::page::{self, Gate, PageMessage, PageRefusal};
 use serde_json::value::RawValue;
 use std::io::{BufReader, Stdout};
 use std::time::{Duration, Instant};
-use tao::dpi::{LogicalPosition, LogicalSize};
 use tao::event::{Event, StartCause, WindowEvent};
 use tao::event_loop::{ControlFlow, EventLoopBuilder, EventLoopProxy};
-use tao::window::{Theme, Window, WindowBuilder};
-use wry::{NewWindowResponse, PageLoadEvent, WebContext, WebView, WebViewBuilder};
+use wry::{WebContext, WebView};
 
 /// How long the page may take to answer "close?" before the window closes all the same. The draft is with the app.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(3);
 
 /// How long a page may take to show the workflow before the app is told that it does not.
 const LOAD_PATIENCE: Duration = Duration::from_secs(150);
-
-/// Smallest content, logical pixels.
-const MIN_SIZE: [f64; 2] = [640.0, 480.0];
-
-/// A frame is not wider than this on both sides together, logical pixels; more is a person's resizing.
-const MAX_FRAME: f64 = 200.0;
 
 /// Why a window cannot be shown.
 #[derive(Debug, thiserror::Error)]
@@ -95,6 +91,15 @@ enum HostEvent {
     PageLoaded { address: String },
     /// The process that shows the page ended.
     PageEnded,
+    /// The view of the page is gone: the page closed itself, or its whole browser ended.
+    #[cfg_attr(
+        target_os = "macos",
+        expect(
+            dead_code,
+            reason = "WKWebView leaves both to its owner, and wry does neither"
+        )
+    )]
+    PageClosed,
     /// The page, or a frame of it, wanted to go where it may not.
     WouldLeave { address: String },
     /// The page tried what it may not do.
@@ -143,18 +148,19 @@ fn open(token: String) -> Result<(), HostError> {
 
     let event_loop = EventLoopBuilder::<HostEvent>::with_user_event().build();
     let proxy = event_loop.create_proxy();
-    let window = make_window(&order, &event_loop)?;
+    let window = Framed::make(&order, &event_loop)?;
     let mut web_context = WebContext::new(Some(order.profile_dir.clone()));
-    let web_view = make_web_view(&order, &gate, &window, &mut web_context, &proxy)?;
-    listen(input, proxy);
+    let web_view = make_web_view(&order, &gate, window.window(), &mut web_context, &proxy)?;
+    listen(input, proxy.clone());
 
     let mut editor = EditorWindow {
         order: *order,
         gate,
         window,
         web_view,
+        web_context,
+        proxy,
         output: std::io::stdout(),
-        frame: LogicalSize::new(0.0, 0.0),
         state: State::Loading {
             since: Instant::now(),
         },
@@ -165,8 +171,6 @@ fn open(token: String) -> Result<(), HostError> {
         told: Vec::new(),
     };
     event_loop.run(move |event, _, control_flow| {
-        // The web context must live as long as the view.
-        let _ = &web_context;
         *control_flow = match editor.on(event) {
             Ok(flow) => flow,
             Err(error) => {
@@ -198,164 +202,6 @@ fn listen(mut input: BufReader<std::io::Stdin>, proxy: EventLoopProxy<HostEvent>
     });
 }
 
-fn make_window(
-    order: &OpenWindow,
-    event_loop: &tao::event_loop::EventLoop<HostEvent>,
-) -> Result<Window, HostError> {
-    let mut builder = WindowBuilder::new()
-        .with_title(format!("{}, {}", order.node_title, order.backend_name))
-        .with_theme(Some(match order.appearance {
-            Appearance::Dark => Theme::Dark,
-            Appearance::Light => Theme::Light,
-        }))
-        .with_min_inner_size(LogicalSize::new(MIN_SIZE[0], MIN_SIZE[1]))
-        .with_inner_size(window_size(order));
-    if let Some(geometry) = order.geometry
-        && is_on_a_screen(geometry, event_loop)
-    {
-        builder = builder.with_position(LogicalPosition::new(geometry.x, geometry.y));
-    }
-    Ok(builder.build(event_loop)?)
-}
-
-/// Whether a person would see the window's title there: the screen it was on may be gone.
-fn is_on_a_screen(
-    geometry: WindowGeometry,
-    event_loop: &tao::event_loop::EventLoop<HostEvent>,
-) -> bool {
-    let title = [geometry.x + geometry.width / 2.0, geometry.y + 20.0];
-    event_loop.available_monitors().any(|screen| {
-        let scale = screen.scale_factor();
-        let corner = screen.position().to_logical::<f64>(scale);
-        let size = screen.size().to_logical::<f64>(scale);
-        (corner.x..corner.x + size.width).contains(&title[0])
-            && (corner.y..corner.y + size.height).contains(&title[1])
-    })
-}
-
-/// The size of the content that is asked for: that of last time, or the usual one.
-fn window_size(order: &OpenWindow) -> LogicalSize<f64> {
-    order
-        .geometry
-        .map_or(LogicalSize::new(1400.0, 900.0), |geometry| {
-            LogicalSize::new(
-                geometry.width.max(MIN_SIZE[0]),
-                geometry.height.max(MIN_SIZE[1]),
-            )
-        })
-}
-
-fn make_web_view(
-    order: &OpenWindow,
-    gate: &Gate,
-    window: &Window,
-    web_context: &mut WebContext,
-    proxy: &EventLoopProxy<HostEvent>,
-) -> Result<WebView, HostError> {
-    let may_load = gate.origin().clone();
-    let may_open = gate.origin().clone();
-    let (on_ipc, on_navigation, on_window, on_load, on_download) = (
-        proxy.clone(),
-        proxy.clone(),
-        proxy.clone(),
-        proxy.clone(),
-        proxy.clone(),
-    );
-    // Errors of `send_event` mean that the loop has ended and nobody is left to tell.
-    let builder = WebViewBuilder::new_with_web_context(web_context)
-        .with_url(order.url.as_str())
-        .with_initialization_script_for_main_only(page::bar_script(gate.token(), order)?, true)
-        .with_ipc_handler(move |request| {
-            let _ = on_ipc.send_event(HostEvent::FromPage {
-                address: request.uri().to_string(),
-                body: request.into_body(),
-            });
-        })
-        .with_navigation_handler(move |address| {
-            let allowed = may_load.may_load(&address);
-            if !allowed {
-                let _ = on_navigation.send_event(HostEvent::WouldLeave { address });
-            }
-            allowed
-        })
-        .with_new_window_req_handler(move |address, _| {
-            let what = if may_open.is_own(&address) {
-                "another window"
-            } else {
-                "a window of another server"
-            };
-            let _ = on_window.send_event(HostEvent::Refused(format!(
-                "The page wanted to open {what} ({}); open it in your browser if you trust it",
-                short(&address)
-            )));
-            NewWindowResponse::Deny
-        })
-        .with_download_started_handler(move |address, _| {
-            let _ = on_download.send_event(HostEvent::Refused(format!(
-                "A download was refused ({}): files leave a backend through runs, or your browser",
-                short(&address)
-            )));
-            false
-        })
-        .with_on_page_load_handler(move |event, address| {
-            let _ = on_load.send_event(match event {
-                PageLoadEvent::Started => HostEvent::PageCame { address },
-                PageLoadEvent::Finished => HostEvent::PageLoaded { address },
-            });
-        })
-        .with_permission_handler(|_| wry::PermissionResponse::Deny)
-        // Pasting by keyboard or menu works without it; a page that asks for the clipboard by itself gets nothing.
-        .with_clipboard(false)
-        .with_devtools(cfg!(debug_assertions));
-    build(builder, window, proxy)
-}
-
-#[cfg(all(unix, not(target_os = "macos")))]
-fn build(
-    builder: WebViewBuilder<'_>,
-    window: &Window,
-    proxy: &EventLoopProxy<HostEvent>,
-) -> Result<WebView, HostError> {
-    use tao::platform::unix::WindowExtUnix as _;
-    use webkit2gtk::WebViewExt as _;
-    use wry::{WebViewBuilderExtUnix as _, WebViewExtUnix as _};
-    let container = window
-        .default_vbox()
-        .ok_or(wry::Error::UnsupportedWindowHandle)?;
-    let web_view = builder.build_gtk(container)?;
-    let on_end = proxy.clone();
-    web_view
-        .webview()
-        .connect_web_process_terminated(move |_, _| {
-            let _ = on_end.send_event(HostEvent::PageEnded);
-        });
-    Ok(web_view)
-}
-
-#[cfg(target_os = "macos")]
-fn build(
-    builder: WebViewBuilder<'_>,
-    window: &Window,
-    proxy: &EventLoopProxy<HostEvent>,
-) -> Result<WebView, HostError> {
-    use wry::WebViewBuilderExtDarwin as _;
-    let on_end = proxy.clone();
-    let builder = builder.with_on_web_content_process_terminate_handler(move || {
-        let _ = on_end.send_event(HostEvent::PageEnded);
-    });
-    Ok(builder.build(window)?)
-}
-
-/// WebView2 tells nobody here when its page ends; the window can be closed all the same, and what was changed is kept.
-#[cfg(windows)]
-fn build(
-    builder: WebViewBuilder<'_>,
-    window: &Window,
-    _proxy: &EventLoopProxy<HostEvent>,
-) -> Result<WebView, HostError> {
-    Ok(builder.build(window)?)
-}
-
 /// What the window waits for.
 #[derive(Clone, Copy)]
 enum State {
@@ -375,14 +221,24 @@ enum State {
     Asking,
 }
 
+/// What of a page ended by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PageEnd {
+    /// Its process, in a view that is still there.
+    OfProcess,
+    /// The view.
+    OfView,
+}
+
 struct EditorWindow {
     order: OpenWindow,
     gate: Gate,
-    window: Window,
+    window: Framed,
+    // Before its context, which must live as long.
     web_view: WebView,
+    web_context: WebContext,
+    proxy: EventLoopProxy<HostEvent>,
     output: Stdout,
-    /// What the system counts as content beyond what was asked for: under Wayland the frame that is drawn inside.
-    frame: LogicalSize<f64>,
     state: State,
     /// Whether a page of the backend was ever shown.
     has_page: bool,
@@ -423,7 +279,8 @@ impl EditorWindow {
                 self.web_view
                     .evaluate_script(&page::load_call(&self.order)?)?;
             }
-            Event::UserEvent(HostEvent::PageEnded) => return self.on_page_end(),
+            Event::UserEvent(HostEvent::PageEnded) => return self.on_page_end(PageEnd::OfProcess),
+            Event::UserEvent(HostEvent::PageClosed) => return self.on_page_end(PageEnd::OfView),
             Event::UserEvent(HostEvent::WouldLeave { address }) => {
                 // Nothing to stay with: the window would be empty.
                 if !self.has_page {
@@ -473,14 +330,25 @@ impl EditorWindow {
         match message {
             ToWindow::Hello { .. } | ToWindow::Open(_) => {}
             ToWindow::Focus => {
-                self.window.set_minimized(false);
-                self.window.set_focus();
+                self.window.come_to_front();
             }
             ToWindow::Close(CloseMode::Ask) => return self.ask_to_close(),
             ToWindow::Close(CloseMode::Keep) => return self.close(DraftFate::Keep),
             ToWindow::NodeWorkflow(workflow) => {
                 self.tell_page(&page::node_workflow_call(&workflow)?)?;
                 self.order.workflow = workflow;
+            }
+            ToWindow::NodeTitle(title) => {
+                self.window.name(&title);
+                self.tell_page(&page::node_title_call(&title)?)?;
+                self.order.node_title = title;
+            }
+            ToWindow::Appearance(appearance) => {
+                self.window.dress(appearance);
+                view::dress(&self.web_view, appearance);
+                self.tell_page(&page::appearance_call(appearance)?)?;
+                // A page that is loaded anew is given it with its workflow.
+                self.order.appearance = appearance;
             }
             ToWindow::SaveAnswer(answer) => {
                 // A page that is loaded anew begins with what the node has now.
@@ -504,7 +372,7 @@ impl EditorWindow {
         match self.gate.admit(address, body, now_ms) {
             Ok(PageMessage::Loaded) => {
                 self.state = State::Open;
-                self.measure_frame();
+                self.window.measure_frame();
                 write_line(&mut self.output, &FromWindow::Loaded)?;
             }
             Ok(PageMessage::LoadFailed { text }) => {
@@ -601,8 +469,8 @@ impl EditorWindow {
         self.notice(text)
     }
 
-    /// The page's process ended by itself: out of memory, a fault of the web view, or killed.
-    fn on_page_end(&mut self) -> Result<ControlFlow, HostError> {
+    /// The page ended by itself: out of memory, a fault of the web view, killed, or closed by a script of its own.
+    fn on_page_end(&mut self, end: PageEnd) -> Result<ControlFlow, HostError> {
         self.page_ends += 1;
         if matches!(self.state, State::Closing { .. } | State::Asking) {
             return self.close(DraftFate::Keep);
@@ -614,7 +482,18 @@ impl EditorWindow {
         self.state = State::Loading {
             since: Instant::now(),
         };
-        self.web_view.load_url(self.order.url.as_str())?;
+        match end {
+            PageEnd::OfProcess => self.web_view.load_url(self.order.url.as_str())?,
+            PageEnd::OfView => {
+                self.web_view = make_web_view(
+                    &self.order,
+                    &self.gate,
+                    self.window.window(),
+                    &mut self.web_context,
+                    &self.proxy,
+                )?;
+            }
+        }
         Ok(self.flow())
     }
 
@@ -641,33 +520,10 @@ impl EditorWindow {
         Ok(())
     }
 
-    /// Without this, a window would open larger each time.
-    fn measure_frame(&mut self) {
-        let asked = window_size(&self.order);
-        let size = self.window.inner_size();
-        let size = size.to_logical::<f64>(self.window.scale_factor());
-        let frame = LogicalSize::new(size.width - asked.width, size.height - asked.height);
-        if (0.0..=MAX_FRAME).contains(&frame.width) && (0.0..=MAX_FRAME).contains(&frame.height) {
-            self.frame = frame;
-        }
-    }
-
     fn tell_geometry(&mut self) -> Result<(), HostError> {
-        let scale = self.window.scale_factor();
-        let Ok(position) = self.window.outer_position() else {
-            return Ok(());
-        };
-        let position = position.to_logical::<f64>(scale);
-        let size = self.window.inner_size().to_logical::<f64>(scale);
-        write_line(
-            &mut self.output,
-            &FromWindow::Geometry(WindowGeometry {
-                x: position.x,
-                y: position.y,
-                width: size.width - self.frame.width,
-                height: size.height - self.frame.height,
-            }),
-        )?;
+        if let Some(geometry) = self.window.geometry() {
+            write_line(&mut self.output, &FromWindow::Geometry(geometry))?;
+        }
         Ok(())
     }
 }

@@ -7,7 +7,11 @@ mod hostile_page;
 #[cfg(all(feature = "editor", target_os = "linux"))]
 pub mod in_a_window;
 #[cfg(all(feature = "editor", target_os = "linux"))]
+mod puppet;
+#[cfg(all(feature = "editor", target_os = "linux"))]
 mod shown;
+#[cfg(all(feature = "editor", target_os = "linux"))]
+mod taken_over;
 
 use comfyui_orchestrator::editor::message::{
     FromWindow, LineError, PROTOCOL_VERSION, ToWindow, WindowGeometry, read_line, write_line,
@@ -16,6 +20,7 @@ use comfyui_orchestrator::editor::origin::PageOrigin;
 use comfyui_orchestrator::editor::page::{
     Gate, MAX_BYTES, MAX_MESSAGE_BYTES, MAX_MESSAGES, MAX_SAVES, PageMessage, PageRefusal,
 };
+use comfyui_orchestrator::editor::placement::{MIN_SIZE, Placement, Screen};
 use serde_json::value::RawValue;
 use std::io::BufReader;
 
@@ -207,6 +212,61 @@ fn both_sides_read_what_the_other_wrote_and_refuse_everything_else() {
         read_line::<ToWindow>(&mut nonsense),
         Err(LineError::Unknown(_))
     ));
+}
+
+#[test]
+fn a_window_comes_back_to_its_place_only_where_a_screen_is() {
+    let left = Screen {
+        corner: [-1920.0, 0.0],
+        size: [1920.0, 1080.0],
+    };
+    let right = Screen {
+        corner: [0.0, 0.0],
+        size: [2560.0, 1440.0],
+    };
+    let at = |x, y, width, height| {
+        Some(WindowGeometry {
+            x,
+            y,
+            width,
+            height,
+        })
+    };
+    let place = |last| Placement::of(last, &[left, right]);
+    let sized = |size| Placement { size, corner: None };
+    assert_eq!(place(None), sized([1400.0, 900.0]));
+    let there = place(at(-1800.0, 30.0, 900.0, 700.0));
+    assert_eq!(
+        (there.size, there.corner),
+        ([900.0, 700.0], Some([-1800.0, 30.0]))
+    );
+    // Over both screens: its title is seen.
+    assert!(place(at(-300.0, 30.0, 900.0, 700.0)).corner.is_some());
+    // The screen is gone; the title would be above the edge; a minimised window of Windows.
+    for lost in [
+        at(3000.0, 30.0, 900.0, 700.0),
+        at(100.0, -40.0, 900.0, 700.0),
+        at(-32_000.0, -32_000.0, 900.0, 700.0),
+    ] {
+        assert_eq!(place(lost), sized([900.0, 700.0]));
+    }
+    // No larger than its screen, or any screen, and large enough to be used.
+    let large = Placement {
+        size: [1920.0, 1080.0],
+        corner: Some([-1900.0, 0.0]),
+    };
+    assert_eq!(place(at(-1900.0, 0.0, 2000.0, 2000.0)), large);
+    assert_eq!(
+        place(at(9000.0, 0.0, 9000.0, 9000.0)),
+        sized([2560.0, 1440.0])
+    );
+    let small = Placement {
+        size: MIN_SIZE,
+        corner: Some([0.0, 0.0]),
+    };
+    assert_eq!(place(at(0.0, 0.0, 1.0, -5.0)), small);
+    let unknown = Placement::of(at(0.0, 0.0, 1e300, 700.0), &[]);
+    assert!(unknown.size[0] < 20_000.0 && unknown.corner.is_none());
 }
 
 /// Starts a program that says this on its error stream and ends, and gives what the app hears of it.

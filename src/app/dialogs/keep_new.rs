@@ -1,6 +1,7 @@
 //! Whether what an editor's window saved becomes a new workflow of the project, and under which name.
 
 use super::modal;
+use super::uncalled::Uncalled;
 use crate::app::actions::Action;
 use crate::app::apply::free_workflow_name;
 use crate::app::icons;
@@ -19,6 +20,7 @@ pub struct KeepNew {
     title: String,
     name: String,
     file: WorkflowFile,
+    uncalled: Uncalled,
 }
 
 impl KeepNew {
@@ -30,6 +32,7 @@ impl KeepNew {
             name: title.clone(),
             title,
             file,
+            uncalled: Uncalled::default(),
         }
     }
 }
@@ -83,10 +86,8 @@ fn content(ui: &mut Ui, panel: &PanelContext<'_>, dialog: &mut KeepNew) -> Optio
     at_right(ui, |ui| {
         let size = Vec2::new(96.0, 30.0);
         let keep = primary_button(theme, "Keep it").min_size(size);
-        if ui
-            .add_enabled(!dialog.name.trim().is_empty(), keep)
-            .clicked()
-        {
+        let may = dialog.uncalled.may_be_answered(ui.ctx()) && !dialog.name.trim().is_empty();
+        if ui.add_enabled(may, keep).clicked() {
             answer = Some(true);
         }
         if ui.add(Button::new("Do not").min_size(size)).clicked() {

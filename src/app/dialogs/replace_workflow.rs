@@ -1,6 +1,7 @@
 //! What saving another workflow into a node changes, before it does.
 
 use super::modal;
+use super::uncalled::Uncalled;
 use crate::app::actions::Action;
 use crate::app::icons;
 use crate::app::replace_workflow::{BrokenUses, Reach, Replacement};
@@ -17,6 +18,7 @@ pub struct ReplaceDialog {
     reach: Reach,
     broken: BrokenUses,
     source: Source,
+    uncalled: Uncalled,
 }
 
 /// Where the new workflow comes from.
@@ -47,6 +49,7 @@ impl ReplaceDialog {
             reach: Reach::ThisNode,
             broken: BrokenUses::Keep,
             source,
+            uncalled: Uncalled::default(),
         }
     }
 }
@@ -155,8 +158,9 @@ fn content(ui: &mut Ui, panel: &PanelContext<'_>, dialog: &mut ReplaceDialog) ->
     let mut answer = None;
     at_right(ui, |ui| {
         let size = Vec2::new(96.0, 30.0);
+        let may = dialog.source == Source::Elsewhere || dialog.uncalled.may_be_answered(ui.ctx());
         if ui
-            .add(primary_button(theme, "Replace").min_size(size))
+            .add_enabled(may, primary_button(theme, "Replace").min_size(size))
             .clicked()
         {
             answer = Some(true);

@@ -2,6 +2,7 @@
 
 use super::EditorWorld;
 use super::drafts::{Digest, Happened, digest};
+use super::open::editor_graph;
 use crate::app::dialogs::keep_new::KeepNew;
 use crate::app::dialogs::replace_workflow::ReplaceDialog;
 use crate::app::replace_workflow::Replacement;
@@ -214,11 +215,6 @@ impl EditorWorld<'_> {
 
     /// Tells windows whose node has got another workflow in another way: by an undo, by a file.
     pub(super) fn tell_node_workflows(&mut self) {
-        let revision = Some(self.document.revision());
-        if self.editors.seen_revision == revision {
-            return;
-        }
-        self.editors.seen_revision = revision;
         let ids: Vec<NodeId> = self.editors.windows.keys().copied().collect();
         for node_id in ids {
             let Some(text) = self.text_of(node_id) else {
@@ -233,7 +229,7 @@ impl EditorWorld<'_> {
             if known == Some(now) {
                 continue;
             }
-            let graph = super::editor_graph(text, self.catalog.object_info());
+            let graph = editor_graph(text, self.catalog.object_info());
             let Some(window) = self.editors.windows.get_mut(&node_id) else {
                 continue;
             };

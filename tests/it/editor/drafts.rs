@@ -1,96 +1,17 @@
 //! What becomes of changes that nobody has saved: on closing, on a failed save, when the page or the window dies.
 
 use super::in_a_window::{
-    Display, FRIENDLY, PATIENCE, draft_of, fate_of, loaded, order, serve, serve_routes, start, wait,
+    Display, FRIENDLY, PATIENCE, draft_of, fate_of, loaded, order, serve, start, wait,
 };
+use super::puppet::obedient;
 use comfyui_orchestrator::editor::message::{
     CloseMode, DraftFate, EditorGraph, FromWindow, SaveAnswer, SaveTarget, ToWindow,
 };
-use comfyui_orchestrator::editor::process::{EditorEvent, EditorProcess};
+use comfyui_orchestrator::editor::process::EditorEvent;
 use serde_json::value::{RawValue, to_raw_value};
-use std::net::SocketAddr;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-
-/// A page with tabs that does what `/next` says, one deed after the other.
-const OBEDIENT: &str = r#"<!doctype html><body><script>
-    let graph = {nodes: [], extra: {ds: {scale: 1}}}, next_id = 100, fails = false;
-    const store = {
-        activeWorkflow: null, openWorkflows: [],
-        closeWorkflow: async (tab) => { store.openWorkflows = store.openWorkflows.filter((open) => open !== tab); },
-        getWorkflowByPath: () => null,
-    };
-    const go = (tab, state) => {
-        if (store.activeWorkflow) store.activeWorkflow.activeState = graph;
-        graph = structuredClone(state);
-        store.activeWorkflow = tab;
-        fetch("/tabs?" + store.openWorkflows.map((open) => open.key).join("|"));
-    };
-    window.app = {
-        graph: {serialize: () => graph},
-        extensionManager: {workflow: store},
-        loadGraphData: async (loaded, clean, view, tab) => {
-            if (typeof tab === "string") {
-                let name = tab;
-                for (let i = 2; store.openWorkflows.some((open) => open.key === `${name}.json`); i++) name = `${tab} (${i})`;
-                tab = {key: `${name}.json`, path: `workflows/${name}.json`, isTemporary: true};
-                store.openWorkflows.push(tab);
-            }
-            go(tab, loaded);
-        },
-        loadApiJson: async (loaded, name) => window.app.loadGraphData({api: loaded}, true, true, name),
-        graphToPrompt: async () => {
-            fetch("/tried");
-            if (fails) throw new Error("no such node");
-            return {workflow: graph, output: {"1": {class_type: "A", inputs: {}}}};
-        },
-    };
-    window.app.loadGraphData({nodes: [{id: 55}]}, true, true, "Old");
-    const deeds = {
-        change: () => { graph.nodes.push({id: next_id++, type: "A"}); window.dispatchEvent(new Event("pointerup")); },
-        save: () => window.dispatchEvent(new KeyboardEvent("keydown", {key: "s", ctrlKey: true})),
-        fail: () => { fails = true; },
-        other_tab: () => { go(store.openWorkflows[0], {nodes: [{id: 56}]}); window.dispatchEvent(new Event("pointerup")); },
-        reload: () => location.reload(),
-    };
-    setInterval(async () => deeds[await (await fetch("/next")).text()]?.(), 150);
-</script></body>"#;
-
-/// What a page is to do, and what it did.
-#[derive(Clone, Default)]
-struct Puppet {
-    deeds: Arc<std::sync::Mutex<std::collections::VecDeque<&'static str>>>,
-    tried: Arc<AtomicUsize>,
-    tabs: Arc<std::sync::Mutex<String>>,
-}
-
-impl Puppet {
-    fn to_do(&self, deed: &'static str) {
-        self.deeds.lock().unwrap().push_back(deed);
-    }
-
-    async fn serve(&self) -> SocketAddr {
-        use axum::http::Uri;
-        use axum::response::Html;
-        use axum::routing::get;
-        let (deeds, tried, tabs) = (self.deeds.clone(), self.tried.clone(), self.tabs.clone());
-        let next = move || async move { deeds.lock().unwrap().pop_front().unwrap_or("") };
-        let count = move || async move {
-            tried.fetch_add(1, Ordering::Relaxed);
-        };
-        let note = move |uri: Uri| async move {
-            *tabs.lock().unwrap() = uri.query().unwrap_or_default().replace("%20", " ");
-        };
-        let router = axum::Router::new()
-            .route("/", get(|| async { Html(OBEDIENT) }))
-            .route("/next", get(next))
-            .route("/tried", get(count))
-            .route("/tabs", get(note));
-        serve_routes(router).await
-    }
-}
 
 /// Presses a key in the window as a person does.
 fn press(display: &Display, key: &str) -> bool {
@@ -109,23 +30,6 @@ fn press(display: &Display, key: &str) -> bool {
         .stderr(Stdio::null())
         .status();
     pressed.is_ok_and(|status| status.success())
-}
-
-/// A window on a page that does what it is told, when the workflow is shown.
-async fn obedient(
-    draft: Option<Box<RawValue>>,
-) -> Option<(Display, tempfile::TempDir, Puppet, EditorProcess)> {
-    let Some(display) = Display::start() else {
-        println!("skipped: there is no Xvfb here");
-        return None;
-    };
-    let folder = tempfile::tempdir().unwrap();
-    let puppet = Puppet::default();
-    let address = puppet.serve().await;
-    let order = order(address, folder.path(), draft);
-    let window = start(&display, folder.path(), order);
-    wait(&window, PATIENCE, loaded).await.expect("it is shown");
-    Some((display, folder, puppet, window))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -250,6 +154,30 @@ async fn the_end_of_the_page_s_process_is_told_and_the_page_comes_back_with_the_
         wait(&window, PATIENCE, fate_of).await,
         Some(DraftFate::Keep),
         "the draft is offered, and nobody answered"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_closes_itself_comes_back_with_the_draft() {
+    let Some((_display, _folder, puppet, window)) = obedient(None).await else {
+        return;
+    };
+    puppet.to_do("change");
+    wait(&window, PATIENCE, draft_of).await.expect("a change");
+    puppet.to_do("close");
+    let told = wait(&window, PATIENCE, |event| match event {
+        EditorEvent::Said(FromWindow::PageGone) => Some(Ok(())),
+        EditorEvent::Said(FromWindow::Closed { .. }) => Some(Err("the page closed the window")),
+        _ => None,
+    });
+    assert_eq!(told.await, Some(Ok(())));
+    wait(&window, PATIENCE, loaded)
+        .await
+        .expect("it comes back");
+    window.send(ToWindow::Close(CloseMode::Ask)).unwrap();
+    assert_eq!(
+        wait(&window, PATIENCE, fate_of).await,
+        Some(DraftFate::Keep)
     );
 }
 

@@ -42,6 +42,7 @@ const HOSTILE: &str = r#"<!doctype html><body>
         () => window.open("http://OTHER/window"),
         () => { const a = document.createElement("a"); a.href = "/download.bin"; a.download = "a"; document.body.append(a); a.click(); },
         () => { for (let i = 0; i < 1000; i++) window.ipc.postMessage("{}"); },
+        () => { for (const frame of document.querySelectorAll("iframe")) frame.remove(); window.close(); },
     ];
     tries.forEach((attempt, index) => setTimeout(() => { try { attempt(); } catch (error) {} }, 300 * (index + 1)));
 </script></body>"#;

@@ -183,7 +183,7 @@ fn what_an_editor_saves_is_lost_by_no_answer_and_goes_when_the_disk_has_it() {
     hand.wait_until("the window is gone", is_marked(node_id, NodeEditing::Kept));
     assert!(draft.exists());
     // Taken: the disk has it with the unsaved project, and the draft goes. Undo takes the node back.
-    hand.click_words("Replace");
+    hand.answer("Replace");
     hand.wait_until("the draft goes", |_| !draft.exists());
     hand.wait_until("the mark goes", is_marked(node_id, NodeEditing::Not));
     let unsaved = folder.path().join("unsaved");
@@ -249,7 +249,7 @@ fn saves_of_several_editors_wait_for_each_other_and_for_the_person() {
         windows.heard("Two", "in_review") == 1
     });
     assert_eq!(*hand.project(), before, "nothing is done without an answer");
-    hand.click_words("Replace");
+    hand.answer("Replace");
     hand.wait_until("the second is asked about", |hand| {
         hand.sees("Keep a new workflow?")
     });
@@ -267,7 +267,11 @@ fn saves_of_several_editors_wait_for_each_other_and_for_the_person() {
     hand.wait_until("it is asked about", |hand| {
         hand.sees("Keep a new workflow?")
     });
+    // A click that was on its way to something else is not an answer.
     hand.click_words("Keep it");
+    assert!(hand.sees("Keep a new workflow?"));
+    assert!(!texts(&hand).iter().any(|text| text.contains("72")));
+    hand.answer("Keep it");
     hand.wait_until("it is kept", |_| windows.heard("Two", "\"kept\"") == 1);
     assert!(texts(&hand).iter().any(|text| text.contains("72")));
     assert_eq!(hand.project().nodes.len(), 2, "no node was added");

@@ -487,6 +487,15 @@ impl Hand {
         let at = self.find_words(words);
         self.click(at);
     }
+
+    /// Clicks an answer of a question that came by itself, which takes none in its first moments.
+    pub fn answer(&mut self, words: &str) {
+        let begin = Instant::now();
+        while begin.elapsed() < Duration::from_millis(800) {
+            self.wait_frames(1);
+        }
+        self.click_words(words);
+    }
 }
 
 fn read_labels(outputs: Query<&EguiFullOutput>, mut labels: ResMut<Labels>) {

@@ -129,7 +129,7 @@ fn a_node_goes_through_a_real_editor_and_runs_as_it_was_changed() {
         hand.sees("Replace the workflow of \"Blank\"?")
     });
     let before = hand.project().clone();
-    hand.click_words("Replace");
+    hand.answer("Replace");
     hand.wait_until("the node has it", |hand| *hand.project() != before);
     let workflow = hand.project().workflows.values().next().unwrap();
     let prompt: serde_json::Value =

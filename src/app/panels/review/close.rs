@@ -1,6 +1,6 @@
 //! One item of a Review as large as the panel.
 
-use super::{badge, buttons, shown, stars};
+use super::card::{badge, buttons, shown, stars};
 use crate::app::icons;
 use crate::app::review::{AskedItem, ReviewDesk};
 use crate::app::shell::PanelContext;
