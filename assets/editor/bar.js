@@ -373,6 +373,8 @@
       .state.changed { color:var(--mark) }
       button { font:inherit; color:var(--text); background:transparent; border:1px solid var(--line); border-radius:7px; padding:4px 10px; cursor:pointer; white-space:nowrap }
       button:hover, button:focus-visible { border-color:var(--accent); outline:none }
+      /* Above the frontend's own controls at the lower right, where both do not fit side by side. */
+      @media (max-width: 1060px) { .bar { margin-bottom:58px } }
       button.main { background:var(--accent); border-color:var(--accent); color:var(--on-accent) }
       [hidden] { display:none }`;
     root.append(colours, style);

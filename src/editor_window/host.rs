@@ -53,6 +53,10 @@ pub enum HostError {
     /// The web view could not be made.
     #[error("the system's web view could not be started: {0}{WEB_VIEW_HINT}")]
     WebView(#[from] wry::Error),
+    /// A page that cannot be watched is not shown.
+    #[cfg(windows)]
+    #[error("the system's web view does not tell what its page does: {0}{WEB_VIEW_HINT}")]
+    Unwatched(String),
     /// The backend sends its page on to another server.
     #[error(
         "the backend sends its page on to {0}, and this window stays with the backend. If that is a login, give this program \

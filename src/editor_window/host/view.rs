@@ -2,6 +2,7 @@
 
 use super::{HostError, HostEvent, short};
 use comfyui_orchestrator::editor::message::{Appearance, OpenWindow};
+use comfyui_orchestrator::editor::origin::PageOrigin;
 use comfyui_orchestrator::editor::page::{self, Gate};
 use tao::event_loop::EventLoopProxy;
 use tao::window::Window;
@@ -70,7 +71,7 @@ pub(super) fn make_web_view(
         // Pasting by keyboard or menu works without it; a page that asks for the clipboard by itself gets nothing.
         .with_clipboard(false)
         .with_devtools(cfg!(debug_assertions));
-    let web_view = build(builder, window, proxy)?;
+    let web_view = build(builder, window, proxy, gate.origin())?;
     dress(&web_view, order.appearance);
     Ok(web_view)
 }
@@ -80,6 +81,7 @@ fn build(
     builder: WebViewBuilder<'_>,
     window: &Window,
     proxy: &EventLoopProxy<HostEvent>,
+    _origin: &PageOrigin,
 ) -> Result<WebView, HostError> {
     use tao::platform::unix::WindowExtUnix as _;
     use webkit2gtk::WebViewExt as _;
@@ -110,6 +112,7 @@ fn build(
     builder: WebViewBuilder<'_>,
     window: &Window,
     proxy: &EventLoopProxy<HostEvent>,
+    _origin: &PageOrigin,
 ) -> Result<WebView, HostError> {
     use wry::WebViewBuilderExtDarwin as _;
     let on_end = proxy.clone();
@@ -124,15 +127,46 @@ fn build(
     builder: WebViewBuilder<'_>,
     window: &Window,
     proxy: &EventLoopProxy<HostEvent>,
+    origin: &PageOrigin,
 ) -> Result<WebView, HostError> {
     use webview2_com::Microsoft::Web::WebView2::Win32::{
         COREWEBVIEW2_PROCESS_FAILED_KIND, COREWEBVIEW2_PROCESS_FAILED_KIND_BROWSER_PROCESS_EXITED,
         COREWEBVIEW2_PROCESS_FAILED_KIND_RENDER_PROCESS_EXITED,
     };
-    use webview2_com::{ProcessFailedEventHandler, WindowCloseRequestedEventHandler};
+    use webview2_com::{
+        NavigationStartingEventHandler, ProcessFailedEventHandler,
+        WindowCloseRequestedEventHandler, take_pwstr,
+    };
     use wry::WebViewExtWindows as _;
     let web_view = builder.build(window)?;
-    let (on_end, on_close) = (proxy.clone(), proxy.clone());
+    let may_load = origin.clone();
+    let (on_end, on_close, on_navigation) = (proxy.clone(), proxy.clone(), proxy.clone());
+    // wry asks about the main frame alone here.
+    let framed = NavigationStartingEventHandler::create(Box::new(move |_, arguments| {
+        let Some(arguments) = arguments else {
+            return Ok(());
+        };
+        #[expect(
+            clippy::default_trait_access,
+            reason = "its type is of a crate that is no dependency of ours"
+        )]
+        let mut address = Default::default();
+        // SAFETY: the address is written by the view and ours to free, which `take_pwstr` does.
+        #[expect(unsafe_code, reason = "a COM method")]
+        let address = unsafe {
+            arguments.Uri(&raw mut address)?;
+            take_pwstr(address)
+        };
+        if !may_load.may_load(&address) {
+            // SAFETY: no pointer is passed.
+            #[expect(unsafe_code, reason = "a COM method")]
+            unsafe {
+                arguments.SetCancel(true)?;
+            }
+            let _ = on_navigation.send_event(HostEvent::WouldLeave { address });
+        }
+        Ok(())
+    }));
     let ended = ProcessFailedEventHandler::create(Box::new(move |_, arguments| {
         let mut kind = COREWEBVIEW2_PROCESS_FAILED_KIND(-1);
         if let Some(arguments) = arguments {
@@ -157,16 +191,14 @@ fn build(
     }));
     let view = web_view.webview();
     let mut token = 0;
-    // SAFETY: both handlers are counted by the view, which calls them on this thread; the token is written only.
+    // SAFETY: the handlers are counted by the view, which calls them on this thread; the token is written only.
     #[expect(unsafe_code, reason = "COM methods")]
     let heard = unsafe {
-        view.add_ProcessFailed(&ended, &raw mut token)
+        view.add_FrameNavigationStarting(&framed, &raw mut token)
+            .and_then(|()| view.add_ProcessFailed(&ended, &raw mut token))
             .and_then(|()| view.add_WindowCloseRequested(&closed, &raw mut token))
     };
-    if let Err(error) = heard {
-        // What was changed is kept all the same; only the news of the page's end would be missing.
-        eprintln!("warning: the end of the page is not heard: {error}");
-    }
+    heard.map_err(|error| HostError::Unwatched(error.to_string()))?;
     Ok(web_view)
 }
 
