@@ -3,7 +3,7 @@
 use crate::app::icons;
 use crate::app::shell::PanelContext;
 use crate::app::theme::Theme;
-use crate::app::widgets::{icon_button, row};
+use crate::app::widgets::{icon_button, row, tick};
 use crate::project::{Integer, Literal, OnFailure};
 use crate::workflow::Control;
 use bevy_egui::egui::{
@@ -61,7 +61,7 @@ pub fn value(
         Control::Toggle => {
             let mut on = matches!(value, Literal::Boolean(true));
             let words = if on { "On" } else { "Off" };
-            let response = ui.checkbox(&mut on, words);
+            let response = tick(ui, theme, &mut on, words);
             if response.changed() {
                 *value = Literal::Boolean(on);
                 editor.step(response.id);

@@ -10,6 +10,9 @@ use bevy_egui::egui::{
     Response, RichText, Sense, Shape, Stroke, Ui, Vec2,
 };
 
+/// Corner radius of boxes to tick in logical pixels.
+const RADIUS_TICK: u8 = 3;
+
 /// The caption above a group of rows.
 pub fn caption(ui: &mut Ui, theme: &Theme, text: &str) {
     ui.add_space(GRID);
@@ -39,6 +42,29 @@ pub fn hint(ui: &mut Ui, theme: &Theme, text: &str) -> Response {
 #[must_use]
 pub fn strong(text: impl Into<String>, size: f32) -> RichText {
     RichText::new(text).font(FontId::new(size, semibold_family()))
+}
+
+/// A box to tick: with corners, as what is round is one choice of several, and with a border that is seen on every surface.
+pub fn tick(
+    ui: &mut Ui,
+    theme: &Theme,
+    is_on: &mut bool,
+    text: impl Into<egui::WidgetText>,
+) -> Response {
+    let text = text.into();
+    ui.scope(|ui| {
+        let widgets = &mut ui.visuals_mut().widgets;
+        widgets.inactive.bg_stroke = Stroke::new(1.0, theme.faint);
+        for look in [
+            &mut widgets.inactive,
+            &mut widgets.hovered,
+            &mut widgets.active,
+        ] {
+            look.corner_radius = CornerRadius::same(RADIUS_TICK);
+        }
+        ui.checkbox(is_on, text)
+    })
+    .inner
 }
 
 /// A button that is only an icon, with a tip that says what it does.

@@ -5,7 +5,7 @@ use crate::app::actions::Action;
 use crate::app::icons;
 use crate::app::shell::PanelContext;
 use crate::app::theme::{GRID, TEXT_SMALL};
-use crate::app::widgets::{at_right, field_label, hint, primary, strong};
+use crate::app::widgets::{at_right, field_label, hint, primary, strong, tick};
 use crate::fleet::{Auth, BackendConfig, Secret, TlsPolicy};
 use crate::project::BackendId;
 use bevy_egui::egui::text::{CCursor, CCursorRange};
@@ -253,7 +253,8 @@ pub fn show(ctx: &Context, panel: &mut PanelContext<'_>) {
                     "Secrets are never written to files; only the name of the variable is.",
                 );
             }
-            ui.checkbox(&mut form.any_certificate, "Accept any certificate (https)");
+            let words = "Accept any certificate (https)";
+            tick(ui, theme, &mut form.any_certificate, words);
         });
         ui.add_space(2.0 * GRID);
         if let Err(problem) = &config {

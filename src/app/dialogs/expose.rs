@@ -8,7 +8,7 @@ use crate::app::icons;
 use crate::app::search::fuzzy_score;
 use crate::app::shell::{DraggedField, PanelContext};
 use crate::app::theme::{GRID, TEXT_SMALL};
-use crate::app::widgets::{at_right, caption, hint, icon_button, row, strong};
+use crate::app::widgets::{at_right, caption, hint, icon_button, row, strong, tick};
 use crate::project::{Node, NodeId, NodeKind};
 use crate::workflow::{Control, Field};
 use bevy_egui::egui::{self, Context, Id, Margin, RichText, ScrollArea, Sense, TextEdit, Ui, Vec2};
@@ -208,7 +208,7 @@ fn field_row(
     let mut checked = is_shown;
     let mut clicked = false;
     row(ui, |ui| {
-        clicked = ui.checkbox(&mut checked, "").clicked();
+        clicked = tick(ui, theme, &mut checked, "").clicked();
         at_right(ui, |ui| {
             grip(ui, panel, node.id, field);
             if exposure::port_of(node, &field.address).is_some() {

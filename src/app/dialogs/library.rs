@@ -9,7 +9,7 @@ use crate::app::search::matches_words;
 use crate::app::shell::PanelContext;
 use crate::app::theme::{GRID, TEXT_SMALL};
 use crate::app::widgets::{
-    age_text, at_right, field_label, hint, icon_button, primary, primary_button, row, strong,
+    age_text, at_right, field_label, hint, icon_button, primary, primary_button, row, strong, tick,
 };
 use crate::fleet::SaveMode;
 use crate::project::BackendId;
@@ -378,7 +378,7 @@ fn backends(
         .show_rows(ui, 22.0, shown.len(), |ui, range| {
             for path in shown.get(range).unwrap_or_default() {
                 let mut is_chosen = form.chosen.contains(*path);
-                if ui.checkbox(&mut is_chosen, path.as_str()).changed() {
+                if tick(ui, theme, &mut is_chosen, path.as_str()).changed() {
                     if is_chosen {
                         form.chosen.insert((*path).clone());
                     } else {

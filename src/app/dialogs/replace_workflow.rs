@@ -7,7 +7,7 @@ use crate::app::icons;
 use crate::app::replace_workflow::{BrokenUses, Reach, Replacement};
 use crate::app::shell::PanelContext;
 use crate::app::theme::{GRID, Theme};
-use crate::app::widgets::{at_right, caption, hint, primary_button, strong};
+use crate::app::widgets::{at_right, caption, hint, primary_button, strong, tick};
 use crate::workflow::Change;
 use bevy_egui::egui::{Button, Context, RichText, ScrollArea, Ui, Vec2};
 
@@ -143,10 +143,8 @@ fn content(ui: &mut Ui, panel: &PanelContext<'_>, dialog: &mut ReplaceDialog) ->
     }
     if any_broken {
         let mut remove = dialog.broken == BrokenUses::Remove;
-        ui.checkbox(
-            &mut remove,
-            "Take off the node what leads nowhere, with its links",
-        );
+        let words = "Take off the node what leads nowhere, with its links";
+        tick(ui, theme, &mut remove, words);
         dialog.broken = if remove {
             BrokenUses::Remove
         } else {

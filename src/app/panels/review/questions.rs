@@ -4,7 +4,7 @@ use crate::app::icons;
 use crate::app::review::{AskedQuestion, ReviewDesk};
 use crate::app::shell::PanelContext;
 use crate::app::theme::{GRID, TEXT_SMALL};
-use crate::app::widgets::{card, hint, row, strong};
+use crate::app::widgets::{card, hint, row, strong, tick};
 use crate::engine::{AnswerReach, PlacementVerdict, QuestionCause, RunCommand, RunWish};
 use bevy_egui::egui::{self, Button, RichText, Stroke, Ui, Vec2};
 
@@ -28,7 +28,8 @@ pub(super) fn show(
         };
         ui.label(strong(words, 14.0));
         ui.add_space(2.0 * GRID);
-        ui.checkbox(&mut desk.for_whole_run, "The same for the rest of this run")
+        let words = "The same for the rest of this run";
+        tick(ui, panel.theme, &mut desk.for_whole_run, words)
             .on_hover_text("Later questions of this run are then answered so by themselves");
     });
     ui.add_space(GRID);
