@@ -38,6 +38,17 @@ pub struct ListElement {
 }
 
 impl Value {
+    /// A list of values that came through no fan-out.
+    #[must_use]
+    pub fn list_of(values: Vec<Value>) -> Self {
+        let element = |value| ListElement {
+            value,
+            path: IndexPath::default(),
+            labels: Labels::default(),
+        };
+        Self::List(values.into_iter().map(element).collect())
+    }
+
     /// The type of the value, as ports name it; a list has the type of its first element.
     #[must_use]
     pub fn data_type(&self) -> DataType {

@@ -4,9 +4,9 @@ use super::run_workflow::{Choice, RunWorkflow};
 use super::shared::Shared;
 use super::starting::RunContext;
 use crate::artifacts::{ArtifactStore, ContentHash, FileCondition};
-use crate::engine::id::{IndexPath, ItemId};
+use crate::engine::id::ItemId;
 use crate::engine::machine::{AttemptOutputs, CacheQuestion, Input, LocalOutcome, Submission};
-use crate::engine::value::{Labels, ListElement, Value};
+use crate::engine::value::Value;
 use crate::project::{CachePolicy, Node, NodeKind, PortBinding};
 use crate::store::Store;
 use crate::workflow::{self, ObjectInfo, ParameterAddress, Prompt, is_model_name};
@@ -309,19 +309,7 @@ pub(super) async fn keep(
     };
     let values = output_ports(node)
         .into_iter()
-        .map(|port_id| {
-            let values = outputs.ports.get(&port_id).cloned().unwrap_or_default();
-            Value::List(
-                values
-                    .into_iter()
-                    .map(|value| ListElement {
-                        value,
-                        path: IndexPath::default(),
-                        labels: Labels::default(),
-                    })
-                    .collect(),
-            )
-        })
+        .map(|port_id| Value::list_of(outputs.ports.get(&port_id).cloned().unwrap_or_default()))
         .collect();
     if let Err(error) = shared.store.put_cached(key, values, super::now_ms()).await {
         tracing::warn!(%error, "a result could not be kept for later");

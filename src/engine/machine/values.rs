@@ -1,8 +1,7 @@
 //! Taking values apart and putting them together.
 
 use crate::artifacts::{Artifact, ContentHash};
-use crate::engine::id::IndexPath;
-use crate::engine::value::{Labels, ListElement, Value};
+use crate::engine::value::Value;
 use crate::project::BackendId;
 use std::collections::HashSet;
 
@@ -20,16 +19,7 @@ pub(super) fn collapsed(mut values: Vec<Value>) -> Option<Value> {
         .collect();
     Some(match files {
         Some(files) => Value::Batch(files.into()),
-        None => Value::List(
-            values
-                .into_iter()
-                .map(|value| ListElement {
-                    value,
-                    path: IndexPath::default(),
-                    labels: Labels::default(),
-                })
-                .collect(),
-        ),
+        None => Value::list_of(values),
     })
 }
 
