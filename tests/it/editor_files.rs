@@ -1,12 +1,13 @@
 //! Workflows in the format of ComfyUI's editor: run as they are, found again after renumbering, understood without a backend.
 
+use crate::small_projects::small_harbour;
 use crate::whole_runs::{PATIENCE, begin, next, start_engine, start_server};
 use comfyui_orchestrator::engine::{
     self, Engine, EngineEvent, ResumePolicy, RunEvent, RunEventBody, RunState,
 };
 use comfyui_orchestrator::fleet::BackendConfig;
 use comfyui_orchestrator::media::read_png_text;
-use comfyui_orchestrator::project::{Project, WorkflowFile, read_portable_form};
+use comfyui_orchestrator::project::Project;
 use comfyui_orchestrator::workflow::{
     ObjectInfo, UiWorkflow, WorkflowDocument, inspect, read, sketch, to_editor, to_prompt,
 };
@@ -77,20 +78,6 @@ fn text_of(picture: &Path, keyword: &str) -> Option<Value> {
         .map(|text| serde_json::from_str(&text.text).unwrap())
 }
 
-/// The sample with small pictures.
-fn scene() -> Project {
-    let scene = include_str!("../../scenes/harbour-at-dusk.orchestrator.json");
-    let mut project = read_portable_form(scene.as_bytes()).unwrap();
-    for file in project.workflows.values_mut() {
-        let text = file
-            .text
-            .replace("768", "96")
-            .replace("\"height\": 512", "\"height\": 64");
-        *file = WorkflowFile::new(text);
-    }
-    project
-}
-
 /// The file as the editor saves it after somebody rebuilt it: the same nodes under other numbers, in other order, beside a
 /// note and a muted copy.
 fn rebuilt(workflow: &UiWorkflow) -> Value {
@@ -122,7 +109,7 @@ async fn editor_files_run_and_their_fields_are_found_after_renumbering() {
     let engine = start_engine(folder.path(), &[&server], ResumePolicy::Leave).await;
     let object_info = classes_of(&engine, &server.config).await;
 
-    let mut project = scene();
+    let mut project = small_harbour();
     for file in project.workflows.values_mut() {
         let Ok(WorkflowDocument::Api(prompt)) = read(file.text.as_bytes()) else {
             panic!("the sample holds prompts");

@@ -1,5 +1,6 @@
 //! Whole runs over real servers: HTTP and WebSocket over loopback, real pixels, a real database.
 
+use crate::small_projects::{copied, one_for_each_file, small_harbour};
 use crate::whole_runs::{
     assert_posted_once, begin, files_below, finish, next, run_to_end, start_engine, start_server,
 };
@@ -7,30 +8,10 @@ use comfyui_orchestrator::engine::{
     EngineEvent, FailureClass, ItemState, ResumePolicy, RunCommand, RunEvent, RunEventBody,
     RunState, RunView, RunWish, database_path,
 };
-use comfyui_orchestrator::project::{
-    Affinity, BatchMode, CachePolicy, DataType, Edit, Fallback, InputValue, Link, LinkId, Node,
-    NodeId, NodeKind, OutputNode, Port, PortBinding, PortId, PortNeed, PortRef, Project, ProjectId,
-    RetryPolicy, WorkflowFile, WorkflowName, WorkflowNode, read_portable_form,
-};
 use comfyui_orchestrator::store::Store;
-use comfyui_orchestrator::workflow::{NodeAddress, ParameterAddress};
-use std::path::Path;
+use serde_json::json;
 use std::time::Duration;
 use tempfile::TempDir;
-
-/// The demo's scene with small pictures, so that a run takes seconds.
-fn small_harbour() -> Project {
-    let scene = include_str!("../../scenes/harbour-at-dusk.orchestrator.json");
-    let mut project = read_portable_form(scene.as_bytes()).unwrap();
-    for file in project.workflows.values_mut() {
-        let text = file
-            .text
-            .replace("768", "96")
-            .replace("\"height\": 512", "\"height\": 64");
-        *file = WorkflowFile::new(text);
-    }
-    project
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_sample_scene_runs_on_three_servers_of_different_speed() {
@@ -200,42 +181,6 @@ async fn a_cancelled_run_interrupts_what_executes_and_resumes_with_what_is_missi
     assert_eq!(files_below(&folder.path().join("out")).len(), 13);
 }
 
-/// Input file → output, without any server.
-fn copy_project(file: &Path) -> Project {
-    let mut project = Project::new(ProjectId::new_now(), "Copy");
-    let fresh: &mut dyn FnMut() -> PortId = &mut PortId::new_now;
-    let input = Node::input_file(NodeId::new_now(), "", DataType::Image, fresh);
-    let mut input = input;
-    if let NodeKind::Input(settings) = &mut input.kind {
-        settings.value = InputValue::File(file.to_string_lossy().into_owned());
-    }
-    let output = Node::output_to(
-        NodeId::new_now(),
-        OutputNode::default(),
-        DataType::Image,
-        fresh,
-    );
-    let link = Link {
-        id: LinkId::new_now(),
-        from: PortRef {
-            node: input.id,
-            port: input.outputs[0].id,
-        },
-        to: PortRef {
-            node: output.id,
-            port: output.inputs[0].id,
-        },
-    };
-    for edit in [
-        Edit::AddNode(Box::new(input)),
-        Edit::AddNode(Box::new(output)),
-        Edit::AddLink(link),
-    ] {
-        project.apply(edit).unwrap();
-    }
-    project
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_picture_that_declares_sixty_thousand_pixels_a_side_fails_with_a_sentence() {
     let folder = TempDir::new().unwrap();
@@ -251,7 +196,7 @@ async fn a_picture_that_declares_sixty_thousand_pixels_a_side_fails_with_a_sente
         writer.write_chunk(png::chunk::IDAT, &[0x78, 0x9c]).unwrap();
     }
     std::fs::write(&bomb, &bytes).unwrap();
-    let (view, log) = run_to_end(folder.path(), &[], copy_project(&bomb)).await;
+    let (view, log) = run_to_end(folder.path(), &[], copied(&bomb)).await;
     assert_eq!(view.state, Some(RunState::Failed));
     let failure = log
         .iter()
@@ -268,76 +213,6 @@ async fn a_picture_that_declares_sixty_thousand_pixels_a_side_fails_with_a_sente
     assert!(files_below(&folder.path().join("out")).is_empty());
 }
 
-/// Input file → a workflow that inverts it → output.
-fn inverted_project(file: &Path) -> Project {
-    let mut project = Project::new(ProjectId::new_now(), "Invert");
-    let text = r#"{"1": {"class_type": "LoadImage", "inputs": {"image": "x.png"}},
-        "2": {"class_type": "ImageInvert", "inputs": {"image": ["1", 0]}},
-        "3": {"class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": "inverted"}}}"#;
-    let name = WorkflowName::new("invert").unwrap();
-    let fresh: &mut dyn FnMut() -> PortId = &mut PortId::new_now;
-    let mut input = Node::input_file(NodeId::new_now(), "", DataType::Image, fresh);
-    if let NodeKind::Input(settings) = &mut input.kind {
-        settings.value = InputValue::File(file.to_string_lossy().into_owned());
-    }
-    let address = |node_id: &str, class_type: &str| NodeAddress {
-        node_id: node_id.to_owned(),
-        class_type: class_type.to_owned(),
-        title: String::new(),
-    };
-    let port = |name: &str, binding| Port {
-        id: PortId::new_now(),
-        name: name.to_owned(),
-        data_type: DataType::Image,
-        binding,
-        need: PortNeed::Required,
-    };
-    let image_in = port(
-        "image",
-        PortBinding::Parameter(ParameterAddress {
-            node: address("1", "LoadImage"),
-            input: "image".to_owned(),
-        }),
-    );
-    let image_out = port(
-        "image",
-        PortBinding::WorkflowOutput {
-            address: address("3", "SaveImage"),
-            batch: BatchMode::Whole,
-        },
-    );
-    let settings = WorkflowNode {
-        workflow: name.clone(),
-        parameters: vec![],
-        affinity: Affinity::Any,
-        fallback: Fallback::AutoSelect,
-        retry: RetryPolicy::default(),
-        cache: CachePolicy::Use,
-    };
-    let invert = Node::workflow(NodeId::new_now(), settings, vec![image_in], vec![image_out]);
-    let link = Link {
-        id: LinkId::new_now(),
-        from: PortRef {
-            node: input.id,
-            port: input.outputs[0].id,
-        },
-        to: PortRef {
-            node: invert.id,
-            port: invert.inputs[0].id,
-        },
-    };
-    let file = WorkflowFile::new(text);
-    for edit in [
-        Edit::AddWorkflow { name, file },
-        Edit::AddNode(Box::new(input)),
-        Edit::AddNode(Box::new(invert)),
-        Edit::AddLink(link),
-    ] {
-        project.apply(edit).unwrap();
-    }
-    project
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_upload_teaches_how_fast_a_server_takes_files() {
     let folder = TempDir::new().unwrap();
@@ -350,7 +225,13 @@ async fn an_upload_teaches_how_fast_a_server_takes_files() {
     .save(&picture)
     .unwrap();
     let server = start_server(folder.path(), "a", 0, None).await;
-    let (view, log) = run_to_end(folder.path(), &[&server], inverted_project(&picture)).await;
+    let prompt = json!({
+        "1": {"class_type": "LoadImage", "inputs": {"image": "x.png"}},
+        "2": {"class_type": "ImageInvert", "inputs": {"image": ["1", 0]}},
+        "3": {"class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": "inverted"}},
+    });
+    let project = one_for_each_file(&prompt, ("1", "image"), &[&picture]);
+    let (view, log) = run_to_end(folder.path(), &[&server], project).await;
     assert_eq!(view.state, Some(RunState::Completed), "{log:#?}");
     let store = Store::open(&database_path(&folder.path().join("data"))).unwrap();
     let learned = store.setting("placement.estimates").await.unwrap().unwrap();

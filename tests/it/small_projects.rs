@@ -3,7 +3,7 @@
 use comfyui_orchestrator::project::{
     BatchMode, DataType, Edit, FanOutSource, InputValue, Link, LinkId, Node, NodeId, NodeKind,
     OutputNode, Port, PortBinding, PortId, PortNeed, PortRef, Project, ProjectId, RetryPolicy,
-    WorkflowFile, WorkflowName, WorkflowNode,
+    WorkflowFile, WorkflowName, WorkflowNode, read_portable_form,
 };
 use comfyui_orchestrator::workflow::{self, Prompt};
 use serde_json::Value;
@@ -97,6 +97,20 @@ fn output(name: &str) -> Node {
     )
 }
 
+/// The sample with small pictures, so that a run takes seconds.
+pub fn small_harbour() -> Project {
+    let scene = include_str!("../../scenes/harbour-at-dusk.orchestrator.json");
+    let mut project = read_portable_form(scene.as_bytes()).unwrap();
+    for file in project.workflows.values_mut() {
+        let text = file
+            .text
+            .replace("768", "96")
+            .replace("\"height\": 512", "\"height\": 64");
+        *file = WorkflowFile::new(text);
+    }
+    project
+}
+
 /// `count` whole numbers from 0 → the workflow's field → Output, a file for each.
 pub fn numbered(prompt: &Value, field: (&str, &str), count: u32, retry: RetryPolicy) -> Project {
     let mut project = Project::new(ProjectId::new_now(), "Numbered");
@@ -117,16 +131,31 @@ pub fn numbered(prompt: &Value, field: (&str, &str), count: u32, retry: RetryPol
     project
 }
 
+fn picture_file(file: &Path) -> Node {
+    let mut input = Node::input_file(NodeId::new_now(), "", DataType::Image, &mut PortId::new_now);
+    if let NodeKind::Input(settings) = &mut input.kind {
+        settings.value = InputValue::File(file.to_string_lossy().into_owned());
+    }
+    input
+}
+
+/// A picture's file → Output: a run that needs no backend.
+pub fn copied(file: &Path) -> Project {
+    let mut project = Project::new(ProjectId::new_now(), "Copy");
+    let (input, output) = (picture_file(file), output("copy"));
+    for node in [&input, &output] {
+        add(&mut project, node);
+    }
+    join(&mut project, &input, &output);
+    project
+}
+
 /// For each file: Input → the workflow's loader → Output.
 pub fn one_for_each_file(prompt: &Value, loader: (&str, &str), files: &[&Path]) -> Project {
     let mut project = Project::new(ProjectId::new_now(), "Files");
     for file in files {
         let stem = file.file_stem().unwrap().to_string_lossy().into_owned();
-        let mut input =
-            Node::input_file(NodeId::new_now(), "", DataType::Image, &mut PortId::new_now);
-        if let NodeKind::Input(settings) = &mut input.kind {
-            settings.value = InputValue::File(file.to_string_lossy().into_owned());
-        }
+        let input = picture_file(file);
         let retry = RetryPolicy::default();
         let node = workflow_node(&mut project, "work", prompt, Some(loader), retry);
         let output = output(&stem);

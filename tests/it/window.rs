@@ -9,6 +9,7 @@ mod library;
 mod real_editor;
 mod review;
 
+use crate::small_projects::join;
 use comfyui_orchestrator::app::actions::Action;
 use comfyui_orchestrator::app::bridge::RunViews;
 use comfyui_orchestrator::app::dialogs::{Dialogs, Prompt};
@@ -17,8 +18,7 @@ use comfyui_orchestrator::app::exposure;
 use comfyui_orchestrator::app::toasts::{Severity, Toasts};
 use comfyui_orchestrator::engine::RunState;
 use comfyui_orchestrator::project::{
-    DataType, Link, LinkId, Literal, Node, NodeId, NodeKindName, OutputNode, PortId, PortRef,
-    Project, ProjectId,
+    DataType, Literal, Node, NodeId, NodeKindName, OutputNode, PortId, Project, ProjectId,
 };
 use hand::{Hand, Key};
 use std::collections::BTreeSet;
@@ -359,20 +359,10 @@ fn note() -> Project {
     )
     .titled("File")
     .at([400.0, 0.0]);
-    let link = Link {
-        id: LinkId::new_now(),
-        from: PortRef {
-            node: input.id,
-            port: input.outputs[0].id,
-        },
-        to: PortRef {
-            node: output.id,
-            port: output.inputs[0].id,
-        },
-    };
-    project.nodes.insert(input.id, input);
-    project.nodes.insert(output.id, output);
-    project.links.insert(link);
+    for node in [&input, &output] {
+        project.nodes.insert(node.id, node.clone());
+    }
+    join(&mut project, &input, &output);
     project
 }
 
