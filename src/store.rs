@@ -25,7 +25,7 @@ pub use library::{
     LibraryChange, LibraryEntry, LibraryFile, LibraryQuery, LibraryVersion, LibraryWorkflowId,
     MAX_LIBRARY_VERSIONS, NewLibraryWorkflow,
 };
-pub use runs::{Attendance, NewRun, RunSummary, StoredRun};
+pub use runs::{Attendance, NewRun, RunSummary, StoredRun, outlook_setting};
 pub use worker::Writing;
 
 use crate::artifacts::{Artifact, ContentHash};

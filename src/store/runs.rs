@@ -164,7 +164,23 @@ pub(super) fn append(connection: &Connection, events: &[RunEvent]) -> Result<(),
             next_seq as i64,
             state.map(state_text).transpose()?
         ])?;
+        if state.is_some_and(RunState::is_ended) {
+            forget_outlook(connection, run_id)?;
+        }
     }
+    Ok(())
+}
+
+/// Setting that holds what the program that works on a run last said of what is to come in it. It goes with the run's end.
+#[must_use]
+pub fn outlook_setting(run_id: RunId) -> String {
+    format!("outlook.{run_id}")
+}
+
+fn forget_outlook(connection: &Connection, run_id: RunId) -> Result<(), CallError> {
+    connection
+        .prepare_cached("DELETE FROM settings WHERE key = ?1")?
+        .execute([outlook_setting(run_id)])?;
     Ok(())
 }
 
@@ -302,11 +318,7 @@ pub(super) fn get(
 
 pub(super) fn delete(connection: &Connection, run_id: RunId) -> Result<bool, CallError> {
     let deleted = connection.execute("DELETE FROM runs WHERE run_id = ?1", [run_id.to_string()])?;
-    // What the program that worked on it last said of what was to come.
-    connection.execute(
-        "DELETE FROM settings WHERE key = ?1",
-        [format!("outlook.{run_id}")],
-    )?;
+    forget_outlook(connection, run_id)?;
     Ok(deleted > 0)
 }
 

@@ -11,7 +11,7 @@ use comfyui_orchestrator::engine::{
 use comfyui_orchestrator::project::{
     DataType, NodeId, PortId, Project, ProjectId, RetryPolicy, write_portable_form,
 };
-use comfyui_orchestrator::store::{NewRun, Store, wait};
+use comfyui_orchestrator::store::{NewRun, Store, outlook_setting, wait};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -238,6 +238,26 @@ fn every_name_of_a_file_counts() {
     // Another result under the same key names it no more.
     wait(store.put_cached(key, Vec::new(), 1)).unwrap();
     assert_eq!(unused(&store), [shared.hash]);
+}
+
+#[test]
+fn what_was_said_of_a_run_goes_with_its_end() {
+    let store = Store::in_memory().unwrap();
+    let run_id = store_run(&store, &artifact(b"made"));
+    let key = outlook_setting(run_id);
+    // Another process wrote it, and was killed.
+    wait(store.put_setting(&key, Some("{}"))).unwrap();
+    let end = |seq, state| RunEvent {
+        run_id,
+        seq,
+        at_ms: 2,
+        body: RunEventBody::RunStateChanged { state },
+    };
+    wait(store.append_events(vec![end(1, RunState::Paused)])).unwrap();
+    assert!(wait(store.setting(&key)).unwrap().is_some());
+    wait(store.append_events(vec![end(2, RunState::Running), end(3, RunState::Completed)]))
+        .unwrap();
+    assert_eq!(wait(store.setting(&key)).unwrap(), None);
 }
 
 #[test]

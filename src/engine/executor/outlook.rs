@@ -6,7 +6,7 @@ use crate::engine::event::RunState;
 use crate::engine::id::RunId;
 use crate::engine::live::EngineEvent;
 use crate::engine::outlook::RunOutlook;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, outlook_setting};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
@@ -44,14 +44,10 @@ struct Said {
 /// [`StoreError`].
 pub async fn run_outlook(store: &Store, run_id: RunId) -> Result<Option<RunOutlook>, StoreError> {
     Ok(store
-        .setting(&setting_of(run_id))
+        .setting(&outlook_setting(run_id))
         .await?
         // One that a later version wrote says nothing to this one.
         .and_then(|text| serde_json::from_str(&text).ok()))
-}
-
-fn setting_of(run_id: RunId) -> String {
-    format!("outlook.{run_id}")
 }
 
 impl Outlooks {
@@ -129,14 +125,8 @@ impl Executor {
 
     async fn keep_outlook(&mut self, run_id: RunId, outlook: RunOutlook, is_over: bool) {
         if is_over {
-            let was_kept = self
-                .outlooks
-                .of_run
-                .remove(&run_id)
-                .is_some_and(|said| said.kept.is_some());
-            if was_kept {
-                self.put_outlook(run_id, None).await;
-            }
+            // The store forgets it with the run's end.
+            self.outlooks.of_run.remove(&run_id);
             return;
         }
         let said = self.outlooks.of_run.entry(run_id).or_insert_with(|| Said {
@@ -164,17 +154,17 @@ impl Executor {
         }
         said.kept = Some(said.outlook.clone());
         match serde_json::to_string(&said.outlook) {
-            Ok(text) => self.put_outlook(run_id, Some(&text)).await,
+            Ok(text) => self.put_outlook(run_id, &text).await,
             Err(error) => tracing::debug!(%error, "what is to come of a run is no JSON"),
         }
     }
 
-    async fn put_outlook(&mut self, run_id: RunId, text: Option<&str>) {
+    async fn put_outlook(&mut self, run_id: RunId, text: &str) {
         // What the disk refuses is complained about where it matters.
         if let Err(error) = self
             .shared
             .store
-            .put_setting(&setting_of(run_id), text)
+            .put_setting(&outlook_setting(run_id), Some(text))
             .await
         {
             tracing::debug!(%error, "what is to come of a run cannot be written");
