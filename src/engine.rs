@@ -30,7 +30,8 @@ pub use event::{
     PlacementVerdict, ResultSource, RunEvent, RunEventBody, RunState,
 };
 pub use executor::learned::{
-    CACHE_LIMIT_BYTES, CACHE_LIMIT_SETTING, Removed, learned_estimates, remove_unused_files,
+    CACHE_LIMIT_BYTES, CACHE_LIMIT_SETTING, learned_estimates, remove_left_files,
+    remove_unused_files,
 };
 pub use executor::outlook::run_outlook;
 pub use executor::{

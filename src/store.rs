@@ -13,6 +13,7 @@ mod pictures;
 pub mod project_folder;
 mod registry;
 mod runs;
+mod unused;
 mod wishes;
 mod worker;
 
@@ -26,6 +27,7 @@ pub use library::{
     MAX_LIBRARY_VERSIONS, NewLibraryWorkflow,
 };
 pub use runs::{Attendance, NewRun, RunSummary, StoredRun, outlook_setting};
+pub use unused::Removed;
 pub use worker::Writing;
 
 use crate::artifacts::{Artifact, ContentHash};
@@ -286,8 +288,8 @@ impl Store {
         self.instance.leave();
     }
 
-    /// Deletes a run and its events; written files stay, and so do artifacts until those that nothing names are taken out
-    /// ([`Self::take_unused_artifacts`]). False when there was none.
+    /// Deletes a run and its events; written files stay, and so do artifacts until those that nothing names are removed
+    /// ([`Self::remove_unused_artifacts`]). False when there was none.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -323,7 +325,8 @@ impl Store {
             .await
     }
 
-    /// The result stored under a key, which counts as used now.
+    /// The result stored under a key, which counts as used now, and its files as noted now. One whose use cannot be noted
+    /// (the disk is full) is given all the same.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -337,11 +340,16 @@ impl Store {
             .call(move |connection| cache::cached(connection, key))
             .await?;
         if found.is_some() {
-            self.writer
-                .write(1, move |connection| {
+            let noted = self
+                .writer
+                .write(2, move |connection| {
                     cache::note_use(connection, key, now_ms)
                 })
-                .await?;
+                .await;
+            // What the disk refuses is complained about where it matters.
+            if let Err(error) = noted {
+                tracing::debug!(%error, "the use of a kept result cannot be noted");
+            }
         }
         Ok(found)
     }
@@ -384,7 +392,7 @@ impl Store {
     }
 
     /// Keeps the results used last whose files together are not larger than this; returns how many were forgotten. Their
-    /// files stay until those of [`Self::take_unused_artifacts`] are removed.
+    /// files stay until [`Self::remove_unused_artifacts`] removes them.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -415,22 +423,6 @@ impl Store {
     ) -> Result<Vec<CachedResult>, StoreError> {
         self.reader
             .call(move |connection| cache::page(connection, after, limit))
-            .await
-    }
-
-    /// Takes at most `limit` files of the artifact store that no run, no kept result and no picture of a workflow or of the
-    /// library names, and that were noted last before a moment (Unix time in milliseconds), out of the known ones: their files
-    /// may be removed.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn take_unused_artifacts(
-        &self,
-        before_ms: u64,
-        limit: usize,
-    ) -> Result<Vec<Artifact>, StoreError> {
-        self.writer
-            .call(move |connection| cache::take_unused(connection, before_ms, limit))
             .await
     }
 

@@ -9,7 +9,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tempfile::NamedTempFile;
 use thiserror::Error;
 
@@ -341,6 +341,29 @@ impl ArtifactStore {
             return Err(self.damaged(artifact));
         }
         Ok(bytes)
+    }
+
+    /// The files of one of its folders (of 256, by the first digits of the hash) that were written before a moment. Kinds and
+    /// measures are not looked at. Blocks.
+    #[must_use]
+    pub fn files_before(&self, folder: u8, moment: SystemTime) -> Vec<Artifact> {
+        let entries = fs::read_dir(self.folder.join(format!("{folder:02x}")));
+        let file_of = |entry: fs::DirEntry| {
+            let metadata = entry.metadata().ok()?;
+            let name = entry.file_name();
+            let (hash, extension) = name.to_str()?.split_once('.')?;
+            (metadata.is_file() && metadata.modified().ok()? < moment).then_some(())?;
+            Some(Artifact {
+                hash: hash.parse().ok()?,
+                data_type: DataType::File,
+                extension: extension.to_owned(),
+                byte_len: metadata.len(),
+                measures: Measures::default(),
+                origin: None,
+            })
+        };
+        let entries = entries.into_iter().flatten().flatten();
+        entries.filter_map(file_of).collect()
     }
 
     /// Writes a little and removes it again: whether the disk takes anything. Blocks.

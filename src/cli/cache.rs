@@ -3,7 +3,7 @@
 use super::data_dir::data_dir;
 use crate::artifacts::{ArtifactStore, ContentHash, FileCondition};
 use crate::engine::{CACHE_LIMIT_BYTES, CACHE_LIMIT_SETTING, Value, remove_unused_files};
-use crate::store::Store;
+use crate::store::{Removed, Store};
 use clap::Subcommand;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -137,12 +137,21 @@ async fn prune(
     }
     let forgotten = store.trim_cache_to(max_size).await?;
     let removed = remove_unused_files(store, artifacts).await?;
-    println!(
-        "{forgotten} results forgotten, {} files removed ({}).",
+    println!("{forgotten} results forgotten, {}.", removed_text(&removed));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What was removed of the results folder, in words.
+pub(super) fn removed_text(removed: &Removed) -> String {
+    let words = format!(
+        "{} files removed ({})",
         removed.files,
         size_text(removed.bytes)
     );
-    Ok(ExitCode::SUCCESS)
+    match removed.stayed {
+        0 => words,
+        stayed => format!("{words}; {stayed} could not be removed and stay for now"),
+    }
 }
 
 pub(super) fn size_text(bytes: u64) -> String {

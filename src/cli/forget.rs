@@ -1,6 +1,6 @@
 //! `runs forget`: runs out of the history, and files that only they named.
 
-use super::cache::size_text;
+use super::cache::removed_text;
 use super::runs::find;
 use crate::artifacts::ArtifactStore;
 use crate::engine::{RunState, remove_unused_files};
@@ -72,11 +72,7 @@ pub(super) async fn forget(
     }
     let artifacts = ArtifactStore::open(&data_dir.join("artifacts"))?;
     let removed = remove_unused_files(store, &artifacts).await?;
-    println!(
-        "{forgotten} runs forgotten, {} files removed ({}).",
-        removed.files,
-        size_text(removed.bytes)
-    );
+    println!("{forgotten} runs forgotten, {}.", removed_text(&removed));
     if let Some(run) = kept.first() {
         bail!(
             "{} of {} stays, and {} others: a program that is open has it. Close it, or stop the run, and try again",

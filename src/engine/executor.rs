@@ -32,7 +32,7 @@ use crate::fleet::{BackendConfig, BackendStatus, Fleet, FleetEvent};
 use crate::project::BackendId;
 use crate::store::{Store, StoreError};
 use backends::{ClientIds, SoleEngine};
-use learned::{ESTIMATES_PERIOD, TRIM_PERIOD};
+use learned::ESTIMATES_PERIOD;
 use shared::Shared;
 use starting::{Prepared, RunContext};
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
@@ -324,9 +324,7 @@ impl Executor {
                     if self.estimates_kept.elapsed() > ESTIMATES_PERIOD {
                         self.keep_estimates().await;
                     }
-                    if self.cache_trimmed.elapsed() > TRIM_PERIOD {
-                        self.trim_cache().await;
-                    }
+                    self.trim_now_and_then().await;
                     self.tell_outlook().await;
                 },
                 Some(prepared) = inbox.prepared.recv() => self.begin(prepared).await,
@@ -337,6 +335,8 @@ impl Executor {
                 },
                 _ = rounds.tick() => {
                     self.look_around().await;
+                    // Files come to be named by nothing also where no run goes on: another program forgets runs.
+                    self.trim_now_and_then().await;
                     self.tell_outlook().await;
                 }
                 () = sleep => {

@@ -2,7 +2,7 @@
 
 use super::runs::{from_json, to_json};
 use super::worker::CallError;
-use crate::artifacts::{Artifact, ContentHash};
+use crate::artifacts::ContentHash;
 use crate::engine::Value;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
@@ -45,15 +45,23 @@ pub(super) fn cached(
         .transpose()
 }
 
-/// Those used last are kept longest.
+/// Those used last are kept longest. Their files count as noted now: whoever used the result may name them soon, and it may be
+/// forgotten before.
 pub(super) fn note_use(
     connection: &Connection,
     key: ContentHash,
     now_ms: u64,
 ) -> Result<(), CallError> {
+    let (key, now_ms) = (key.to_string(), now_ms as i64);
     connection
         .prepare_cached("UPDATE cache SET used_ms = ?2 WHERE key = ?1")?
-        .execute(params![key.to_string(), now_ms as i64])?;
+        .execute(params![key, now_ms])?;
+    connection
+        .prepare_cached(
+            "UPDATE artifacts SET created_ms = max(created_ms, ?2)
+             WHERE hash IN (SELECT hash FROM cache_files WHERE key = ?1)",
+        )?
+        .execute(params![key, now_ms])?;
     Ok(())
 }
 
@@ -160,46 +168,32 @@ pub(super) fn page(
     Ok(found)
 }
 
-/// Takes at most `limit` files that nothing names, noted last before a moment, out of the known ones. Counts the rows that name
-/// them: logs of runs, kept results, pictures of workflows and of the library.
-pub(super) fn take_unused(
-    connection: &Connection,
-    before_ms: u64,
-    limit: usize,
-) -> Result<Vec<Artifact>, CallError> {
-    let mut statement = connection.prepare_cached(
-        "DELETE FROM artifacts WHERE hash IN
-         (SELECT hash FROM artifacts AS known WHERE created_ms < ?1
-          AND NOT EXISTS (SELECT 1 FROM run_files WHERE hash = known.hash)
-          AND NOT EXISTS (SELECT 1 FROM cache_files WHERE hash = known.hash)
-          AND NOT EXISTS (SELECT 1 FROM workflow_pictures WHERE artifact = known.hash)
-          AND NOT EXISTS (SELECT 1 FROM library_workflows WHERE thumbnail = known.hash)
-          LIMIT ?2)
-         RETURNING hash, byte_len, extension, data_type, measures",
-    )?;
-    let mut rows = statement.query(params![
-        i64::try_from(before_ms).unwrap_or(i64::MAX),
-        i64::try_from(limit).unwrap_or(i64::MAX)
-    ])?;
-    let mut taken = Vec::new();
-    while let Some(row) = rows.next()? {
-        let hash: String = row.get(0)?;
-        taken.push(Artifact {
-            hash: hash.parse().map_err(|error| {
-                super::error::StoreError::unreadable("the hash of a file", error)
-            })?,
-            byte_len: row.get::<_, i64>(1)? as u64,
-            extension: row.get(2)?,
-            data_type: from_json(&row.get::<_, String>(3)?, "the type of a file")?,
-            measures: from_json(&row.get::<_, String>(4)?, "the measures of a file")?,
-            origin: None,
-        });
-    }
-    Ok(taken)
-}
-
 /// The content hashes that a JSON text names: 64 hexadecimal digits between quotation marks.
 pub(super) fn hashes_in(text: &str) -> impl Iterator<Item = &str> {
     text.split('"')
         .filter(|part| part.len() == 64 && part.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::super::{Store, wait};
+    use crate::artifacts::ContentHash;
+    use crate::engine::Value;
+
+    #[test]
+    fn a_result_is_found_also_where_its_use_cannot_be_noted() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("orchestrator.sqlite")).unwrap();
+        let (key, result) = (ContentHash::of(b"key"), vec![Value::Trigger]);
+        wait(store.put_cached(key, result.clone(), 1)).unwrap();
+        wait(
+            store
+                .writer
+                .call(|connection| Ok(connection.pragma_update(None, "query_only", true)?)),
+        )
+        .unwrap();
+        assert!(wait(store.put_cached(key, Vec::new(), 2)).is_err());
+        assert_eq!(wait(store.cached(key, 2)).unwrap(), Some(result));
+    }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 const APPLICATION_ID: i32 = 0x434F_7263;
 
 /// Every migration in order; the first makes format 1.
-const MIGRATIONS: [&str; 9] = [
+const MIGRATIONS: [&str; 10] = [
     include_str!("../../migrations/0001_begin.sql"),
     include_str!("../../migrations/0002_object_info.sql"),
     include_str!("../../migrations/0003_run_backends.sql"),
@@ -19,6 +19,7 @@ const MIGRATIONS: [&str; 9] = [
     include_str!("../../migrations/0007_library_prompts.sql"),
     include_str!("../../migrations/0008_wishes.sql"),
     include_str!("../../migrations/0009_file_uses.sql"),
+    include_str!("../../migrations/0010_unused_files.sql"),
 ];
 
 /// The newest format this program knows.

@@ -3,10 +3,12 @@
 use crate::command_line::{refuses, run, run_project, stderr, stdout};
 use crate::small_projects::numbered;
 use crate::whole_runs::{BuiltinServer, begin, files_below, next, start_engine, start_server};
-use comfyui_orchestrator::artifacts::{Artifact, ContentHash, Measures};
+use comfyui_orchestrator::artifacts::{
+    Artifact, ArtifactError, ArtifactStore, ContentHash, Measures,
+};
 use comfyui_orchestrator::engine::{
     AttemptId, EngineEvent, IndexPath, ItemId, ResultSource, ResumePolicy, RunEvent, RunEventBody,
-    RunFolders, RunId, RunState, RunView, Value, database_path,
+    RunFolders, RunId, RunState, RunView, Value, database_path, remove_left_files,
 };
 use comfyui_orchestrator::project::{
     DataType, NodeId, PortId, Project, ProjectId, RetryPolicy, write_portable_form,
@@ -171,9 +173,19 @@ fn artifact(content: &[u8]) -> Artifact {
     }
 }
 
-fn unused(store: &Store) -> Vec<ContentHash> {
-    let taken = wait(store.take_unused_artifacts(u64::MAX, 100)).unwrap();
-    taken.into_iter().map(|artifact| artifact.hash).collect()
+/// Removes what nothing names, and gives it.
+pub fn unused(store: &Store) -> Vec<ContentHash> {
+    unused_before(store, u64::MAX)
+}
+
+fn unused_before(store: &Store, before_ms: u64) -> Vec<ContentHash> {
+    let (sender, gone) = std::sync::mpsc::channel();
+    wait(store.remove_unused_artifacts(before_ms, move |artifact| {
+        sender.send(artifact.hash).unwrap();
+        Ok(true)
+    }))
+    .unwrap();
+    gone.iter().collect()
 }
 
 /// A run whose one item gave a file.
@@ -228,7 +240,7 @@ fn every_name_of_a_file_counts() {
     let result = vec![Value::Artifact(Arc::new(shared.clone()))];
     wait(store.put_cached(key, result, 1)).unwrap();
     // Noted just now, it may belong to an item that is not yet known to be done.
-    assert_eq!(wait(store.take_unused_artifacts(5, 100)).unwrap(), []);
+    assert_eq!(unused_before(&store, 5), []);
     assert_eq!(unused(&store), [lonely.hash]);
     assert_eq!(unused(&store), []);
     for run_id in runs {
@@ -238,6 +250,100 @@ fn every_name_of_a_file_counts() {
     // Another result under the same key names it no more.
     wait(store.put_cached(key, Vec::new(), 1)).unwrap();
     assert_eq!(unused(&store), [shared.hash]);
+}
+
+#[test]
+fn a_file_that_cannot_be_removed_keeps_no_other_and_goes_later() {
+    let folder = TempDir::new().unwrap();
+    let store = Store::open(&folder.path().join("orchestrator.sqlite")).unwrap();
+    let files: Vec<Artifact> = (0..250_u32)
+        .map(|number| artifact(&number.to_be_bytes()))
+        .collect();
+    for file in &files {
+        note(&store, file);
+    }
+    let in_use = files[3].hash;
+    let refuse = move |file: &Artifact| {
+        if file.hash == in_use {
+            let path = PathBuf::from("in use");
+            return Err(ArtifactError::FolderGone { path });
+        }
+        Ok(true)
+    };
+    let removed = wait(store.remove_unused_artifacts(u64::MAX, refuse)).unwrap();
+    assert_eq!((removed.files, removed.stayed), (249, 1));
+    assert_eq!(unused(&store), [in_use]);
+}
+
+#[test]
+fn who_notes_a_file_while_it_is_removed_finds_out_that_it_is_gone() {
+    let folder = TempDir::new().unwrap();
+    let store = Store::open(&folder.path().join("orchestrator.sqlite")).unwrap();
+    let artifacts = ArtifactStore::open(&folder.path().join("artifacts")).unwrap();
+    let kept = artifacts
+        .store_bytes(b"equal", DataType::File, "equal.bin")
+        .unwrap();
+    note(&store, &kept);
+    let (noted, seen) = std::sync::mpsc::channel();
+    let remove = {
+        let (store, artifacts) = (store.clone(), artifacts.clone());
+        move |unused: &Artifact| {
+            // Just now an equal file is fetched: it lies there, nothing is written, and it is noted.
+            let equal = artifacts.store_bytes(b"equal", DataType::File, "equal.bin")?;
+            let (store, noted, there) = (store.clone(), noted.clone(), artifacts.clone());
+            std::thread::spawn(move || {
+                note(&store, &equal);
+                noted.send(there.contains(&equal)).unwrap();
+            });
+            std::thread::sleep(std::time::Duration::from_millis(200));
+            artifacts.remove(unused)
+        }
+    };
+    wait(store.remove_unused_artifacts(u64::MAX, remove)).unwrap();
+    assert!(!seen.recv().unwrap(), "it was noted as if it were there");
+}
+
+#[tokio::test]
+async fn a_file_that_no_row_knows_goes_when_it_is_a_day_old() {
+    let folder = TempDir::new().unwrap();
+    let store = Store::open(&folder.path().join("orchestrator.sqlite")).unwrap();
+    let artifacts = ArtifactStore::open(&folder.path().join("artifacts")).unwrap();
+    let keep = |content: &[u8]| {
+        artifacts
+            .store_bytes(content, DataType::File, "kept.bin")
+            .unwrap()
+    };
+    let [left, young, known, named] = [
+        keep(b"left"),
+        keep(b"young"),
+        keep(b"known"),
+        keep(b"named"),
+    ];
+    store.put_artifact(known.clone(), 5).await.unwrap();
+    let result = vec![Value::Artifact(Arc::new(named.clone()))];
+    store.put_cached(left.hash, result, 1).await.unwrap();
+    let two_days = std::time::Duration::from_hours(48);
+    for old in [&left, &known, &named] {
+        let file = std::fs::File::options()
+            .write(true)
+            .open(artifacts.path(old));
+        let before = std::time::SystemTime::now() - two_days;
+        file.unwrap().set_modified(before).unwrap();
+    }
+    let mut removed = 0;
+    for shelf in 0..=u8::MAX {
+        removed += remove_left_files(&store, &artifacts, shelf)
+            .await
+            .unwrap()
+            .files;
+    }
+    assert_eq!(removed, 1);
+    assert!(!artifacts.contains(&left));
+    assert!(
+        [&young, &known, &named]
+            .into_iter()
+            .all(|kept| artifacts.contains(kept))
+    );
 }
 
 #[test]
@@ -287,6 +393,7 @@ fn as_before_counting(path: &Path) {
     connection
         .execute_batch(
             "DROP TABLE run_files; DROP TABLE cache_files; DROP INDEX workflow_pictures_by_artifact;
+             DROP INDEX library_workflows_by_thumbnail;
              PRAGMA user_version = 8;",
         )
         .unwrap();

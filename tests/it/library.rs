@@ -1,6 +1,7 @@
 //! The library of workflows, through the real binary and through the store.
 
 use super::command_line::{BuiltinProcess, refuses, run, small_scene, stderr, stdout};
+use super::forgetting::unused;
 use comfyui_orchestrator::artifacts::ContentHash;
 use comfyui_orchestrator::engine::library_workflow;
 use comfyui_orchestrator::store::{
@@ -312,11 +313,7 @@ fn a_workflow_shows_the_last_picture_that_it_made_even_after_its_run_is_gone() {
         assert!(wait(store.delete_run(summary.run_id)).unwrap());
     }
     wait(store.trim_cache(0)).unwrap();
-    let unused: Vec<ContentHash> = wait(store.take_unused_artifacts(u64::MAX, 1000))
-        .unwrap()
-        .into_iter()
-        .map(|artifact| artifact.hash)
-        .collect();
+    let unused = unused(&store);
     for entry in wait(store.library(LibraryQuery::default())).unwrap() {
         let text = wait(store.library_text(entry.workflow_id, None)).unwrap();
         let picture = wait(store.last_picture(ContentHash::of(text.unwrap().as_bytes()))).unwrap();

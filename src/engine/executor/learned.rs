@@ -1,16 +1,17 @@
 //! What is learned while runs go on, kept across restarts; and what is kept of results.
 
-use super::{EngineError, Executor};
+use super::Executor;
 use crate::artifacts::ArtifactStore;
 use crate::engine::placement::Estimates;
-use crate::store::{Attendance, Store, StoreError};
-use std::time::{Duration, Instant};
+use crate::store::{Attendance, Removed, Store, StoreError};
+use std::time::{Duration, Instant, SystemTime};
+
 /// Setting that holds what was learned of run times.
 const ESTIMATES_SETTING: &str = "placement.estimates";
 /// How often that is written down.
 pub(super) const ESTIMATES_PERIOD: Duration = Duration::from_secs(30);
 /// How often the kept results are measured and the least recently used forgotten.
-pub(super) const TRIM_PERIOD: Duration = Duration::from_mins(5);
+const TRIM_PERIOD: Duration = Duration::from_mins(5);
 /// Setting that holds how large the files of kept results may be together, bytes.
 pub const CACHE_LIMIT_SETTING: &str = "cache.max_bytes";
 /// How large they may be unless the setting says otherwise: 50 GB.
@@ -32,28 +33,17 @@ pub async fn learned_estimates(store: &Store) -> Result<Estimates, StoreError> {
 
 /// How long a file that nothing names is left: what was fetched just now is named as soon as its item is done.
 const UNUSED_GRACE: Duration = Duration::from_hours(6);
-/// Files removed between two questions to the database.
-const REMOVED_AT_ONCE: usize = 100;
-
-/// What was removed of the artifact store.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Removed {
-    /// How many files.
-    pub files: u64,
-    /// All of them together, bytes.
-    pub bytes: u64,
-}
 
 /// Removes the files of the artifact store that no run, no kept result and no picture of a workflow names. While a program
 /// works on a run, only those that were noted six hours ago: a file that was just fetched may belong to an item that is not yet
 /// known to be done.
 ///
 /// # Errors
-/// [`EngineError`].
+/// [`StoreError`].
 pub async fn remove_unused_files(
     store: &Store,
     artifacts: &ArtifactStore,
-) -> Result<Removed, EngineError> {
+) -> Result<Removed, StoreError> {
     // What is noted from now on may belong to an item of a run that begins meanwhile.
     let now_ms = super::now_ms();
     let is_at_work = store
@@ -66,22 +56,37 @@ pub async fn remove_unused_files(
     } else {
         now_ms
     };
-    let mut removed = Removed::default();
-    loop {
-        let unused = store
-            .take_unused_artifacts(before_ms, REMOVED_AT_ONCE)
-            .await?;
-        let is_last = unused.len() < REMOVED_AT_ONCE;
-        for artifact in unused {
-            if artifacts.remove(&artifact)? {
-                removed.files += 1;
-                removed.bytes += artifact.byte_len;
-            }
-        }
-        if is_last {
-            return Ok(removed);
-        }
-    }
+    let artifacts = artifacts.clone();
+    store
+        .remove_unused_artifacts(before_ms, move |unused| artifacts.remove(unused))
+        .await
+}
+
+/// How old a file is that no row knows before it counts as left by a program that ended before it noted it.
+const LEFT_AFTER: Duration = Duration::from_hours(24);
+
+/// Removes the files of one folder of the artifact store (of 256) that no row knows, if they are a day old.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn remove_left_files(
+    store: &Store,
+    artifacts: &ArtifactStore,
+    folder: u8,
+) -> Result<Removed, StoreError> {
+    let Some(moment) = SystemTime::now().checked_sub(LEFT_AFTER) else {
+        return Ok(Removed::default());
+    };
+    let found = {
+        let artifacts = artifacts.clone();
+        tokio::task::spawn_blocking(move || artifacts.files_before(folder, moment)).await
+    };
+    let artifacts = artifacts.clone();
+    store
+        .remove_unknown_artifacts(found.unwrap_or_default(), move |file| {
+            artifacts.remove(file)
+        })
+        .await
 }
 
 impl Executor {
@@ -111,6 +116,13 @@ impl Executor {
         }
     }
 
+    /// Trims when it is time to.
+    pub(super) async fn trim_now_and_then(&mut self) {
+        if self.cache_trimmed.elapsed() > TRIM_PERIOD {
+            self.trim_cache().await;
+        }
+    }
+
     /// Forgets the least recently used results when all together are too large, and removes the files that nothing names then.
     pub(super) async fn trim_cache(&mut self) {
         self.cache_trimmed = Instant::now();
@@ -123,8 +135,20 @@ impl Executor {
         }
         let shared = self.shared.clone();
         self.spawn(async move {
-            if let Err(error) = remove_unused_files(&shared.store, &shared.artifacts).await {
-                tracing::warn!(%error, "files that nothing names stay");
+            let (store, artifacts) = (&shared.store, &shared.artifacts);
+            // Another folder each time, whichever process looks.
+            let folder = (super::now_ms() / TRIM_PERIOD.as_millis() as u64 % 256) as u8;
+            for removed in [
+                remove_unused_files(store, artifacts).await,
+                remove_left_files(store, artifacts, folder).await,
+            ] {
+                match removed {
+                    Ok(Removed { stayed: 0, .. }) => {}
+                    Ok(Removed { stayed, .. }) => {
+                        tracing::warn!(stayed, "files that nothing names cannot be removed");
+                    }
+                    Err(error) => tracing::warn!(%error, "files that nothing names stay"),
+                }
             }
         });
     }
