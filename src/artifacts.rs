@@ -1,6 +1,7 @@
 //! Produced files: content-addressed references to images, videos, masks and latents.
 
 mod artifact;
+mod room;
 mod store;
 
 pub use artifact::{Artifact, ContentHash, Measures, Origin};

@@ -1,6 +1,7 @@
 //! The folder of produced files, each under the hash of its content.
 
 use super::artifact::{Artifact, ContentHash, Measures};
+use super::room;
 use crate::media::{MediaError, MediaKind, measure_file};
 use crate::project::DataType;
 use bytes::Bytes;
@@ -15,9 +16,6 @@ use thiserror::Error;
 
 /// Unfinished files older than this were left by a program that ended in the middle.
 const STALE_AFTER: Duration = Duration::from_hours(24);
-
-/// How much is written to see whether the disk takes anything.
-const PROBE_BYTES: usize = 256 * 1024;
 
 /// How much is read at once.
 const BUFFER_BYTES: usize = 256 * 1024;
@@ -366,13 +364,10 @@ impl ArtifactStore {
         entries.filter_map(file_of).collect()
     }
 
-    /// Writes a little and removes it again: whether the disk takes anything. Blocks.
-    ///
-    /// # Errors
-    /// [`ArtifactError`].
-    pub fn probe(&self) -> Result<(), ArtifactError> {
-        let mut writer = self.begin(u64::MAX)?;
-        writer.write(&vec![0; PROBE_BYTES])
+    /// Bytes for which its disk has room; none where that cannot be found out. Blocks.
+    #[must_use]
+    pub fn free_bytes(&self) -> Option<u64> {
+        room::free_bytes(&self.folder)
     }
 
     fn unfinished_folder(&self) -> PathBuf {

@@ -350,6 +350,8 @@ impl Executor {
         // Attempts go on at their backends; the next start finds them by their ids.
         self.workers.shutdown().await;
         self.shared.fleet.shutdown().await;
+        // A file that is being written is finished first: who takes the run over would begin it anew under the same name.
+        self.shared.local_tasks.until_idle().await;
         self.shared.store.release_runs();
     }
 

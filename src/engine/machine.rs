@@ -23,6 +23,7 @@ mod judgement;
 mod labels;
 mod lineage;
 mod local_orders;
+mod local_waits;
 mod merge;
 mod merged_list;
 mod path;
@@ -65,7 +66,8 @@ pub const ATTEMPTS_AHEAD_PER_BACKEND: usize = 2;
 /// Prompts of one backend whose outputs may be on their way here while it executes others: bounds what is fetched at once where
 /// fetching takes longer than executing.
 pub const ATTEMPTS_FETCHED_PER_BACKEND: usize = 4;
-/// Local tasks ordered at a time.
+/// Local tasks ordered at a time, without those that wait for a disk; and tasks of one node that wait for a disk before no more
+/// of it are ordered.
 pub const LOCAL_TASKS_AT_ONCE: usize = 4;
 
 /// Items looked up in the cache at a time.
@@ -101,6 +103,8 @@ pub struct Machine {
     learned_unable: HashMap<(ContentHash, BackendId), Failure>,
     /// Local work that was ordered and not answered.
     local_running: HashMap<ItemId, (RunId, ItemIndex)>,
+    /// Those of it that wait for a disk.
+    local_waiting: HashSet<ItemId>,
     /// The earliest wake-up that was ordered.
     wake_at_ms: Option<u64>,
     /// Whether runs ask the cache.
@@ -175,6 +179,7 @@ impl Machine {
                 }
             }
             Input::LocalEnded { item_id, outcome } => self.local_ended(item_id, outcome),
+            Input::LocalWaits { item_id } => self.local_waits(now_ms, item_id),
             // Whatever was ordered may be over; a clock that jumped back must not make us wait for it.
             Input::Tick => self.wake_at_ms = None,
         }

@@ -1,19 +1,20 @@
-//! Disks that are full that cannot be written, databases that are locked or damaged: the run stops safely, says so,
+//! Disks that are full, folders that cannot be written, databases that are locked or damaged: the run stops safely, says so,
 //! and goes on when it is mended. Each is provoked for real.
 
-use crate::command_line::{BuiltinProcess, command, refuses, run, run_project, stderr};
+use crate::command_line::{BuiltinProcess, command, refuses, run, run_project, stderr, stdout};
 use crate::small_projects::numbered;
 use crate::whole_runs::{
     PATIENCE, assert_posted_once, begin, files_below, next, start_engine, start_server,
 };
 use comfyui_orchestrator::engine::{
-    EngineEvent, FailureClass, ResumePolicy, RunCommand, RunState, RunView, RunWish, database_path,
+    EngineEvent, FailureClass, ItemId, ItemState, ResumePolicy, RunCommand, RunState, RunView,
+    RunWish, database_path,
 };
-use comfyui_orchestrator::project::{Project, RetryPolicy, write_portable_form};
+use comfyui_orchestrator::project::{NodeKind, Project, RetryPolicy, write_portable_form};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 fn pictures(count: u32, seconds: f64) -> Project {
@@ -232,6 +233,163 @@ async fn a_run_that_waits_for_a_disk_can_be_cancelled() {
         let (state, _) = run_with_a_locked(place, Meanwhile::Cancel).await;
         assert_eq!(state, RunState::Cancelled, "{place}");
     }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_for_a_folder_keeps_no_other_run_waiting_and_can_be_called_off() {
+    let folder = TempDir::new().unwrap();
+    let server = start_server(folder.path(), "a", 0, None).await;
+    let engine = start_engine(folder.path(), &[&server], ResumePolicy::Leave).await;
+    let project = pictures(8, 0.0);
+    let mut nodes = project.nodes.values();
+    let output = nodes.find(|node| matches!(node.kind, NodeKind::Output(_)));
+    let output = output.unwrap().id;
+    let (stuck_id, mut events) = begin(&engine, Path::new(LOCKED), project);
+    let (mut stuck, mut free) = (RunView::default(), RunView::default());
+    let waiting = |view: &RunView| -> Vec<ItemId> {
+        let items = view.items.iter();
+        let waiting =
+            items.filter(|(_, item)| item.node_id == output && item.state == ItemState::Running);
+        waiting.map(|(item_id, _)| *item_id).collect()
+    };
+    let mut free_id = None;
+    let mut has_been_cancelled = false;
+    let begun = Instant::now();
+    while !stuck.state.is_some_and(RunState::is_ended) {
+        assert!(begun.elapsed() < PATIENCE, "{:?}", stuck.counts);
+        match next(&mut events).await {
+            EngineEvent::Run(event) if event.run_id == stuck_id => stuck.apply(&event),
+            EngineEvent::Run(event) => free.apply(&event),
+            _ => {}
+        }
+        if free_id.is_none() && waiting(&stuck).len() >= 4 {
+            free_id = Some(begin(&engine, folder.path(), pictures(5, 0.0)).0);
+        }
+        let wish = |wish| {
+            engine
+                .handle
+                .send(RunCommand::Wish {
+                    run_id: stuck_id,
+                    wish,
+                })
+                .unwrap();
+        };
+        if free.state == Some(RunState::Completed) && !has_been_cancelled {
+            has_been_cancelled = true;
+            let waiting = waiting(&stuck);
+            // Enough of a node wait before no more of it is begun.
+            assert!((4..8).contains(&waiting.len()), "{waiting:?}");
+            wish(RunWish::CancelItem(waiting[0]));
+        }
+        if stuck.counts.get(ItemState::Cancelled) == 1 {
+            wish(RunWish::CancelNode(output));
+        }
+    }
+    assert_eq!(files_below(&folder.path().join("out")).len(), 5);
+    assert_eq!(stuck.counts.get(ItemState::Cancelled), 8);
+    engine.stop().await;
+}
+
+/// Says that a test runs where it may mount disks.
+#[cfg(target_os = "linux")]
+const MAY_MOUNT: &str = "COMFYUI_ORCHESTRATOR_TEST_MAY_MOUNT";
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_result_for_which_there_is_no_room_is_told_once_and_holds_back_what_comes_after_it() {
+    if std::env::var_os(MAY_MOUNT).is_some() {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        return runtime.block_on(run_on_a_small_disk());
+    }
+    // A world of mounts of its own, where an ordinary user has the rights of an administrator.
+    let may_mount = Command::new("unshare")
+        .args(["-rm", "mount", "-t", "tmpfs", "none", "/mnt"])
+        .output()
+        .is_ok_and(|output| output.status.success());
+    if !may_mount {
+        println!("skipped: no disk can be mounted here");
+        return;
+    }
+    let ran = Command::new("unshare")
+        .arg("-rm")
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "--nocapture"])
+        .arg("broken_disks::a_result_for_which_there_is_no_room_is_told_once_and_holds_back_what_comes_after_it")
+        .env(MAY_MOUNT, "yes")
+        .output()
+        .unwrap();
+    assert!(ran.status.success(), "{}{}", stdout(&ran), stderr(&ran));
+    assert!(stdout(&ran).contains("1 passed"), "{}", stdout(&ran));
+}
+
+/// Six pictures, of which not one has room at first, although a little has.
+#[cfg(target_os = "linux")]
+async fn run_on_a_small_disk() {
+    let folder = TempDir::new().unwrap();
+    let server = start_server(folder.path(), "a", 0, None).await;
+    let results = folder.path().join("data/artifacts");
+    std::fs::create_dir_all(&results).unwrap();
+    let mount = |options: &str| {
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", options, "none"])
+            .arg(&results)
+            .status();
+        assert!(mounted.unwrap().success());
+    };
+    mount("size=300k");
+    let prompt = json!({
+        "1": {"class_type": "OrchestratorPicture", "inputs": {"seed": 0, "text": "rain", "width": 768, "height": 768, "steps": 1, "style": "silk", "detail": 1.0}},
+        "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "p"}},
+    });
+    let project = numbered(&prompt, ("1", "seed"), 6, RetryPolicy::default());
+    let engine = start_engine(folder.path(), &[&server], ResumePolicy::Leave).await;
+    let (_, mut events) = begin(&engine, folder.path(), project);
+    let (mut view, mut log, mut troubles) = (RunView::default(), Vec::new(), Vec::new());
+    let mut posted_when_refused = 0;
+    let mut refused: Option<Instant> = None;
+    let begun = Instant::now();
+    while !view.state.is_some_and(RunState::is_ended) {
+        assert!(begun.elapsed() < PATIENCE, "{:?}", view.counts);
+        if let Ok(event) = tokio::time::timeout(Duration::from_millis(200), events.recv()).await {
+            match event.unwrap() {
+                EngineEvent::Run(event) => {
+                    view.apply(&event);
+                    log.push(event);
+                }
+                EngineEvent::Trouble(failure) => {
+                    troubles.push(failure.message);
+                    refused.get_or_insert_with(Instant::now);
+                }
+                _ => {}
+            }
+        }
+        let since = refused.map_or(Duration::ZERO, |since| since.elapsed());
+        let posted = server.handle.posts_by_prompt_id().len();
+        if since > Duration::from_secs(1) && posted_when_refused == 0 {
+            posted_when_refused = posted;
+        }
+        if since > Duration::from_secs(8) {
+            assert_eq!(
+                posted, posted_when_refused,
+                "nothing is sent that could not be kept"
+            );
+            assert!(posted < 6 && view.files_written == 0);
+            refused = None;
+            mount("remount,size=50m");
+        }
+    }
+    assert_eq!(troubles.len(), 1, "{troubles:?}");
+    assert!(troubles[0].contains("full"), "{troubles:?}");
+    assert_eq!(view.state, Some(RunState::Completed));
+    assert_eq!(files_below(&folder.path().join("out")).len(), 6);
+    assert_posted_once(&log, &[&server.handle]);
+    engine.stop().await;
+    let unmounted = Command::new("umount").arg(&results).status();
+    assert!(unmounted.unwrap().success());
 }
 
 #[test]

@@ -13,7 +13,7 @@ use comfyui_orchestrator::engine::machine::{
     LocalTask, LocalWork, Machine, Submission,
 };
 use comfyui_orchestrator::engine::{
-    AttemptId, Failure, FailureClass, ItemState, RunId, RunWish, Value,
+    AttemptId, Failure, FailureClass, ItemId, ItemState, RunId, RunWish, Value,
 };
 use comfyui_orchestrator::project::{BackendId, DataType, InputValue, Node};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -92,6 +92,8 @@ pub struct World {
     /// Attempts that their backend has executed, as a machine was told; the next one after a restart finds out by itself.
     pub executed: BTreeSet<AttemptId>,
     pub locals: VecDeque<LocalWork>,
+    /// Items whose local work has waited for a disk; a machine that begins anew does not know of it.
+    pub without_disk: BTreeSet<ItemId>,
     pub cancels: Vec<AttemptId>,
     pub reconciles: Vec<Submission>,
     /// Questions to the cache.
@@ -152,6 +154,7 @@ impl World {
             submitted: VecDeque::new(),
             executed: BTreeSet::new(),
             locals: VecDeque::new(),
+            without_disk: BTreeSet::new(),
             cancels: Vec::new(),
             reconciles: Vec::new(),
             look_ups: Vec::new(),
@@ -267,7 +270,13 @@ impl World {
                 self.locals.push_back(work);
                 // A run that rested and goes on brings what it had ordered.
                 let most = 4 * self.runs.len();
-                assert!(self.locals.len() <= most, "too many local tasks at once");
+                let working = self.locals.iter();
+                let working = working.filter(|work| !self.without_disk.contains(&work.item_id));
+                assert!(working.count() <= most, "too many local tasks at once");
+            }
+            Effect::CallOffLocal { item_id } => {
+                assert!(self.without_disk.contains(&item_id));
+                self.locals.retain(|work| work.item_id != item_id);
             }
             Effect::FreeMemory { .. } => {}
             Effect::WakeAt { at_ms } => {

@@ -2,74 +2,85 @@
 //! does, nothing is failed for it, and no prompt is sent whose result could not be kept.
 
 use super::shared::Shared;
-use crate::engine::event::{RunEvent, RunEventBody, RunState};
 use crate::engine::failure::Failure;
 use crate::engine::id::RunId;
 use crate::engine::live::EngineEvent;
-use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Pause before a disk is tried again.
-const DISK_RETRY_DELAY: Duration = Duration::from_secs(2);
+pub(super) const DISK_RETRY_DELAY: Duration = Duration::from_secs(2);
+/// Longest pause before a large file is tried again that a disk without room refused.
+const LONGEST_RETRY_DELAY: Duration = Duration::from_mins(5);
+/// What is tried again every two seconds even if in vain: 16 MiB.
+const CHEAP_TRY_BYTES: u64 = 16 << 20;
 
 /// Whose writing a disk refuses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Writer {
     /// Results that are fetched from backends.
     Results,
-    /// Work on this machine: files in output folders, contact sheets.
-    LocalWork,
+    /// Work of a run on this machine: files in output folders, contact sheets.
+    LocalWork(RunId),
 }
 
 /// What is known of the disks.
 #[derive(Debug, Default)]
 pub(super) struct Disks {
-    results_refused: AtomicBool,
-    local_work_refused: AtomicBool,
-    /// Runs that are being cancelled: nothing of them waits for a disk.
-    called_off: Mutex<HashSet<RunId>>,
+    /// How many are refused at this moment.
+    refused: Mutex<HashMap<Writer, usize>>,
 }
 
 impl Disks {
-    fn refused(&self, writer: Writer) -> &AtomicBool {
-        match writer {
-            Writer::Results => &self.results_refused,
-            Writer::LocalWork => &self.local_work_refused,
-        }
-    }
-
-    /// Heeds what became known of runs.
-    pub(super) fn note(&self, events: &[RunEvent]) {
-        for event in events {
-            if let RunEventBody::RunStateChanged { state } = event.body {
-                let mut called_off = self
-                    .called_off
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner);
-                if state == RunState::Cancelling {
-                    called_off.insert(event.run_id);
-                } else {
-                    called_off.remove(&event.run_id);
-                }
-            }
-        }
-    }
-
-    /// Whether a run is being cancelled.
-    pub(super) fn is_called_off(&self, run_id: RunId) -> bool {
-        self.called_off
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .contains(&run_id)
+    fn refused(&self) -> MutexGuard<'_, HashMap<Writer, usize>> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+/// Somebody whose writing a disk refuses, until it is dropped: what was to be written was, or is no longer to be.
+#[derive(Debug)]
+pub(super) struct Refused<'a> {
+    disks: &'a Disks,
+    writer: Writer,
+}
+
+impl Drop for Refused<'_> {
+    fn drop(&mut self) {
+        let mut refused = self.disks.refused();
+        if let Some(count) = refused.get_mut(&self.writer) {
+            *count -= 1;
+            if *count == 0 {
+                refused.remove(&self.writer);
+                tracing::info!("nothing waits for the disk any more");
+            }
+        }
+    }
+}
+
+/// A file that a disk refused because it is full.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TooLarge {
+    /// What it takes, as far as is known.
+    pub(super) needed_bytes: u64,
+    /// How much of it was fetched in vain.
+    pub(super) in_vain_bytes: u64,
+}
+
 impl Shared {
-    /// Says, once, that a disk takes nothing, and waits before the next try.
-    pub(super) async fn wait_for_disk(&self, writer: Writer, failure: &Failure) {
-        if !self.disks.refused(writer).swap(true, Ordering::SeqCst) {
+    /// Notes that a disk refuses somebody's writing, and says so where it refused nobody of the kind before.
+    pub(super) async fn refused(&self, writer: Writer, failure: &Failure) -> Refused<'_> {
+        let refused = Refused {
+            disks: &self.disks,
+            writer,
+        };
+        let is_first = {
+            let mut counts = self.disks.refused();
+            let count = counts.entry(writer).or_default();
+            *count += 1;
+            *count == 1
+        };
+        if is_first {
             tracing::error!(message = %failure.message, "a disk takes nothing; runs wait");
             // Nobody listens any more: the engine is ending.
             self.live
@@ -77,25 +88,32 @@ impl Shared {
                 .await
                 .ok();
         }
-        tokio::time::sleep(DISK_RETRY_DELAY).await;
+        refused
     }
 
-    /// What waited was written.
-    pub(super) fn disk_works(&self, writer: Writer) {
-        if self.disks.refused(writer).swap(false, Ordering::SeqCst) {
-            tracing::info!("the disk takes files again; runs go on");
+    /// Waits until there may be room for a file that was refused. `pause` is how long it is left alone at least; it grows with
+    /// what is tried in vain.
+    pub(super) async fn until_room(&self, file: TooLarge, pause: &mut Duration) {
+        tokio::time::sleep(*pause).await;
+        if file.in_vain_bytes > CHEAP_TRY_BYTES {
+            *pause = (*pause * 2).min(LONGEST_RETRY_DELAY);
+        }
+        loop {
+            let artifacts = self.artifacts.clone();
+            let free_bytes = tokio::task::spawn_blocking(move || artifacts.free_bytes()).await;
+            match free_bytes {
+                Ok(Some(free_bytes)) if free_bytes < file.needed_bytes => {
+                    tokio::time::sleep(DISK_RETRY_DELAY).await;
+                }
+                _ => return,
+            }
         }
     }
 
-    /// Waits until results can be kept, as far as is known.
+    /// Waits until results can be kept, as far as is known: whoever is refused tries again.
     pub(super) async fn until_results_can_be_kept(&self) {
-        while self.disks.results_refused.load(Ordering::SeqCst) {
+        while self.disks.refused().contains_key(&Writer::Results) {
             tokio::time::sleep(DISK_RETRY_DELAY).await;
-            let artifacts = self.artifacts.clone();
-            let probed = tokio::task::spawn_blocking(move || artifacts.probe()).await;
-            if matches!(probed, Ok(Ok(()))) {
-                self.disk_works(Writer::Results);
-            }
         }
     }
 }

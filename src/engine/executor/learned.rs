@@ -32,7 +32,7 @@ pub async fn learned_estimates(store: &Store) -> Result<Estimates, StoreError> {
 }
 
 /// How long a file that nothing names is left: what was fetched just now is named as soon as its item is done.
-const UNUSED_GRACE: Duration = Duration::from_hours(6);
+pub(super) const UNUSED_GRACE: Duration = Duration::from_hours(6);
 
 /// Removes the files of the artifact store that no run, no kept result and no picture of a workflow names. While a program
 /// works on a run, only those that were noted six hours ago: a file that was just fetched may belong to an item that is not yet

@@ -46,10 +46,12 @@ impl Executor {
             }
             Effect::Local(work) => {
                 if let Some(context) = self.runs.get(&work.run_id) {
-                    let work = local_work::work(self.shared.clone(), context.clone(), work);
+                    let turn = local_work::Turn::begin(self.shared.clone(), work.item_id);
+                    let work = local_work::work(turn, context.clone(), work);
                     self.spawn(work);
                 }
             }
+            Effect::CallOffLocal { item_id } => self.shared.local_tasks.call_off(item_id),
             Effect::LookUp(question) => {
                 if let Some(context) = self.runs.get(&question.run_id) {
                     let work = cache::look_up(self.shared.clone(), context.clone(), question);

@@ -1,11 +1,11 @@
 //! What a finished prompt made, brought into the artifact store.
 
-use super::disk::Writer;
+use super::disk::{DISK_RETRY_DELAY, TooLarge, Writer};
 use super::inputs::transfer_failure;
 use super::record::STORE_RETRY_DELAY;
 use super::shared::Shared;
 use super::starting::RunContext;
-use crate::artifacts::{Artifact, Origin, StreamError};
+use crate::artifacts::{Artifact, ArtifactError, Origin, StreamError};
 use crate::comfy::{
     Client, ComfyError, Download, HistoryEntry, NodeOutput, OutputFile, StoredFile,
 };
@@ -17,7 +17,7 @@ use crate::project::{DataType, Literal, Port, PortBinding};
 use crate::store::StoreError;
 use crate::workflow::{self, Prompt};
 use bytes::Bytes;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -29,6 +29,11 @@ const FILES_PER_OUTPUT: usize = 10_000;
 const FETCH_TRIES: u32 = 4;
 /// How often a file is begun anew because its backend cannot go on where the connection broke.
 const FETCH_BEGINNINGS: u32 = 3;
+/// How often something is stored that is gone as soon as it is noted.
+pub(super) const KEEP_TRIES: u32 = 4;
+/// How old what was noted of an attempt may be when it ends. Far less than what nothing names is left
+/// ([`super::learned::UNUSED_GRACE`]).
+const NOTED_ANEW_AFTER: Duration = Duration::from_hours(1);
 /// Pause before the second try; doubles with each.
 const FETCH_PAUSE: Duration = Duration::from_millis(400);
 
@@ -42,7 +47,15 @@ pub(super) async fn collect(
     entry: &HistoryEntry,
     cancel: &CancellationToken,
 ) -> Result<AttemptOutputs, Failure> {
-    let mut collected = AttemptOutputs::default();
+    let source = Source {
+        shared,
+        client,
+        submission,
+        entry,
+        cancel,
+    };
+    let mut noted_ms = super::now_ms();
+    let mut collected = Vec::new();
     let Some(node) = context.project.nodes.get(&submission.node_id) else {
         return Err(Failure::new(
             FailureClass::Invalid,
@@ -67,26 +80,34 @@ pub(super) async fn collect(
                 format!("{address} gave nothing for \"{}\"", port.name),
             ));
         };
-        let work = async || values_of(shared, client, submission, entry, port, output).await;
-        let mut outcome = work().await;
-        while let Err(failure) = &outcome
-            && failure.class == FailureClass::Disk
-        {
-            // The backend has the files; they are fetched when they can be kept.
-            tokio::select! {
-                biased;
-                () = cancel.cancelled() => break,
-                () = shared.wait_for_disk(Writer::Results, failure) => {}
-            }
-            outcome = work().await;
-            if outcome.is_ok() {
-                shared.disk_works(Writer::Results);
+        let values = values_of(&source, port, output).await?;
+        collected.push((port, output, values));
+    }
+    // Some of it may have waited so long for the rest that it was removed since: nothing names it yet.
+    while super::now_ms().saturating_sub(noted_ms) > NOTED_ANEW_AFTER.as_millis() as u64 {
+        noted_ms = super::now_ms();
+        for (port, output, values) in &mut collected {
+            if !are_kept(shared, values).await? {
+                *values = values_of(&source, port, output).await?;
             }
         }
-        let values = outcome?;
-        collected.ports.insert(port.id, values);
     }
-    Ok(collected)
+    Ok(AttemptOutputs {
+        ports: collected
+            .into_iter()
+            .map(|(port, _, values)| (port.id, values))
+            .collect(),
+    })
+}
+
+/// Where files are fetched from, and for what.
+struct Source<'a> {
+    shared: &'a Shared,
+    client: &'a Client,
+    submission: &'a Submission,
+    entry: &'a HistoryEntry,
+    /// The attempt is called off.
+    cancel: &'a CancellationToken,
 }
 
 /// What a node gave. A node that expands into others answers under an id below its own (`5.0.0.1`).
@@ -104,10 +125,7 @@ fn output_of<'a>(entry: &'a HistoryEntry, node_id: &str) -> Option<&'a NodeOutpu
 }
 
 async fn values_of(
-    shared: &Shared,
-    client: &Client,
-    submission: &Submission,
-    entry: &HistoryEntry,
+    source: &Source<'_>,
     port: &Port,
     output: &NodeOutput,
 ) -> Result<Vec<Value>, Failure> {
@@ -130,7 +148,7 @@ async fn values_of(
     }
     let mut values = Vec::with_capacity(output.files.len());
     for file in &output.files {
-        let artifact = fetch(shared, client, submission, entry, port, file).await?;
+        let artifact = fetch(source, port, file).await?;
         values.push(Value::Artifact(Arc::new(artifact)));
     }
     Ok(values)
@@ -151,50 +169,66 @@ fn literal(text: &str, data_type: DataType) -> Literal {
     }
 }
 
-async fn fetch(
-    shared: &Shared,
-    client: &Client,
-    submission: &Submission,
-    entry: &HistoryEntry,
-    port: &Port,
-    file: &OutputFile,
-) -> Result<Artifact, Failure> {
-    let mut tries = 0;
+/// Fetches a file and keeps it. What a disk takes nothing of is fetched again when it does: the backend has it.
+async fn fetch(source: &Source<'_>, port: &Port, file: &OutputFile) -> Result<Artifact, Failure> {
+    let shared = source.shared;
+    let (mut beginnings, mut in_vain) = (0, 0);
+    let mut refused = None;
+    let mut pause = DISK_RETRY_DELAY;
     loop {
-        tries += 1;
-        let etag = Mutex::new(None);
-        let error = match fetch_once(shared, client, port, file, &etag).await {
+        let known = Mutex::new(Known::default());
+        let fetched = fetch_once(source, port, file, &known).await;
+        let known = known.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let error = match fetched {
             Ok(mut artifact) => {
                 artifact.origin = Some(Origin {
-                    backend_id: submission.backend_id,
+                    backend_id: source.submission.backend_id,
                     filename: file.file.filename.clone(),
                     subfolder: file.file.subfolder.clone(),
                     folder_type: file.file.folder.as_str().to_owned(),
-                    version: etag.into_inner().unwrap_or_else(PoisonError::into_inner),
+                    version: known.version,
                 });
-                note(shared, &artifact).await?;
-                // An equal file that nothing named may have been removed just before it was noted.
-                if shared.artifacts.contains(&artifact) {
+                if is_kept(shared, &artifact).await? {
                     return Ok(artifact);
+                }
+                in_vain += 1;
+                if in_vain >= KEEP_TRIES {
+                    return Err(kept_in_vain(&file.file.to_string()));
                 }
                 continue;
             }
             Err(error) => error,
         };
         match error {
-            StreamError::Artifact(error) => {
-                let class = if error.is_of_the_disk() {
-                    FailureClass::Disk
-                } else {
-                    FailureClass::Local
+            StreamError::Artifact(error) if error.is_of_the_disk() => {
+                let failure = Failure::new(
+                    FailureClass::Disk,
+                    format!("{} could not be kept: {error}", file.file),
+                );
+                if refused.is_none() {
+                    refused = Some(shared.refused(Writer::Results, &failure).await);
+                }
+                let wait = async {
+                    if matches!(error, ArtifactError::DiskFull { .. }) {
+                        shared.until_room(known.too_large(), &mut pause).await;
+                    } else {
+                        tokio::time::sleep(DISK_RETRY_DELAY).await;
+                    }
                 };
+                tokio::select! {
+                    biased;
+                    () = source.cancel.cancelled() => return Err(failure),
+                    () = wait => {}
+                }
+            }
+            StreamError::Artifact(error) => {
                 return Err(Failure::new(
-                    class,
+                    FailureClass::Local,
                     format!("{} could not be kept: {error}", file.file),
                 ));
             }
             StreamError::Source(ComfyError::Missing { .. }) => {
-                let why = if entry.cached_nodes.is_empty() {
+                let why = if source.entry.cached_nodes.is_empty() {
                     ""
                 } else {
                     "; the backend took it from its cache"
@@ -204,13 +238,34 @@ async fn fetch(
                     format!("{} is gone from the backend{why}", file.file),
                 ));
             }
-            StreamError::Source(error) if tries >= FETCH_BEGINNINGS => {
-                return Err(transfer_failure(&error));
-            }
             StreamError::Source(error) => {
-                tracing::debug!(%error, file = %file.file, tries, "fetching again");
-                tokio::time::sleep(FETCH_PAUSE * 2_u32.pow(tries - 1)).await;
+                beginnings += 1;
+                if beginnings >= FETCH_BEGINNINGS {
+                    return Err(transfer_failure(&error));
+                }
+                tracing::debug!(%error, file = %file.file, beginnings, "fetching again");
+                tokio::time::sleep(FETCH_PAUSE * 2_u32.pow(beginnings - 1)).await;
             }
+        }
+    }
+}
+
+/// What became known of a file while it was fetched.
+#[derive(Debug, Default)]
+struct Known {
+    /// The version of the file that what came is of.
+    version: Option<String>,
+    /// How long it is, where the backend says so.
+    byte_len: Option<u64>,
+    /// What came of it.
+    received_bytes: u64,
+}
+
+impl Known {
+    fn too_large(&self) -> TooLarge {
+        TooLarge {
+            needed_bytes: self.byte_len.unwrap_or(self.received_bytes),
+            in_vain_bytes: self.received_bytes,
         }
     }
 }
@@ -220,19 +275,14 @@ struct Resuming<'a> {
     client: &'a Client,
     file: &'a StoredFile,
     download: Option<Download>,
-    received_bytes: u64,
-    /// The version of the file that what came is of.
-    etag: &'a Mutex<Option<String>>,
+    known: &'a Mutex<Known>,
     /// Tries since something came last.
     tries: u32,
 }
 
 impl Resuming<'_> {
-    fn known_version(&self) -> Option<String> {
-        self.etag
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn next(mut self) -> Result<Option<(Bytes, Self)>, ComfyError> {
@@ -240,7 +290,7 @@ impl Resuming<'_> {
             let error = if let Some(download) = &mut self.download {
                 match download.chunk().await {
                     Ok(Some(chunk)) => {
-                        self.received_bytes += chunk.len() as u64;
+                        self.known().received_bytes += chunk.len() as u64;
                         self.tries = 0;
                         return Ok(Some((chunk, self)));
                     }
@@ -248,19 +298,23 @@ impl Resuming<'_> {
                     Err(error) => error,
                 }
             } else {
-                let etag = self.known_version();
+                let (version, received_bytes) = {
+                    let known = self.known();
+                    (known.version.clone(), known.received_bytes)
+                };
                 let view = self.client.view(
                     self.file,
-                    self.received_bytes,
-                    etag.as_deref(),
+                    received_bytes,
+                    version.as_deref(),
                     FILE_LIMIT_BYTES,
                 );
                 match view.await {
-                    Ok(download) if download.start == self.received_bytes => {
-                        self.etag
-                            .lock()
-                            .unwrap_or_else(PoisonError::into_inner)
-                            .clone_from(&download.etag);
+                    Ok(download) if download.start == received_bytes => {
+                        {
+                            let mut known = self.known();
+                            known.version.clone_from(&download.etag);
+                            known.byte_len = download.total_bytes;
+                        }
                         self.download = Some(download);
                         continue;
                     }
@@ -284,28 +338,27 @@ impl Resuming<'_> {
             if is_final || self.tries >= FETCH_TRIES {
                 return Err(error);
             }
-            tracing::debug!(%error, file = %self.file, from = self.received_bytes, "fetching on");
+            tracing::debug!(%error, file = %self.file, from = self.known().received_bytes, "fetching on");
             tokio::time::sleep(FETCH_PAUSE * 2_u32.pow(self.tries - 1)).await;
         }
     }
 }
 
 async fn fetch_once(
-    shared: &Shared,
-    client: &Client,
+    source: &Source<'_>,
     port: &Port,
     file: &OutputFile,
-    etag: &Mutex<Option<String>>,
+    known: &Mutex<Known>,
 ) -> Result<Artifact, StreamError<ComfyError>> {
     let resuming = Resuming {
-        client,
+        client: source.client,
         file: &file.file,
         download: None,
-        received_bytes: 0,
-        etag,
+        known,
         tries: 0,
     };
-    shared
+    source
+        .shared
         .artifacts
         .store_stream(
             futures_util::stream::try_unfold(resuming, Resuming::next),
@@ -316,9 +369,36 @@ async fn fetch_once(
         .await
 }
 
+/// Notes files again, and says whether all of them are still there then.
+async fn are_kept(shared: &Shared, values: &[Value]) -> Result<bool, Failure> {
+    for artifact in values.iter().flat_map(Value::artifacts) {
+        if !is_kept(shared, &artifact).await? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Enters a stored file in the database, and says whether it is still there then: an equal one that nothing named may have been
+/// removed just before.
+pub(super) async fn is_kept(shared: &Shared, artifact: &Artifact) -> Result<bool, Failure> {
+    note(shared, artifact).await?;
+    Ok(shared.artifacts.contains(artifact))
+}
+
+/// A file is removed whenever it was stored.
+pub(super) fn kept_in_vain(what: &str) -> Failure {
+    Failure::new(
+        FailureClass::Local,
+        format!(
+            "{what} was stored {KEEP_TRIES} times and was gone each time; look at what removes files from the results folder, then retry"
+        ),
+    )
+}
+
 /// Enters a stored file in the database. While that cannot be written (full disk, locked by another program) the work waits: what
 /// was made is not thrown away for it.
-pub(super) async fn note(shared: &Shared, artifact: &Artifact) -> Result<(), Failure> {
+async fn note(shared: &Shared, artifact: &Artifact) -> Result<(), Failure> {
     let mut said = false;
     loop {
         let error = match shared

@@ -122,7 +122,6 @@ impl Executor {
         if !is_written && self.write(&turn).await == Kept::No {
             return;
         }
-        self.shared.disks.note(&turn.events);
         for event in turn.events {
             self.tell(&EngineEvent::Run(event)).await;
         }

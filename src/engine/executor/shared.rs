@@ -1,6 +1,7 @@
 //! What the executor's workers share.
 
 use super::disk::Disks;
+use super::local_work::LocalTasks;
 use crate::artifacts::{ArtifactStore, ContentHash};
 use crate::comfy::StoredFile;
 use crate::engine::id::AttemptId;
@@ -25,6 +26,8 @@ pub(super) struct Shared {
     pub(super) live: mpsc::Sender<EngineEvent>,
     /// Disks of this machine that take nothing for now.
     pub(super) disks: Disks,
+    /// Work on this machine that is under way.
+    pub(super) local_tasks: LocalTasks,
     /// What was uploaded where, and the name the backend gave it.
     uploads: Mutex<HashMap<(BackendId, ContentHash), StoredFile>>,
     /// Loader classes that take no file from where a backend made it.
@@ -51,6 +54,7 @@ impl Shared {
             facts,
             live,
             disks: Disks::default(),
+            local_tasks: LocalTasks::default(),
             uploads: Mutex::default(),
             refuses_in_place: Mutex::default(),
             memory_gates: Mutex::default(),

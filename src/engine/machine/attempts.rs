@@ -434,6 +434,7 @@ impl Machine {
             self.looked_up(item_id, &asked, outcome);
             return;
         }
+        self.local_waiting.remove(&item_id);
         let Some((run_id, index)) = self.local_running.remove(&item_id) else {
             return;
         };

@@ -32,6 +32,11 @@ pub enum Effect {
     Reconcile(Submission),
     /// Do work on this machine; answered by `LocalEnded`.
     Local(LocalWork),
+    /// Try work on this machine no more that waits for a disk. Not answered, and neither is the work.
+    CallOffLocal {
+        /// The item it was for.
+        item_id: ItemId,
+    },
     /// Ask a backend to unload its models (POST /free) before the next prompt goes there. Not answered.
     FreeMemory {
         /// The backend.

@@ -100,6 +100,11 @@ pub enum Input {
         /// What came of it.
         outcome: Result<LocalOutcome, Failure>,
     },
+    /// The disk that a [`LocalTask`] is to write to takes nothing for now: it is tried again until it does.
+    LocalWaits {
+        /// The item it is for.
+        item_id: ItemId,
+    },
     /// Time passed; wakes what waits for it.
     Tick,
 }
@@ -127,6 +132,7 @@ impl Input {
             | Self::Transferred { .. }
             | Self::MemorySeen { .. }
             | Self::LocalEnded { .. }
+            | Self::LocalWaits { .. }
             | Self::Tick => None,
         }
     }
@@ -208,4 +214,17 @@ pub enum LocalOutcome {
     Cached(AttemptOutputs),
     /// The cache has none.
     NotCached,
+}
+
+impl LocalOutcome {
+    /// The values that were brought into the artifact store for it.
+    pub(in crate::engine) fn values(&self) -> impl Iterator<Item = &Value> {
+        let (one, found): (Option<&Value>, &[(String, Value)]) = match self {
+            Self::Loaded(value) | Self::SheetDrawn(value) => (Some(value), &[]),
+            Self::Ranked { sheet, .. } => (sheet.as_ref(), &[]),
+            Self::Found(files) => (None, files),
+            Self::Decided(_) | Self::Written(_) | Self::Cached(_) | Self::NotCached => (None, &[]),
+        };
+        one.into_iter().chain(found.iter().map(|(_, value)| value))
+    }
 }

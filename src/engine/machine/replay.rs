@@ -271,6 +271,7 @@ impl Machine {
                         run.end_item(index, End::Hole(hole));
                     }
                     ItemState::Cancelled if !before.is_ended() => {
+                        self.local_running.remove(item_id);
                         run.end_item(index, End::Cancelled(reason.clone().unwrap_or_default()));
                     }
                     _ => {}

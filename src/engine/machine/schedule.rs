@@ -95,15 +95,22 @@ impl Machine {
         // What a run left that rests since the start of the process is not being done.
         let mut going_on = self
             .local_running
-            .values()
-            .filter(|(run_id, _)| !self.dormant.contains(run_id))
+            .iter()
+            .filter(|(item_id, (run_id, _))| {
+                !self.dormant.contains(run_id) && !self.local_waiting.contains(item_id)
+            })
             .count();
+        let without_a_disk = self.nodes_without_a_disk();
         for run_id in run_ids {
             while going_on < LOCAL_TASKS_AT_ONCE {
                 let Some(run) = self.runs.get_mut(run_id) else {
                     break;
                 };
-                let Some((.., index)) = run.local_ready.first().cloned() else {
+                let next = run
+                    .local_ready
+                    .iter()
+                    .find(|(.., node, _)| !without_a_disk.contains(&(*run_id, *node)));
+                let Some((.., index)) = next.cloned() else {
                     break;
                 };
                 match local_work(run, index) {

@@ -20,7 +20,10 @@ impl Machine {
             return;
         };
         match wish {
-            RunWish::Cancel => run.cancel(),
+            RunWish::Cancel => {
+                run.cancel();
+                self.call_off_waiting(now_ms, run_id);
+            }
             RunWish::CancelItem(item_id) => self.cancel_item(now_ms, run_id, item_id),
             RunWish::CancelNode(node_id) => self.cancel_node(now_ms, run_id, node_id),
             RunWish::Pause => run.pause(),
@@ -71,6 +74,8 @@ impl Machine {
                 if let Some(attempt_id) = item.live_attempt {
                     self.flush(now_ms, run_id);
                     self.call_off_attempt(now_ms, attempt_id, CallOff::ForGood);
+                } else if self.local_waiting.contains(&item_id) {
+                    self.call_off_local(now_ms, item_id, CANCELLED_BY_A_PERSON.to_owned());
                 }
             }
             _ => {}
@@ -90,6 +95,7 @@ impl Machine {
         for attempt_id in live {
             self.call_off_attempt(now_ms, attempt_id, CallOff::ForGood);
         }
+        self.call_off_waiting(now_ms, run_id);
     }
 
     /// Gives everything that failed or was cancelled another chance: at once, and what cannot be made again yet when the run

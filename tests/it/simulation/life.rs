@@ -524,6 +524,14 @@ impl Life {
         let Some(work) = self.world.locals.remove(place) else {
             return;
         };
+        if self.random.u32(0..12) == 0 {
+            // Its disk takes nothing. It is tried again until it does, or until somebody calls it off.
+            let item_id = work.item_id;
+            self.world.without_disk.insert(item_id);
+            self.world.locals.push_back(work);
+            self.step(Input::LocalWaits { item_id });
+            return;
+        }
         let outcome = if self.random.u32(0..40) == 0 && self.may_hurt(work.item_id) {
             Err(Failure::new(
                 FailureClass::Local,

@@ -92,6 +92,7 @@ pub const MUST_HAPPEN: &[&str] = &[
     "fact: attempt started",
     "fact: backend",
     "fact: backend removed",
+    "fact: local work waits",
     "fact: local work, cached",
     "fact: local work, decided",
     "fact: local work, failed",
@@ -117,6 +118,7 @@ pub const MUST_HAPPEN: &[&str] = &[
     "failure: timeout",
     "failure: transfer",
     "order: call off",
+    "order: call off local work",
     "order: free memory",
     "order: local, decide",
     "order: local, draw sheet",
@@ -207,6 +209,7 @@ impl Tally {
                     "fact: local work, failed"
                 }
             },
+            Input::LocalWaits { .. } => "fact: local work waits",
             Input::Tick => "fact: tick",
         };
         self.count(name);
@@ -277,6 +280,7 @@ impl Tally {
                 LocalTask::DrawSheet { .. } => "order: local, draw sheet",
                 LocalTask::Write { .. } => "order: local, write",
             },
+            Effect::CallOffLocal { .. } => "order: call off local work",
             Effect::FreeMemory { .. } => "order: free memory",
             Effect::WakeAt { .. } => "order: wake",
         };

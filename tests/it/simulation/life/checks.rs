@@ -48,6 +48,7 @@ impl Life {
             | Input::Transferred { .. }
             | Input::MemorySeen { .. }
             | Input::LocalEnded { .. }
+            | Input::LocalWaits { .. }
             | Input::AttemptExecuted { .. }
             | Input::Tick => return None,
         };
