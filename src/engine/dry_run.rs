@@ -1,6 +1,7 @@
 //! What a run would do: which Workflow items are there already, and which would be made, and why.
 //!
-//! The real machine plays the run; local work is done for real except that nothing is written. An item that is not in the
+//! The real machine plays the run; local work is done for real except that no output is written: what an Input node brings and
+//! the sheet that a Merge draws decide what is made of them. They are noted like those of a run, so that they go again. An item that is not in the
 //! cache is called off, and what the machine then blocks would be made from it: `fates` tells of each such item whether it
 //! would surely come, would come on one side of a Condition, or perhaps. Merges wait for everything meanwhile, so that none
 //! goes on with the part of its list that happens to be there.
@@ -12,6 +13,7 @@ pub use count::DryCount;
 
 use super::command::{RunFolders, RunWish};
 use super::event::RunEventBody;
+use super::executor;
 use super::executor::cache::{self, Unknowable};
 use super::executor::run_workflow::{Choice, RunWorkflow};
 use super::executor::starting;
@@ -22,7 +24,8 @@ use super::machine::{
     CacheQuestion, CacheUse, Effect, Input, LocalOutcome, LocalTask, LocalWork, Machine,
 };
 use super::plan::Plan;
-use crate::artifacts::ArtifactStore;
+use super::value::Value;
+use crate::artifacts::{Artifact, ArtifactStore};
 use crate::project::{CachePolicy, MergeFailurePolicy, NodeId, NodeKind, Project, WorkflowName};
 use crate::store::Store;
 use crate::workflow::ObjectInfo;
@@ -234,7 +237,7 @@ impl Play {
                 }
                 Effect::Local(work) => {
                     let item_id = work.item_id;
-                    let outcome = self.local(work, artifacts.clone()).await;
+                    let outcome = self.local(work, store, artifacts.clone()).await;
                     orders.extend(self.machine.step(0, Input::LocalEnded { item_id, outcome }));
                 }
                 _ => {}
@@ -317,17 +320,18 @@ impl Play {
             .ok_or(Missing::New)
     }
 
-    /// Local work, except that nothing is written and no sheet is drawn.
+    /// Local work, except that no output is written.
     async fn local(
         &self,
         work: LocalWork,
+        store: &Store,
         artifacts: ArtifactStore,
     ) -> Result<LocalOutcome, Failure> {
         if matches!(work.task, LocalTask::Write { .. }) {
             return Ok(LocalOutcome::Written(Vec::new()));
         }
         let (project, folders) = (self.project.clone(), self.folders.clone());
-        tokio::task::spawn_blocking(move || {
+        let outcome = tokio::task::spawn_blocking(move || {
             local::perform(
                 &work,
                 LocalContext {
@@ -344,6 +348,13 @@ impl Play {
                 FailureClass::Local,
                 format!("work on this machine broke off: {panicked}"),
             )
-        })?
+        })??;
+        for artifact in outcome.values().flat_map(Value::artifacts) {
+            store
+                .put_artifact(Artifact::clone(&artifact), executor::now_ms())
+                .await
+                .map_err(|error| Failure::new(FailureClass::Local, error.to_string()))?;
+        }
+        Ok(outcome)
     }
 }

@@ -2,9 +2,13 @@
 
 use crate::build::Build;
 use crate::command_line::{BuiltinProcess, run, run_project, stderr, stdout};
+use crate::whole_runs::files_below;
+use comfyui_orchestrator::engine::database_path;
 use comfyui_orchestrator::project::{
-    CachePolicy, DataType, FanOutSource, InputValue, MergeMode, Node, NodeId, NodeKind, PortId,
+    CachePolicy, DataType, FanOutSource, FilePattern, InputValue, MergeMode, Node, NodeId,
+    NodeKind, PortId,
 };
+use comfyui_orchestrator::store::{Store, wait};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
@@ -69,6 +73,45 @@ fn written(build: &Build, folder: &Path, name: &str) -> String {
     let folder = folder.join(name);
     std::fs::create_dir_all(&folder).unwrap();
     build.write(&folder)
+}
+
+#[test]
+fn a_plan_keeps_only_files_that_are_known() {
+    let place = Place::new();
+    let shots = place.folder.path().join("looked/inputs/shots");
+    std::fs::create_dir_all(&shots).unwrap();
+    for light in [10, 200] {
+        let picture = image::RgbImage::from_pixel(32, 32, image::Rgb([light, light, light]));
+        picture.save(shots.join(format!("{light}.png"))).unwrap();
+    }
+    let mut build = Build::new();
+    let files = build.fan_out(FanOutSource::Files(FilePattern {
+        axis: "shot".to_owned(),
+        pattern: "shots/*.png".to_owned(),
+        data_type: DataType::Image,
+    }));
+    let sheets = build.merge(MergeMode::All);
+    let last = build.inverted();
+    build.link((files, 0), (sheets, 0));
+    build.link((sheets, 1), (last, 0));
+    let project = written(&build, place.folder.path(), "looked");
+    let plan = place.plan(&project);
+    assert!(plan.starts_with("0 cached, 1 will run."), "{plan}");
+    let store = Store::open(&database_path(&place.data())).unwrap();
+    let kept = files_below(&place.data().join("artifacts"));
+    assert_eq!(kept.len(), 3, "two pictures and a sheet of them: {kept:?}");
+    for file in &kept {
+        let hash = file.split('.').next().unwrap().parse().unwrap();
+        assert!(wait(store.artifact(hash)).unwrap().is_some(), "{file}");
+    }
+    drop(store);
+    // What a plan brought goes as soon as nobody works.
+    let pruned = run(&place.data(), &["cache", "prune", "--max-size", "0"]);
+    assert!(
+        stdout(&pruned).contains("3 files removed"),
+        "{}",
+        stdout(&pruned)
+    );
 }
 
 #[test]
