@@ -350,7 +350,10 @@ impl BridgeWorld<'_> {
         }
         self.runs.explanations.take_in(&event);
         self.runs.revision += 1;
-        if let Some(history) = &mut self.history {
+        // A look that changes nothing does not count as a change.
+        if let Some(history) = &mut self.history
+            && !history.has_titles(run_id)
+        {
             history.learn_titles(run_id);
         }
         match &event.body {

@@ -69,6 +69,18 @@ pub struct Autosave {
 }
 
 impl Autosave {
+    /// Tells other windows that work in this folder is being made here.
+    fn claim(&mut self, folder: &Path) {
+        if !self.has_claimed(folder) {
+            self.claim = Claim::take(folder);
+        }
+    }
+
+    fn has_claimed(&self, folder: &Path) -> bool {
+        let claimed = self.claim.as_ref().map(|claim| claim.folder.as_path());
+        claimed == Some(folder)
+    }
+
     /// Unsaved work is kept in this frame.
     pub fn at_once(&mut self) {
         self.is_urgent = true;
@@ -118,6 +130,7 @@ pub struct FileWorld<'w> {
     dialogs: ResMut<'w, Dialogs>,
     folders: Res<'w, Folders>,
     follow_up: ResMut<'w, FollowUp>,
+    autosave: ResMut<'w, Autosave>,
     exit: MessageWriter<'w, AppExit>,
 }
 
@@ -159,7 +172,8 @@ pub fn file_actions(mut actions: MessageReader<Action>, mut world: FileWorld) {
             Action::ExportPath(path) => world.export(path),
             Action::ImportWorkflow => world.ask(FilePurpose::ImportWorkflow),
             Action::ChooseReplacement => {
-                if let Some(node) = world.selection.only_node() {
+                let project = world.document.project();
+                if let Some(node) = world.selection.workflow_node(project) {
                     world.ask(FilePurpose::ReplaceWorkflow(node));
                 }
             }
@@ -174,6 +188,7 @@ pub fn file_actions(mut actions: MessageReader<Action>, mut world: FileWorld) {
         let saved = world.document.saved().cloned();
         world.document.replace(*project, saved);
         world.document.mark_unsaved();
+        world.claim_unsaved();
         world.follow_up.0.push(Action::ZoomToFit);
     }
     if let Some(place) = world.dialogs.discard_recovered.take()
@@ -210,17 +225,7 @@ impl FileWorld<'_> {
             }
             Pending::Open(path) => self.open(&path),
             Pending::Sample(id) => self.open_sample(id),
-            Pending::Snapshot(project) => {
-                self.discard_recovery();
-                self.document.replace(*project, None);
-                self.document.mark_unsaved();
-                *self.selection = Selection::default();
-                self.toasts.push(
-                    Severity::Info,
-                    "Opened as it was when the run began",
-                    "The project itself was not found, or was never saved. Save it to keep it.",
-                );
-            }
+            Pending::Snapshot(project) => self.open_snapshot(*project),
             Pending::Quit => {
                 self.discard_recovery();
                 self.exit.write(AppExit::Success);
@@ -285,6 +290,65 @@ impl FileWorld<'_> {
                     &error.to_string(),
                 );
             }
+        }
+    }
+
+    /// Opens a project that is saved nowhere: the unsaved work that an earlier session left of it, else as it was when a run
+    /// of it began.
+    fn open_snapshot(&mut self, snapshot: Project) {
+        let place = unsaved_place(snapshot.id, &self.folders);
+        let is_elsewhere = place.as_ref().is_some_and(|place| {
+            !self.autosave.has_claimed(place.folder()) && Claim::is_taken(place.folder())
+        });
+        if is_elsewhere {
+            self.toasts.push(
+                Severity::Warning,
+                "The project is open in another window",
+                &format!(
+                    "\"{}\" was never saved, and another window works on it. Save it there first.",
+                    snapshot.name
+                ),
+            );
+            return;
+        }
+        // What is there is newer than any run of it, and would be written over.
+        let left = place.map_or(Ok(None), |place| project_folder::read_recovery(&place));
+        let (project, title, text) = match left {
+            Ok(Some(recovery)) => (
+                recovery.project,
+                "Opened with its unsaved work",
+                "The project was never saved. Save it to keep it.",
+            ),
+            Ok(None) => (
+                snapshot,
+                "Opened as it was when the run began",
+                "The project itself was not found, or was never saved. Save it to keep it.",
+            ),
+            Err(error) => {
+                self.toasts.push(
+                    Severity::Error,
+                    "The project was not opened",
+                    &format!("Its unsaved work cannot be read, and would be written over. {error}"),
+                );
+                return;
+            }
+        };
+        self.discard_recovery();
+        self.document.replace(project, None);
+        self.document.mark_unsaved();
+        self.claim_unsaved();
+        *self.selection = Selection::default();
+        self.follow_up.0.push(Action::ZoomToFit);
+        self.toasts.push(Severity::Info, title, text);
+    }
+
+    /// Unsaved work that was just opened is not offered to other windows.
+    fn claim_unsaved(&mut self) {
+        if self.document.saved().is_none()
+            && let Some(place) = unsaved_place(self.document.project().id, &self.folders)
+            && std::fs::create_dir_all(place.folder()).is_ok()
+        {
+            self.autosave.claim(place.folder());
         }
     }
 
@@ -380,10 +444,14 @@ impl FileWorld<'_> {
 fn recovery_place(document: &Document, folders: &Folders) -> Option<ProjectPlace> {
     match document.saved() {
         Some(saved) => Some(saved.place.clone()),
-        None => Some(ProjectPlace::Folder(
-            folders.unsaved()?.join(document.project().id.to_string()),
-        )),
+        None => unsaved_place(document.project().id, folders),
     }
+}
+
+/// Where the unsaved work of a project lies that has no file of its own.
+fn unsaved_place(project_id: ProjectId, folders: &Folders) -> Option<ProjectPlace> {
+    let folder = folders.unsaved()?.join(project_id.to_string());
+    Some(ProjectPlace::Folder(folder))
 }
 
 /// Keeps unsaved work every 30 seconds while there is any, and when the window loses the focus.
@@ -395,6 +463,15 @@ pub fn autosave(
     folders: Res<Folders>,
     waker: Res<Waker>,
 ) {
+    let own_place = unsaved_place(document.project().id, &folders);
+    let is_own = |claim: &Claim| {
+        document.saved().is_none()
+            && own_place.as_ref().map(ProjectPlace::folder) == Some(&*claim.folder)
+    };
+    if autosave.claim.as_ref().is_some_and(|claim| !is_own(claim)) {
+        // Another project is open here.
+        autosave.claim = None;
+    }
     let focus_lost = focus.read().any(|event| !event.focused);
     if !document.is_dirty() || autosave.revision == document.revision() {
         autosave.due = None;
@@ -435,12 +512,8 @@ pub fn autosave(
             &message,
         ),
     }
-    let is_claimed = autosave
-        .claim
-        .as_ref()
-        .is_some_and(|claim| claim.folder == place.folder());
-    if document.saved().is_none() && !is_claimed {
-        autosave.claim = Claim::take(place.folder());
+    if document.saved().is_none() {
+        autosave.claim(place.folder());
     }
 }
 

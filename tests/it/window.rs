@@ -4,6 +4,7 @@
 mod editing;
 mod frames;
 mod hand;
+mod kept_work;
 mod library;
 #[cfg(all(feature = "editor", target_os = "linux"))]
 mod real_editor;

@@ -41,9 +41,7 @@ impl Backends {
     /// Whether a backend answers.
     #[must_use]
     pub fn is_any_reachable(&self) -> bool {
-        self.cards
-            .values()
-            .any(|card| is_reachable(card.status.state))
+        self.cards.values().any(|card| card.status.state.answers())
     }
 
     /// The backends in the order of their names, upper and lower case counted as equal.
@@ -58,7 +56,7 @@ impl BridgeWorld<'_> {
     pub(super) fn take_status(&mut self, status: BackendStatus) {
         let known = self.backends.cards.get(&status.backend_id);
         let before = known.map(|card| card.status.state);
-        if before.is_some_and(is_reachable) && status.state == BackendState::Offline {
+        if before.is_some_and(BackendState::answers) && status.state == BackendState::Offline {
             self.toasts.push(
                 Severity::Warning,
                 &format!("{} went offline", status.name),
@@ -68,7 +66,7 @@ impl BridgeWorld<'_> {
                 ),
             );
         }
-        if before == Some(BackendState::Offline) && is_reachable(status.state) {
+        if before == Some(BackendState::Offline) && status.state.answers() {
             self.toasts
                 .push(Severity::Success, &format!("{} is back", status.name), "");
         }
@@ -101,13 +99,6 @@ impl BridgeWorld<'_> {
             }
         }
     }
-}
-
-fn is_reachable(state: BackendState) -> bool {
-    matches!(
-        state,
-        BackendState::Online | BackendState::Busy | BackendState::Degraded
-    )
 }
 
 fn used_part(total: u64, free: u64) -> f32 {

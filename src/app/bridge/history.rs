@@ -51,11 +51,12 @@ enum Answer {
 }
 
 /// The project that a run is of.
-enum ProjectOfRun {
-    /// It lies there.
-    Saved(PathBuf),
-    /// It lies nowhere any more: as it was when the run began.
-    Snapshot(Project),
+struct ProjectOfRun {
+    run_id: RunId,
+    /// As it was when the run began.
+    snapshot: Project,
+    /// Where it lies; none when it lies nowhere.
+    saved: Option<PathBuf>,
 }
 
 /// A run folded from its stored events.
@@ -84,6 +85,8 @@ pub struct RunHistory {
     titles: BTreeMap<RunId, BTreeMap<NodeId, String>>,
     /// A run that is shown as soon as it is read.
     wanted: Option<RunId>,
+    /// A run that is shown in place of the latest one when its project is opened next.
+    expected: Option<(ProjectId, RunId)>,
     /// The project whose latest run was looked for.
     followed: Option<(ProjectId, u64)>,
 }
@@ -119,6 +122,7 @@ impl RunHistory {
             reading: HashSet::new(),
             titles: BTreeMap::new(),
             wanted: None,
+            expected: None,
             followed: None,
         };
         history.refresh();
@@ -155,15 +159,18 @@ impl RunHistory {
 
     /// Reads the titles of a run's nodes, unless they are known.
     pub(super) fn learn_titles(&mut self, run_id: RunId) {
-        if self.titles.contains_key(&run_id)
-            || self.questions.try_send(Question::Titles(run_id)).is_err()
-        {
+        if self.has_titles(run_id) || self.questions.try_send(Question::Titles(run_id)).is_err() {
             return;
         }
         self.titles.insert(run_id, BTreeMap::new());
         if self.titles.len() > RUNS_WITH_TITLES {
             self.titles.pop_first();
         }
+    }
+
+    /// Whether the titles of a run's nodes are known, or being read.
+    pub(super) fn has_titles(&self, run_id: RunId) -> bool {
+        self.titles.contains_key(&run_id)
     }
 
     /// The title that a node had when a run began.
@@ -253,16 +260,17 @@ fn project_of_run(
     let portable = beside
         .iter()
         .filter_map(|folder| std::fs::read_dir(folder).ok())
-        .flat_map(|entries| entries.flatten().take(FILES_LOOKED_AT))
-        .map(|entry| entry.path())
-        .filter(|path| path.to_string_lossy().ends_with(".orchestrator.json"));
+        .flat_map(|entries| entries.flatten().map(|entry| entry.path()))
+        .filter(|path| path.to_string_lossy().ends_with(".orchestrator.json"))
+        .take(FILES_LOOKED_AT);
     let candidates = beside.clone().into_iter().chain(places.iter().cloned());
-    let found = candidates.chain(portable).find(|path| {
+    let saved = candidates.chain(portable).find(|path| {
         project_folder::open(path).is_ok_and(|opened| opened.project.id == snapshot.id)
     });
-    Ok(match found {
-        Some(path) => ProjectOfRun::Saved(path),
-        None => ProjectOfRun::Snapshot(snapshot),
+    Ok(ProjectOfRun {
+        run_id,
+        snapshot,
+        saved,
     })
 }
 
@@ -291,6 +299,7 @@ fn read_run(engine: &EngineHandle, run_id: RunId) -> Result<ReadRun, String> {
 /// Takes over what was read.
 pub fn take_answers(
     history: Option<ResMut<RunHistory>>,
+    document: Res<Document>,
     mut runs: ResMut<RunViews>,
     mut toasts: ResMut<Toasts>,
     mut follow_up: ResMut<FollowUp>,
@@ -311,10 +320,20 @@ pub fn take_answers(
                     *place = titles;
                 }
             }
-            Answer::Project(found) => follow_up.0.push(match *found {
-                ProjectOfRun::Saved(path) => Action::OpenPath(path),
-                ProjectOfRun::Snapshot(project) => Action::OpenSnapshot(Box::new(project)),
-            }),
+            Answer::Project(found) => {
+                let ProjectOfRun {
+                    run_id,
+                    snapshot,
+                    saved,
+                } = *found;
+                let is_open = document.project().id == snapshot.id;
+                history.expected = (!is_open).then_some((snapshot.id, run_id));
+                follow_up.0.push(match saved {
+                    _ if is_open => Action::ShowRun(run_id),
+                    Some(path) => Action::OpenPath(path),
+                    None => Action::OpenSnapshot(Box::new(snapshot)),
+                });
+            }
             Answer::Run(read) => {
                 history.reading.remove(&read.run_id);
                 let live_seq = runs.views.get(&read.run_id).map_or(0, |view| view.next_seq);
@@ -334,6 +353,7 @@ pub fn take_answers(
             Answer::Failed(run_id, message) => {
                 if let Some(run_id) = run_id {
                     history.reading.remove(&run_id);
+                    history.wanted.take_if(|wanted| *wanted == run_id);
                 }
                 toasts.push(
                     Severity::Warning,
@@ -359,6 +379,11 @@ pub fn follow_document(
             .is_some_and(|view| view.project_id == Some(project_id))
     };
     let is_new = history.followed != now;
+    let expected = if is_new {
+        history.bypass_change_detection().expected.take()
+    } else {
+        None
+    };
     if is_new && runs.shown.is_some() && !is_shown(&runs) {
         runs.shown = None;
         runs.revision += 1;
@@ -368,6 +393,10 @@ pub fn follow_document(
         return;
     }
     history.bypass_change_detection().followed = now;
+    if let Some((_, run_id)) = expected.filter(|(expected, _)| *expected == project_id) {
+        history.show(run_id, &mut runs);
+        return;
+    }
     if history.wanted.is_some() || runs.shown.is_some() {
         return;
     }
