@@ -7,7 +7,9 @@ use crate::engine::fold::RunView;
 use crate::engine::{
     Answer, ItemId, ItemState, Question, ReviewAnswer, ReviewVerdict, RunId, Value,
 };
-use crate::project::{Literal, Node, NodeId, NodeKind, PortBinding, Project, WorkflowNode};
+use crate::project::{
+    InputValue, Literal, Node, NodeId, NodeKind, PortBinding, PortRef, Project, WorkflowNode,
+};
 use crate::workflow::{Control, ParameterAddress};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -41,6 +43,8 @@ pub struct Again {
     pub maker: NodeId,
     /// New values of its fields.
     pub changed: Vec<(ParameterAddress, Literal)>,
+    /// What its linked fields got, as far as that is known; none until it was looked for.
+    pub given: Option<BTreeMap<ParameterAddress, Literal>>,
 }
 
 /// What a person did so far in the panel, before it is sent.
@@ -102,6 +106,18 @@ impl AskedItem<'_> {
 }
 
 impl Again {
+    /// The question about an item, with nothing changed yet.
+    #[must_use]
+    pub fn new(item_id: ItemId, asked_by: AskedBy, maker: NodeId) -> Self {
+        Self {
+            item_id,
+            asked_by,
+            maker,
+            changed: Vec::new(),
+            given: None,
+        }
+    }
+
     /// What a field was changed to.
     #[must_use]
     pub fn value(&self, address: &ParameterAddress) -> Option<&Literal> {
@@ -310,6 +326,41 @@ pub fn maker(project: &Project, node_id: NodeId) -> Option<(&Node, &WorkflowNode
     }
 }
 
+/// What the linked fields of a node got in the item with this label: values of fan-outs and inputs that are linked to it
+/// directly. What other nodes make is not known here.
+#[must_use]
+pub fn given_values(
+    project: &Project,
+    node: &Node,
+    label: &str,
+) -> BTreeMap<ParameterAddress, Literal> {
+    let value_into = |port: PortRef| {
+        let from = project.links.into_port(port).next()?.from;
+        let source = project.nodes.get(&from.node)?;
+        match (&source.kind, &source.output(from.port)?.binding) {
+            (NodeKind::FanOut(fan_out), PortBinding::Axis(axis)) => {
+                fan_out.source.value_in_label(axis, label)
+            }
+            (NodeKind::Input(input), _) => match &input.value {
+                InputValue::Literal(literal) => Some(literal.clone()),
+                InputValue::File(_) => None,
+            },
+            _ => None,
+        }
+    };
+    let fields = node.inputs.iter().filter_map(|port| {
+        let PortBinding::Parameter(address) = &port.binding else {
+            return None;
+        };
+        let value = value_into(PortRef {
+            node: node.id,
+            port: port.id,
+        })?;
+        Some((address.clone(), value))
+    });
+    fields.collect()
+}
+
 /// A field that can be changed when an item is made again.
 #[derive(Debug)]
 pub struct ChangeableField<'a> {
@@ -323,6 +374,21 @@ pub struct ChangeableField<'a> {
     pub value: Literal,
     /// Whether its value came from another node.
     pub is_linked: bool,
+}
+
+impl ChangeableField<'_> {
+    /// Shows what it got from another node, where that is of its kind. Gives whether it is.
+    pub fn take_given(&mut self, given: Option<&Literal>) -> bool {
+        let value = match (&self.value, given) {
+            (Literal::Number(_), Some(Literal::Integer(whole))) => {
+                Literal::Number(whole.get() as f64)
+            }
+            (own, Some(given)) if own.data_type() == given.data_type() => given.clone(),
+            _ => return false,
+        };
+        self.value = value;
+        true
+    }
 }
 
 /// Fields of a node that can be changed: its parameters, and those that became inputs.

@@ -1,6 +1,6 @@
 //! One item of a node in place of all: the fan-outs around it give a single value each.
 
-use super::data::Literal;
+use super::data::{Integer, Literal};
 use super::document::Project;
 use super::fan_out::{Axis, FanOutSource};
 use super::id::NodeId;
@@ -62,7 +62,44 @@ impl FanOutSource {
     }
 }
 
+impl FanOutSource {
+    /// The value that one of its axes has in the item with this label (`seed=7, size=512`); none when the label names none of
+    /// its values, and for files and parts of a batch, which only a run knows.
+    #[must_use]
+    pub fn value_in_label(&self, axis: &str, label: &str) -> Option<Literal> {
+        let of_axes = |axes: &[Axis]| axes.iter().find(|one| one.name == axis)?.named_in(label);
+        match self {
+            Self::List(one) => of_axes(std::slice::from_ref(one)),
+            Self::Grid(axes) | Self::Zip(axes) => of_axes(axes),
+            Self::Range { axis: name, .. } | Self::Seeds { axis: name, .. } if name == axis => {
+                let text = named(label, axis)?;
+                let whole = text.parse().ok().and_then(Integer::new);
+                whole
+                    .map(Literal::Integer)
+                    .or_else(|| text.parse().ok().map(Literal::Number))
+            }
+            Self::Table(table) => {
+                let column = table.columns.iter().position(|one| one.name == axis)?;
+                (0..table.rows.len())
+                    .filter_map(|row| {
+                        let value = table.value(row, column)?;
+                        Some((said(label, axis, &value)?, value))
+                    })
+                    .max_by_key(|(said, _)| *said)
+                    .map(|(_, value)| value)
+            }
+            Self::Range { .. } | Self::Seeds { .. } | Self::Files(_) | Self::Split { .. } => None,
+        }
+    }
+}
+
 impl Axis {
+    fn named_in(&self, label: &str) -> Option<Literal> {
+        let said_of = |value: &Literal| said(label, &self.name, value);
+        let said_most = self.values.iter().filter(|value| said_of(value).is_some());
+        said_most.max_by_key(|value| said_of(value)).cloned()
+    }
+
     fn narrow(&mut self, label: &str) {
         self.keep(closest(self.values.len(), |at| {
             said(label, &self.name, self.values.get(at)?)
@@ -145,10 +182,16 @@ mod tests {
     #[test]
     fn one_value_stays_the_named_one_or_the_first() {
         let label = "weather=fog, then rain, seed=19";
+        let text = |words: &str| Literal::Text(words.to_owned());
         let list = |values: &[&str]| FanOutSource::List(axis("weather", values));
         let mut weather = list(&["rain", "fog", "fog, then rain"]);
         weather.narrow(label);
         assert_eq!(weather, list(&["fog, then rain"]));
+        assert_eq!(
+            list(&["fog", "fog, then rain"]).value_in_label("weather", label),
+            Some(text("fog, then rain"))
+        );
+        assert_eq!(list(&["snow"]).value_in_label("weather", label), None);
         let mut other = list(&["snow", "hail"]);
         other.narrow(label);
         assert_eq!(other, list(&["snow"]));
@@ -158,6 +201,10 @@ mod tests {
             count,
             order: SeedOrder::Scatter,
         };
+        assert_eq!(
+            seeds(7, 12).value_in_label("seed", label),
+            Integer::new(19).map(Literal::Integer)
+        );
         let mut seed = seeds(7, 12);
         seed.narrow(label);
         assert_eq!(seed, seeds(19, 1));
@@ -171,6 +218,8 @@ mod tests {
             FanOutSource::Grid(vec![axis("seed", &["19"]), axis("weather", &["fog"])])
         );
         let mut zip = FanOutSource::Zip(vec![axis("a", &["1", "2"]), axis("seed", &["18", "19"])]);
+        assert_eq!(zip.value_in_label("a", "a=2, seed=19"), Some(text("2")));
+        assert_eq!(zip.value_in_label("b", "a=2, seed=19"), None);
         zip.narrow("a=2, seed=19");
         assert_eq!(
             zip,

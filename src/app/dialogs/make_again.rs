@@ -3,12 +3,12 @@
 use super::modal;
 use crate::app::fields::{self, Editor};
 use crate::app::icons;
-use crate::app::review::{Again, AskedBy, changeable_fields};
+use crate::app::review::{Again, AskedBy, changeable_fields, given_values};
 use crate::app::shell::PanelContext;
 use crate::app::theme::{GRID, TEXT_SMALL, TEXT_TITLE};
 use crate::app::widgets::{at_right, field_label, hint, primary, row, strong};
 use crate::engine::{ReviewAnswer, ReviewVerdict, RunCommand, RunWish};
-use crate::project::{Integer, Literal, NodeKind};
+use crate::project::NodeKind;
 use crate::workflow::Control;
 use bevy_egui::egui::{Context, Id, Key, RichText, Vec2};
 
@@ -36,11 +36,13 @@ pub fn show(ctx: &Context, panel: &mut PanelContext<'_>) {
         .shown_view()
         .and_then(|view| view.items.get(&again.item_id))
         .map_or("", |item| &*item.label);
-    for field in fields.iter_mut().filter(|field| field.is_linked) {
-        if let Some(value) = labelled(label, field.label, &field.value) {
-            field.value = value;
-        }
-    }
+    let given = again
+        .given
+        .get_or_insert_with(|| given_values(project, node, label));
+    let is_shown: Vec<bool> = fields
+        .iter_mut()
+        .map(|field| !field.is_linked || field.take_given(given.get(field.address)))
+        .collect();
     let theme = panel.theme;
     let mut made = false;
     let mut left = false;
@@ -55,14 +57,15 @@ pub fn show(ctx: &Context, panel: &mut PanelContext<'_>) {
             "What you change here is for this item only. What was made from it is made again too, and a Review behind it asks again.",
         );
         ui.add_space(GRID);
-        for (index, field) in fields.iter().enumerate() {
+        for (index, (field, is_shown)) in fields.iter().zip(&is_shown).enumerate() {
             let is_changed = again.value(field.address).is_some();
             let mut value = again.value(field.address).unwrap_or(&field.value).clone();
             row(ui, |ui| {
                 field_label(ui, theme, field.label);
                 let (words, color) = match (is_changed, field.is_linked) {
                     (true, _) => ("changed", theme.warn),
-                    (false, true) => ("from its input", theme.dim),
+                    (false, true) if *is_shown => ("from its input", theme.dim),
+                    (false, true) => ("its input's value is not known here", theme.warn),
                     (false, false) => return,
                 };
                 at_right(ui, |ui| {
@@ -116,25 +119,6 @@ pub fn show(ctx: &Context, panel: &mut PanelContext<'_>) {
         send(panel, again);
     } else if !left && !should_close && !ctx.input(|input| input.key_pressed(Key::Escape)) {
         panel.dialogs.make_again = Some(again);
-    }
-}
-
-/// The value that an item's labels name for a field, where it is of the field's kind.
-fn labelled(labels: &str, name: &str, like: &Literal) -> Option<Literal> {
-    let text = labels
-        .split(", ")
-        .filter_map(|label| label.split_once('='))
-        .find(|(axis, _)| *axis == name)?
-        .1;
-    match like {
-        Literal::Integer(_) => text
-            .parse()
-            .ok()
-            .and_then(Integer::new)
-            .map(Literal::Integer),
-        Literal::Number(_) => text.parse().ok().map(Literal::Number),
-        Literal::Text(_) => Some(Literal::Text(text.to_owned())),
-        Literal::Boolean(_) | Literal::Json(_) => None,
     }
 }
 

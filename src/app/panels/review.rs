@@ -333,12 +333,8 @@ fn begin_again(panel: &mut PanelContext<'_>, desk: &mut ReviewDesk, item: &Asked
         .map(|item| item.node_id);
     if let Some((node, _)) = node_id.and_then(|id| maker(panel.document.project(), id)) {
         desk.current = Some(item.item_id);
-        panel.dialogs.make_again = Some(Again {
-            item_id: item.item_id,
-            asked_by: AskedBy::Review,
-            maker: node.id,
-            changed: Vec::new(),
-        });
+        let again = Again::new(item.item_id, AskedBy::Review, node.id);
+        panel.dialogs.make_again = Some(again);
     }
 }
 

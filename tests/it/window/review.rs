@@ -3,10 +3,12 @@
 use super::hand::{Hand, Key};
 use comfyui_orchestrator::app::actions::Action;
 use comfyui_orchestrator::app::bridge::RunViews;
+use comfyui_orchestrator::app::document::Selection;
+use comfyui_orchestrator::app::review::given_values;
 use comfyui_orchestrator::engine::{ItemState, RunState};
 use comfyui_orchestrator::project::{
-    Axis, DataType, FanOutSource, Link, LinkId, Literal, Node, NodeId, OutputNode, PortId, PortRef,
-    Project, ProjectId, ReviewNode,
+    Axis, DataType, FanOutSource, Integer, Link, LinkId, Literal, Node, NodeId, OutputNode, PortId,
+    PortRef, Project, ProjectId, ReviewNode,
 };
 
 /// Three texts, each held by a Review, then written into files: a run that needs no server.
@@ -137,4 +139,64 @@ fn what_a_run_would_do_is_told_before_it_starts() {
     );
     hand.click_words("Close");
     assert!(!hand.sees("No workflow runs in this project"));
+}
+
+#[test]
+fn what_an_item_was_made_with_is_shown_whole_when_it_is_made_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("words.json");
+    let text = super::WORKFLOW.replace("\"color\": 0", "\"color\": 0, \"words\": \"none\"");
+    std::fs::write(&file, text).unwrap();
+    let mut project = Project::new(ProjectId::new_now(), "Words");
+    let fresh: &mut dyn FnMut() -> PortId = &mut PortId::new_now;
+    let axis = |name: &str, values: Vec<Literal>| Axis {
+        name: name.to_owned(),
+        data_type: values[0].data_type(),
+        values,
+    };
+    let words = ["a cat", "a cat, golden hour"].map(|text| Literal::Text(text.to_owned()));
+    let sides = [64, 128].map(|side| Literal::Integer(Integer::from(side)));
+    let source = FanOutSource::Grid(vec![
+        axis("prompt", words.to_vec()),
+        axis("side", sides.to_vec()),
+    ]);
+    let fan_out = Node::fan_out(NodeId::new_now(), source, fresh);
+    let (from, outputs) = (fan_out.id, fan_out.outputs.clone());
+    project.nodes.insert(from, fan_out);
+    let mut hand = Hand::open_with(folder.path(), |options| options.document = Some(project));
+    hand.drop_file(&file);
+    let node = *hand.get::<Selection>().nodes.first().unwrap();
+    for (field, output) in [("words", 0), ("width", 1)] {
+        let shown =
+            comfyui_orchestrator::app::exposure::parameters_of(&hand.project().nodes[&node]);
+        let mut address = shown[0].address.clone();
+        address.node.node_id = "1".to_owned();
+        address.input = field.to_owned();
+        hand.act(Action::ToggleInput { node, address });
+        let input = hand.project().nodes[&node].inputs.last().unwrap().id;
+        hand.act(Action::AddLink {
+            from: PortRef {
+                node: from,
+                port: outputs[output].id,
+            },
+            to: PortRef { node, port: input },
+        });
+    }
+    assert_eq!(hand.project().links.values().count(), 2);
+    let given = |label: &str| -> Vec<(String, Literal)> {
+        let project = hand.project();
+        given_values(project, &project.nodes[&node], label)
+            .into_iter()
+            .map(|(address, value)| (address.input, value))
+            .collect()
+    };
+    assert_eq!(
+        given("prompt=a cat, golden hour, side=128"),
+        [
+            ("width".to_owned(), sides[1].clone()),
+            ("words".to_owned(), words[1].clone())
+        ]
+    );
+    assert_eq!(given("prompt=a cat, side=64").len(), 2);
+    assert!(given("prompt=a dog").is_empty(), "nothing is made up");
 }

@@ -147,12 +147,8 @@ fn commands(ui: &mut Ui, panel: &mut PanelContext<'_>, item: &ItemRow<'_>) {
         .get(&item.view.node_id)
         .is_some_and(|node| matches!(node.kind, NodeKind::Workflow(_)));
     if is_workflow && state.is_ended() && link(ui, theme, "Make again…").clicked() {
-        panel.dialogs.make_again = Some(Again {
-            item_id,
-            asked_by: AskedBy::Person,
-            maker: item.view.node_id,
-            changed: Vec::new(),
-        });
+        let again = Again::new(item_id, AskedBy::Person, item.view.node_id);
+        panel.dialogs.make_again = Some(again);
     }
     if !state.is_ended() && link(ui, theme, "Call off").clicked() {
         panel.command(RunCommand::wish(run_id, RunWish::CancelItem(item_id)));
