@@ -70,15 +70,21 @@ enum Question {
 
 /// A workflow of the project that is put into the library.
 struct Keep {
-    /// What it takes the place of: a workflow of the library that has this text gets the new version. Where none has, this
-    /// is the first version.
-    before: Option<WorkflowFile>,
-    /// Whether it becomes a workflow of its own beside the one it takes the place of.
-    is_apart: bool,
+    kept_as: KeptAs,
     file: WorkflowFile,
     folder: String,
     name: String,
     is_told: bool,
+}
+
+/// What a workflow becomes in the library.
+enum KeptAs {
+    /// A workflow of its own.
+    New,
+    /// A new version of the workflow of the library that has this text. Where none has, this text is the first version.
+    VersionOf(WorkflowFile),
+    /// A workflow of its own beside the one that has this text, which is its first version.
+    Beside(WorkflowFile),
 }
 
 /// What a workflow is read for.
@@ -295,8 +301,7 @@ pub fn library_wishes(
             } if file.page_prompt.is_some() => world.keep_of_node(*node_id, file, *reach),
             Action::AddWorkflow { name, file } if file.page_prompt.is_some() => {
                 Some(Question::Keep(Box::new(Keep {
-                    before: None,
-                    is_apart: true,
+                    kept_as: KeptAs::New,
                     file: file.clone(),
                     folder: world.folder_of_project(),
                     name: name.clone(),
@@ -439,8 +444,11 @@ impl LibraryWorld<'_> {
             settings.workflow.clone()
         };
         Some(Question::Keep(Box::new(Keep {
-            before: Some(before.clone()),
-            is_apart,
+            kept_as: if is_apart {
+                KeptAs::Beside(before.clone())
+            } else {
+                KeptAs::VersionOf(before.clone())
+            },
             file: file.clone(),
             folder: self.folder_of_project(),
             name: name.to_string(),
@@ -451,8 +459,7 @@ impl LibraryWorld<'_> {
     fn keep_of_project(&self, name: &WorkflowName) -> Option<Question> {
         let file = self.document.project().workflows.get(name)?;
         Some(Question::Keep(Box::new(Keep {
-            before: None,
-            is_apart: true,
+            kept_as: KeptAs::New,
             file: file.clone(),
             folder: self.folder_of_project(),
             name: name.to_string(),

@@ -153,3 +153,50 @@ fn what_the_editor_saves_is_a_new_version_and_an_older_one_can_be_restored() {
     settle(&mut hand);
     assert!(paths(&hand).is_empty());
 }
+
+#[test]
+fn another_workflow_of_the_library_is_no_new_version_of_the_one_it_replaces() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut hand = Hand::open(folder.path());
+    let keep = |hand: &mut Hand, name: &str, text: &str| {
+        hand.act(Action::AddWorkflow {
+            name: name.to_owned(),
+            file: WorkflowFile {
+                text: text.into(),
+                page_prompt: Some(text.into()),
+            },
+        });
+        settle(hand);
+    };
+    keep(&mut hand, "Portrait", WORKFLOW);
+    keep(&mut hand, "Upscale", &WORKFLOW.replace("64", "640"));
+    let (portrait, upscale) = (
+        id_of(&hand, "Projects/Untitled/Portrait"),
+        id_of(&hand, "Projects/Untitled/Upscale"),
+    );
+    hand.act(Action::AddNode {
+        node: NewNode::FromLibrary(portrait),
+        pos_world: None,
+        connect: None,
+    });
+    settle(&mut hand);
+    let node_id = *hand.get::<Selection>().nodes.first().expect("a node");
+    hand.act(Action::Library(LibraryWish::CompareWithNode {
+        workflow_id: upscale,
+        node_id,
+    }));
+    settle(&mut hand);
+    hand.click_words("Replace");
+    settle(&mut hand);
+    let NodeKind::Workflow(settings) = &hand.project().nodes[&node_id].kind else {
+        panic!("a Workflow node");
+    };
+    assert!(
+        hand.project().workflows[&settings.workflow]
+            .text
+            .contains("640")
+    );
+    let library = hand.get::<Library>();
+    assert_eq!(library.entries.len(), 2);
+    assert!(library.entries.iter().all(|entry| entry.version == 1));
+}

@@ -1,7 +1,7 @@
 //! What the thread of the library does: asks the engine, which waits for the database and for backends.
 
 use super::{
-    Answer, Differences, Keep, LibraryEntry, Listed, MAX_DIFFERENCES, MAX_FAULTS, Question,
+    Answer, Differences, Keep, KeptAs, LibraryEntry, Listed, MAX_DIFFERENCES, MAX_FAULTS, Question,
     THUMBNAIL_PX, Thumbnail, VersionRow, one_name,
 };
 use crate::app::toasts::Severity;
@@ -228,20 +228,31 @@ fn restore(
 
 /// Gives where it lies now.
 fn keep_workflow(engine: &EngineHandle, keep: &Keep) -> Result<String, String> {
-    let known = match &keep.before {
-        Some(before) => {
-            wait(engine.library_holding(before.text.clone())).map_err(|error| error.to_string())?
-        }
-        None => None,
+    let holding = |file: &WorkflowFile| {
+        wait(engine.library_holding(file.text.clone())).map_err(|error| error.to_string())
     };
+    let (before, known) = match &keep.kept_as {
+        KeptAs::New => (None, None),
+        KeptAs::VersionOf(before) | KeptAs::Beside(before) => {
+            let known = holding(before)?;
+            // A node may get another workflow of the library: that is no new version of the one it had.
+            if let Some(other) = holding(&keep.file)?
+                && known.as_ref().map(|known| known.workflow_id) != Some(other.workflow_id)
+            {
+                return Ok(other.path());
+            }
+            (Some(before), known)
+        }
+    };
+    let is_version = matches!(keep.kept_as, KeptAs::VersionOf(_));
     let (folder, name) = match &known {
-        Some(entry) if keep.is_apart => (entry.folder.as_str(), keep.name.as_str()),
-        Some(entry) => (entry.folder.as_str(), entry.name.as_str()),
+        Some(entry) if is_version => (entry.folder.as_str(), entry.name.as_str()),
+        Some(entry) => (entry.folder.as_str(), keep.name.as_str()),
         None => (keep.folder.as_str(), keep.name.as_str()),
     };
     // What was before is the first version of what has none.
-    if let Some(before) = &keep.before
-        && (known.is_none() || keep.is_apart)
+    if let Some(before) = before
+        && !(is_version && known.is_some())
     {
         put(engine, folder, name, before)?;
     }
