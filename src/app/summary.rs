@@ -127,6 +127,9 @@ pub fn time_left_ms(view: &RunView, live: &Live, now_ms: u64) -> Option<u64> {
     Some(end_ms.saturating_sub(now_ms)).filter(|left_ms| *left_ms > 0)
 }
 
+/// The words for giving failed and cancelled items of one node another chance.
+pub const RETRY_OF_NODE: &str = "Try its failed and cancelled items again";
+
 /// What the items of a node that are ready wait for.
 #[must_use]
 pub fn node_wait<'a>(view: &RunView, live: &'a Live, node_id: NodeId) -> Option<&'a NodeWait> {

@@ -1,6 +1,6 @@
 //! What the program tells the person in passing, and the history of it.
 //!
-//! Errors stay until they are closed; everything else goes by itself. Equal messages within the visible stack are counted
+//! Each goes by itself, errors after a minute, and stays in the history. Equal messages within the visible stack are counted
 //! instead of stacked, so that a failing backend cannot fill the window.
 
 use super::actions::Action;
@@ -28,13 +28,13 @@ pub enum Severity {
 }
 
 impl Severity {
-    /// How long it stays; none for until it is closed.
+    /// How long it stays.
     #[must_use]
-    pub fn lifetime(self) -> Option<Duration> {
+    pub fn lifetime(self) -> Duration {
         match self {
-            Self::Info | Self::Success => Some(Duration::from_secs(5)),
-            Self::Warning => Some(Duration::from_secs(12)),
-            Self::Error => Some(Duration::from_mins(1)),
+            Self::Info | Self::Success => Duration::from_secs(5),
+            Self::Warning => Duration::from_secs(12),
+            Self::Error => Duration::from_mins(1),
         }
     }
 }
@@ -101,8 +101,8 @@ impl Toasts {
                 tracing::info!(title, body, "shown to the person");
             }
         }
-        if let (Some(waker), Some(lifetime)) = (&self.waker, severity.lifetime()) {
-            waker.wake_after(lifetime + Duration::from_millis(50));
+        if let Some(waker) = &self.waker {
+            waker.wake_after(severity.lifetime() + Duration::from_millis(50));
         }
         if let Some(same) = self
             .visible
@@ -144,12 +144,7 @@ impl Toasts {
 
 /// Lets messages go whose time is over.
 pub fn expire_toasts(mut toasts: ResMut<Toasts>) {
-    let over = |toast: &Toast| {
-        toast
-            .severity
-            .lifetime()
-            .is_some_and(|lifetime| toast.at.elapsed() >= lifetime)
-    };
+    let over = |toast: &Toast| toast.at.elapsed() >= toast.severity.lifetime();
     if toasts.visible.iter().any(over) {
         toasts.visible.retain(|toast| !over(toast));
     }

@@ -391,11 +391,7 @@ fn outlook_lines(outlook: &RunOutlook, project: &Project, now_ms: u64) -> Vec<St
             .nodes
             .get(&wait.node_id)
             .map_or("?", |node| node.title.as_str());
-        format!(
-            "{title}: {} because: {}",
-            counted(wait.items, "item waits", "items wait"),
-            wait.reason
-        )
+        format!("{title}: {}", wait.words())
     });
     left.into_iter().chain(waits).collect()
 }

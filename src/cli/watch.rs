@@ -2,7 +2,6 @@
 
 use super::earlier::name_of;
 use super::questions::{Asker, in_words};
-use super::runs::counted;
 use crate::engine::{
     EngineEvent, EngineHandle, ItemState, NodeWait, RunCommand, RunEventBody, RunId, RunState,
     RunView, RunWish, WaitCause,
@@ -289,8 +288,7 @@ impl Teller {
                 .any(|wait| wait.node_id == *node_id && wait.cause == WaitCause::Nobody)
         });
         for wait in waits {
-            let items = counted(wait.items, "item waits", "items wait");
-            let words = format!("{items}: {}", wait.reason);
+            let words = wait.words();
             if wait.cause == WaitCause::Nobody {
                 let reason = without_numbers(&wait.reason);
                 let stuck = self.stuck.entry(wait.node_id).or_insert_with(|| Stuck {

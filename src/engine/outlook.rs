@@ -21,6 +21,21 @@ pub struct NodeWait {
     pub own: Vec<(ItemId, String)>,
 }
 
+impl NodeWait {
+    /// What waits and why, as a sentence: "3 items wait for north: others go there first".
+    #[must_use]
+    pub fn words(&self) -> String {
+        let items = match self.items {
+            1 => "1 item waits".to_owned(),
+            count => format!("{count} items wait"),
+        };
+        match self.reason.strip_prefix("waits ") {
+            Some(rest) => format!("{items} {rest}"),
+            None => format!("{items}: {}", self.reason),
+        }
+    }
+}
+
 /// What kind of waiting it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -131,10 +131,7 @@ fn whoever_looks_at_a_run_reads_why_its_items_wait() {
     };
     let show = ["runs", "show", "last"];
     let why = ["runs", "show", "last", "--why", "work"];
-    until_said(
-        &show,
-        "items wait because: waits for one, which is full (2 prompts)",
-    );
+    until_said(&show, "items wait for one, which is full (2 prompts)");
     until_said(
         &why,
         "of its node; the first of them waits for one, which is full",

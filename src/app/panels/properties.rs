@@ -17,7 +17,7 @@ use crate::app::shell::PanelContext;
 use crate::app::summary;
 use crate::app::theme::{GRID, TEXT_SMALL};
 use crate::app::widgets::{bar, caption, field_label, hint, row, strong};
-use crate::engine::WaitCause;
+use crate::engine::{RetryScope, RunCommand, RunWish, WaitCause};
 use crate::project::{Affinity, Node, NodeId, NodeKind, NodeKindName, OnFailure};
 use bevy_egui::egui::{self, RichText, ScrollArea, Ui};
 use fields::Editor;
@@ -344,30 +344,20 @@ fn in_the_run(ui: &mut Ui, panel: &mut PanelContext<'_>, node_id: NodeId) {
         hint(ui, theme, notice);
     }
     if let Some(wait) = summary::node_wait(view, panel.live, node_id) {
-        let items = match wait.items {
-            1 => "1 item waits".to_owned(),
-            count => format!("{count} items wait"),
-        };
-        let words = match wait.reason.strip_prefix("waits ") {
-            Some(rest) => format!("{items} {rest}"),
-            None => format!("{items}: {}", wait.reason),
-        };
         let color = match wait.cause {
             WaitCause::Nobody => theme.warn,
             WaitCause::Turn | WaitCause::Paused => theme.dim,
         };
-        ui.add(egui::Label::new(RichText::new(words).size(12.0).color(color)).wrap());
+        ui.add(egui::Label::new(RichText::new(wait.words()).size(12.0).color(color)).wrap());
     }
-    if failed > 0
-        && !summary::is_active(view)
-        && ui
-            .button(format!(
-                "{}  Go on with failed items",
-                icons::ARROWS_CLOCKWISE
-            ))
-            .clicked()
+    let lost = failed + node.counts.get(crate::engine::ItemState::Cancelled);
+    let words = format!("{}  {}", icons::ARROWS_CLOCKWISE, summary::RETRY_OF_NODE);
+    if lost > 0
+        && ui.button(words).clicked()
+        && let Some(run_id) = view.run_id
     {
-        panel.act(Action::RetryFailed);
+        let again = RunWish::Retry(RetryScope::Node(node_id));
+        panel.command(RunCommand::wish(run_id, again));
     }
 }
 
