@@ -9,6 +9,7 @@ mod table;
 pub use clipboard::{Clipboard, ClipboardFormat};
 pub use table::{ACTIONS, ActionContext, ActionSpec, Category, Needs};
 
+use super::document::Selection;
 use super::library::LibraryWish;
 use super::replace_workflow::{BrokenUses, Reach};
 use crate::engine::{OnStart, RunCommand, RunId};
@@ -51,9 +52,10 @@ pub enum Action {
         /// Where the node goes in canvas units; the middle of the view when none.
         pos_world: Option<[f32; 2]>,
     },
-    /// Open the project of a run: where it is saved, else as it was when the run began.
+    /// Open the project of a run and show the run: where it is saved, else its unsaved work, else as it was when the run
+    /// began.
     OpenProjectOfRun(RunId),
-    /// Open a project that lies nowhere, as it was when a run began.
+    /// Open a project that is saved nowhere: its unsaved work, or as it was when a run began.
     OpenSnapshot(Box<Project>),
     /// Open a sample project of the program (by its id in [`super::samples`]).
     OpenSample(&'static str),
@@ -64,15 +66,15 @@ pub enum Action {
     Undo,
     /// Do the step again that was taken back.
     Redo,
-    /// Copy the selection and delete it.
+    /// Copy the selected nodes and frames and delete them.
     Cut,
-    /// Copy the selection as JSON text.
+    /// Copy the selected nodes and frames as JSON text.
     Copy,
     /// Insert what was copied.
     Paste,
     /// Insert what was copied, linked to what the originals took their values from.
     PasteLinked,
-    /// Copy the selection beside itself.
+    /// Copy the selected nodes and frames beside themselves.
     Duplicate,
     /// Copy these nodes onto their own places and select the copies, which the pointer then drags away.
     Clone {
@@ -83,7 +85,7 @@ pub enum Action {
     },
     /// Delete the selection.
     Delete,
-    /// Select every node.
+    /// Select every node and every frame.
     SelectAll,
     /// Select nothing.
     SelectNone,
@@ -259,7 +261,7 @@ pub enum Action {
     PauseOrResume,
     /// Call the run off.
     Stop,
-    /// Give failed items another chance.
+    /// Give failed and cancelled items another chance.
     RetryFailed,
     /// Something of a run, its items or a backend that the engine does by itself.
     Command(Box<RunCommand>),
@@ -422,6 +424,8 @@ pub enum Select {
         /// Links.
         links: Vec<LinkId>,
     },
+    /// This and nothing else.
+    Exactly(Selection),
 }
 
 /// One press, drag or typing session. Edits of the same gesture are one undo step.

@@ -23,6 +23,7 @@ use crate::project::{
 };
 use bevy::prelude::*;
 use bevy_egui::EguiClipboard;
+use std::collections::BTreeSet;
 
 /// How far copies lie beside their originals, canvas units.
 const COPY_OFFSET: f32 = 40.0;
@@ -50,7 +51,12 @@ pub fn apply_actions(
             }
             Action::Cut => {
                 copy(&document, &selection, &mut clipboard, &mut copied);
-                delete(&mut document, &selection, "Cut")
+                // A link by itself is not copied, so it stays.
+                let parts = Selection {
+                    links: BTreeSet::new(),
+                    ..selection.clone()
+                };
+                delete(&mut document, &parts, "Cut")
             }
             Action::Paste | Action::PasteLinked => {
                 // A system without a clipboard still has what was copied here.
@@ -205,6 +211,7 @@ fn change_selection(selection: &mut Selection, select: &Select) {
             selection.links = links.iter().copied().collect();
             selection.frames.clear();
         }
+        Select::Exactly(wanted) => selection.clone_from(wanted),
         Select::Add { nodes, links } => {
             selection.nodes.extend(nodes);
             selection.links.extend(links);

@@ -165,7 +165,8 @@ pub fn open_dialogs(
                 });
             }
             Action::ChooseFields => {
-                dialogs.expose = selection.only_node().map(expose::ExposeForm::of);
+                let node = selection.workflow_node(document.project());
+                dialogs.expose = node.map(expose::ExposeForm::of);
             }
             Action::ChooseInner { node_id, items } => {
                 let inner = catalog.inner_nodes(document.project(), *node_id);

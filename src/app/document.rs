@@ -2,7 +2,7 @@
 
 use super::actions::Gesture;
 use crate::project::{
-    Edit, EditError, FrameId, History, LinkId, NodeId, Project, ProjectId, Touched,
+    Edit, EditError, FrameId, History, LinkId, NodeId, NodeKind, Project, ProjectId, Touched,
 };
 use crate::store::project_folder::{DiskStamp, ProjectPlace};
 use bevy::prelude::Resource;
@@ -198,13 +198,30 @@ impl Selection {
         self.nodes.is_empty() && self.links.is_empty() && self.frames.is_empty()
     }
 
+    /// Whether nodes or frames are selected.
+    #[must_use]
+    pub fn has_parts(&self) -> bool {
+        !self.nodes.is_empty() || !self.frames.is_empty()
+    }
+
     /// The node, when exactly one and nothing else is selected.
     #[must_use]
     pub fn only_node(&self) -> Option<NodeId> {
-        match (self.nodes.len(), self.links.len()) {
-            (1, 0) => self.nodes.first().copied(),
+        match (self.nodes.len(), self.links.len(), self.frames.len()) {
+            (1, 0, 0) => self.nodes.first().copied(),
             _ => None,
         }
+    }
+
+    /// The Workflow node, when exactly one is among what is selected.
+    #[must_use]
+    pub fn workflow_node(&self, project: &Project) -> Option<NodeId> {
+        let is_workflow = |id: &NodeId| {
+            let node = project.nodes.get(id);
+            node.is_some_and(|node| matches!(node.kind, NodeKind::Workflow(_)))
+        };
+        let mut found = self.nodes.iter().copied().filter(is_workflow);
+        found.next().filter(|_| found.next().is_none())
     }
 
     /// The frame, when exactly one and nothing else is selected.

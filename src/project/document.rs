@@ -48,6 +48,11 @@ impl Project {
             .filter(|node| frame.holds(node.pos_world, node.width_world))
     }
 
+    /// The frames that lie in a frame whole.
+    pub fn frames_in_frame(&self, frame: &Frame) -> impl Iterator<Item = &Frame> {
+        self.frames.values().filter(|other| frame.encloses(other))
+    }
+
     /// Links that end at this input, in link order.
     pub fn links_into(&self, end: PortRef) -> impl Iterator<Item = &Link> {
         self.links.into_port(end)
@@ -149,5 +154,15 @@ impl Frame {
         let [from, at] = pos_world;
         let to = from + width_world;
         from >= left && to <= left + width && (top..=top + height).contains(&at)
+    }
+
+    /// Whether another frame lies in this one whole. Of frames that cover the same, none lies in the other.
+    #[must_use]
+    pub fn encloses(&self, other: &Self) -> bool {
+        let within = |axis: usize| {
+            let end = |frame: &Self| frame.pos_world[axis] + frame.size_world[axis];
+            other.pos_world[axis] >= self.pos_world[axis] && end(other) <= end(self)
+        };
+        within(0) && within(1) && other.size_world != self.size_world
     }
 }

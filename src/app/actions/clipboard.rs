@@ -1,6 +1,6 @@
 //! What is copied.
 
-use crate::project::{Node, WorkflowName};
+use crate::project::{Frame, Node, WorkflowName};
 use std::sync::Arc;
 
 /// A picture of the selection, as plain JSON on the clipboard.
@@ -10,6 +10,9 @@ pub struct Clipboard {
     pub format: ClipboardFormat,
     /// The nodes.
     pub nodes: Vec<Node>,
+    /// The frames.
+    #[serde(default)]
+    pub frames: Vec<Frame>,
     /// Links with both ends among the nodes.
     pub links: Vec<crate::project::Link>,
     /// Links into the nodes from others, for a paste that keeps them.

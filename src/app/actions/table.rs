@@ -3,7 +3,6 @@
 use super::Action;
 use crate::app::document::{Document, Selection};
 use crate::app::icons;
-use crate::project::{NodeId, NodeKind};
 use bevy_egui::egui::{Key, KeyboardShortcut, Modifiers};
 
 /// Where an action stands in the menus.
@@ -57,6 +56,8 @@ pub enum Needs {
     Selection,
     /// Nodes selected.
     SelectedNodes,
+    /// Nodes or frames selected: what can be copied.
+    SelectedParts,
     /// One frame selected.
     SelectedFrame,
     /// One Workflow node selected.
@@ -69,7 +70,7 @@ pub enum Needs {
     RedoStep,
     /// A run that has not ended.
     ActiveRun,
-    /// An ended run with failed items.
+    /// An ended run with failed or cancelled items.
     FailedItems,
     /// At least one backend.
     Backends,
@@ -84,7 +85,7 @@ pub struct ActionContext<'a> {
     pub selection: &'a Selection,
     /// Whether a run is going on.
     pub run_active: bool,
-    /// Whether the shown run has failed items and ended.
+    /// Whether the shown run has failed or cancelled items and ended.
     pub run_has_failures: bool,
     /// How many backends are registered.
     pub backend_count: usize,
@@ -98,21 +99,11 @@ impl Needs {
             Self::Nothing => true,
             Self::Selection => !context.selection.is_empty(),
             Self::SelectedNodes => !context.selection.nodes.is_empty(),
+            Self::SelectedParts => context.selection.has_parts(),
             Self::SelectedFrame => context.selection.only_frame().is_some(),
             Self::WorkflowNode => {
-                let nodes = &context.document.project().nodes;
-                let is_workflow = |id: &NodeId| {
-                    nodes
-                        .get(id)
-                        .is_some_and(|node| matches!(node.kind, NodeKind::Workflow(_)))
-                };
-                context
-                    .selection
-                    .nodes
-                    .iter()
-                    .filter(|id| is_workflow(id))
-                    .count()
-                    == 1
+                let project = context.document.project();
+                context.selection.workflow_node(project).is_some()
             }
             Self::Nodes => !context.document.project().nodes.is_empty(),
             Self::UndoStep => context.document.undo_title().is_some(),
@@ -181,11 +172,11 @@ pub static ACTIONS: &[ActionSpec] = &[
 
     spec!("edit.undo", "Undo", icons::ARROW_COUNTER_CLOCKWISE, Edit, [COMMAND, Z], UndoStep, false, Action::Undo),
     spec!("edit.redo", "Redo", icons::ARROW_CLOCKWISE, Edit, [COMMAND_SHIFT, Z; COMMAND, Y], RedoStep, false, Action::Redo),
-    spec!("edit.cut", "Cut", icons::SCISSORS, Edit, [COMMAND, X], Selection, true, Action::Cut),
-    spec!("edit.copy", "Copy", icons::COPY, Edit, [COMMAND, C], Selection, false, Action::Copy),
+    spec!("edit.cut", "Cut", icons::SCISSORS, Edit, [COMMAND, X], SelectedParts, true, Action::Cut),
+    spec!("edit.copy", "Copy", icons::COPY, Edit, [COMMAND, C], SelectedParts, false, Action::Copy),
     spec!("edit.paste", "Paste", icons::CLIPBOARD, Edit, [COMMAND, V], Nothing, false, Action::Paste),
     spec!("edit.paste_linked", "Paste with inputs", "", Edit, [COMMAND_SHIFT, V], Nothing, false, Action::PasteLinked),
-    spec!("edit.duplicate", "Duplicate", icons::COPY_SIMPLE, Edit, [COMMAND, D], Selection, false, Action::Duplicate),
+    spec!("edit.duplicate", "Duplicate", icons::COPY_SIMPLE, Edit, [COMMAND, D], SelectedParts, false, Action::Duplicate),
     spec!("edit.delete", "Delete", icons::TRASH, Edit, [Modifiers::NONE, Delete; Modifiers::NONE, Backspace], Selection, false, Action::Delete),
     spec!("edit.select_all", "Select all", "", Edit, [COMMAND, A], Nodes, true, Action::SelectAll),
     spec!("edit.select_none", "Select none", "", Edit, [Modifiers::NONE, Escape], Selection, false, Action::SelectNone),
@@ -198,7 +189,7 @@ pub static ACTIONS: &[ActionSpec] = &[
     spec!("edit.preferences", "Preferences…", icons::GEAR_SIX, Edit, [COMMAND, Comma], Nothing, true, Action::Preferences),
 
     spec!("view.fit", "Zoom to fit", icons::CORNERS_OUT, View, [Modifiers::SHIFT, Num1; Modifiers::NONE, Home], Nodes, false, Action::ZoomToFit),
-    spec!("view.selection", "Zoom to selection", icons::SELECTION, View, [Modifiers::SHIFT, Num2; Modifiers::NONE, Period], Selection, false, Action::ZoomToSelection),
+    spec!("view.selection", "Zoom to selection", icons::SELECTION, View, [Modifiers::SHIFT, Num2; Modifiers::NONE, Period], SelectedParts, false, Action::ZoomToSelection),
     spec!("view.reset", "Zoom to 100 %", "", View, [Modifiers::SHIFT, Num0], Nothing, false, Action::ZoomReset),
     spec!("view.zoom_in", "Zoom in", icons::MAGNIFYING_GLASS_PLUS, View, [Modifiers::ALT, Equals; Modifiers::ALT, Plus], Nothing, false, Action::ZoomIn),
     spec!("view.zoom_out", "Zoom out", icons::MAGNIFYING_GLASS_MINUS, View, [Modifiers::ALT, Minus], Nothing, false, Action::ZoomOut),
@@ -214,7 +205,7 @@ pub static ACTIONS: &[ActionSpec] = &[
     spec!("run.plan", "What would run…", icons::LIST, Run, [COMMAND_SHIFT, Enter], Nodes, false, Action::PlanRun),
     spec!("run.pause", "Pause or go on", icons::PAUSE, Run, [COMMAND, P], ActiveRun, false, Action::PauseOrResume),
     spec!("run.stop", "Stop", icons::STOP, Run, [COMMAND_ALT, Enter], ActiveRun, false, Action::Stop),
-    spec!("run.retry", "Go on with failed and stopped items", icons::ARROWS_CLOCKWISE, Run, [], FailedItems, true, Action::RetryFailed),
+    spec!("run.retry", "Try failed and cancelled items again", icons::ARROWS_CLOCKWISE, Run, [], FailedItems, true, Action::RetryFailed),
     spec!("run.review", "Show what waits for you", icons::EYE, Run, [COMMAND_SHIFT, R], Nothing, true, Action::ShowReview),
 
     spec!("fleet.add", "Add a backend…", icons::PLUS, Machines, [], Nothing, false, Action::AddBackend),

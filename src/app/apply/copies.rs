@@ -1,4 +1,4 @@
-//! Nodes copied, pasted, duplicated and cloned, with fresh ids.
+//! Nodes and frames copied, pasted, duplicated and cloned, with fresh ids.
 
 use super::COPY_OFFSET;
 use super::free_workflow_name;
@@ -7,13 +7,13 @@ use crate::app::document::{Document, Selection};
 use crate::app::toasts::{Severity, Toasts};
 use crate::app::viewport::CanvasView;
 use crate::project::{
-    Edit, EditError, Link, LinkId, Node, NodeId, NodeKind, PortId, PortRef, WorkflowFile,
+    Edit, EditError, FrameId, Link, LinkId, Node, NodeId, NodeKind, PortId, PortRef, WorkflowFile,
     WorkflowName,
 };
 use bevy_egui::EguiClipboard;
 use std::collections::{BTreeMap, HashMap};
 
-/// Most nodes taken from a clipboard.
+/// Most nodes and frames taken from a clipboard.
 const PASTE_LIMIT: usize = 10_000;
 /// Largest clipboard text that is looked at, bytes.
 const PASTE_BYTES: usize = 64 << 20;
@@ -25,6 +25,11 @@ fn pick(document: &Document, selection: &Selection) -> Clipboard {
         .nodes
         .iter()
         .filter_map(|id| project.nodes.get(id).cloned())
+        .collect();
+    let frames = selection
+        .frames
+        .iter()
+        .filter_map(|id| project.frames.get(id).cloned())
         .collect();
     let links = project
         .links
@@ -57,6 +62,7 @@ fn pick(document: &Document, selection: &Selection) -> Clipboard {
     Clipboard {
         format: ClipboardFormat::NodesV1,
         nodes,
+        frames,
         links,
         incoming,
         workflows,
@@ -70,7 +76,7 @@ pub(super) fn copy(
     clipboard: &mut EguiClipboard,
     copied: &mut Option<String>,
 ) {
-    if selection.nodes.is_empty() {
+    if !selection.has_parts() {
         return;
     }
     match serde_json::to_string_pretty(&pick(document, selection)) {
@@ -150,19 +156,26 @@ pub(super) fn paste(
         );
         return Ok(());
     };
-    if pasted.nodes.is_empty() || pasted.nodes.len() > PASTE_LIMIT {
+    let count = pasted.nodes.len() + pasted.frames.len();
+    if count == 0 || count > PASTE_LIMIT {
         return Ok(());
     }
     // The middle of what is pasted comes to the middle of the view.
-    let low = pasted.nodes.iter().fold([f32::MAX; 2], |low, node| {
-        [low[0].min(node.pos_world[0]), low[1].min(node.pos_world[1])]
-    });
-    let high = pasted.nodes.iter().fold([f32::MIN; 2], |high, node| {
-        [
-            high[0].max(node.pos_world[0] + node.width_world),
-            high[1].max(node.pos_world[1] + 120.0),
-        ]
-    });
+    let of_nodes = pasted
+        .nodes
+        .iter()
+        .map(|node| (node.pos_world, [node.width_world, 120.0]));
+    let of_frames = pasted
+        .frames
+        .iter()
+        .map(|frame| (frame.pos_world, frame.size_world));
+    let (mut low, mut high) = ([f32::MAX; 2], [f32::MIN; 2]);
+    for (pos_world, size_world) in of_nodes.chain(of_frames) {
+        for axis in [0, 1] {
+            low[axis] = low[axis].min(pos_world[axis]);
+            high[axis] = high[axis].max(pos_world[axis] + size_world[axis]);
+        }
+    }
     let offset = [
         view.center_world.x - f32::midpoint(low[0], high[0]),
         view.center_world.y - f32::midpoint(low[1], high[1]),
@@ -207,12 +220,18 @@ fn insert(
     }
     let mut node_ids: HashMap<NodeId, NodeId> = HashMap::new();
     let mut port_ids: HashMap<PortId, PortId> = HashMap::new();
-    let mut selected = Vec::new();
+    let mut selected = Selection::default();
+    for mut frame in copied.frames {
+        frame.id = FrameId::new_now();
+        frame.pos_world = moved_by(frame.pos_world, offset);
+        selected.frames.insert(frame.id);
+        edits.push(Edit::AddFrame(frame));
+    }
     for mut node in copied.nodes {
         let id = NodeId::new_now();
         node_ids.insert(node.id, id);
         node.id = id;
-        node.pos_world = [node.pos_world[0] + offset[0], node.pos_world[1] + offset[1]];
+        node.pos_world = moved_by(node.pos_world, offset);
         for port in node.inputs.iter_mut().chain(&mut node.outputs) {
             let fresh = PortId::new_now();
             port_ids.insert(port.id, fresh);
@@ -223,7 +242,7 @@ fn insert(
         {
             settings.workflow = name.clone();
         }
-        selected.push(id);
+        selected.nodes.insert(id);
         edits.push(Edit::AddNode(Box::new(node)));
     }
     for link in copied.links {
@@ -258,8 +277,10 @@ fn insert(
         }));
     }
     document.edit(title, gesture, edits)?;
-    selection.nodes = selected.into_iter().collect();
-    selection.links.clear();
-    selection.frames.clear();
+    *selection = selected;
     Ok(())
+}
+
+fn moved_by(pos_world: [f32; 2], offset: [f32; 2]) -> [f32; 2] {
+    [pos_world[0] + offset[0], pos_world[1] + offset[1]]
 }

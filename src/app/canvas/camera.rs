@@ -295,7 +295,8 @@ impl Fitted {
             Some(camera_world) => view.camera_world.distance(camera_world),
             None => view.visible_world().center().distance(self.center),
         };
-        self.camera_world = Some(view.camera_world);
+        // Not where it was a frame ago: a slow hand moves it by less than that at a time.
+        self.camera_world.get_or_insert(view.camera_world);
         let is_there = (view.zoom / self.zoom - 1.0).abs() < 1e-3 && off * view.zoom < 2.0;
         is_there.then_some(self)
     }
@@ -396,12 +397,17 @@ pub fn start_flights(
                 }
             }
             Action::ZoomToSelection => {
-                let area = selection
+                let of_nodes = selection
                     .nodes
                     .iter()
                     .filter_map(|id| boxes.get(*index.nodes.get(id)?).ok())
-                    .map(|node_box| node_box.area)
-                    .reduce(Area::joined);
+                    .map(|node_box| node_box.area);
+                let of_frames = selection
+                    .frames
+                    .iter()
+                    .filter_map(|id| frames.get(*index.frames.get(id)?).ok())
+                    .map(|card| card.area);
+                let area = of_nodes.chain(of_frames).reduce(Area::joined);
                 if let Some(area) = area.or_else(everything) {
                     fly(view.fit(area));
                 }
@@ -538,6 +544,29 @@ mod tests {
             assert!(view.px_of(view.world_at(px)).distance(px) < 0.01);
         }
         assert_eq!(view.origin_px(), view.origin_px().round());
+    }
+
+    #[test]
+    fn a_view_that_is_moved_slowly_is_moved() {
+        let mut view = ViewTransform {
+            target_px: Vec2::new(1680.0, 1020.0),
+            rect_px: Rect::new(232.0, 36.0, 1380.0, 820.0),
+            ..ViewTransform::default()
+        };
+        let area = Area::at(Vec2::new(-300.0, 900.0), Vec2::new(5000.0, 800.0));
+        let (center, zoom) = view.fit(area);
+        view.camera_world = view.camera_for(center, zoom);
+        view.zoom = zoom;
+        let mut fitted = Some(Fitted::flying(&view, area, 0));
+        for _ in 0..10 {
+            fitted = fitted.and_then(|fitted| fitted.held(&view));
+        }
+        assert!(fitted.is_some(), "nobody has moved it");
+        for _ in 0..10 {
+            view.camera_world.x += 1.0 / zoom;
+            fitted = fitted.and_then(|fitted| fitted.held(&view));
+        }
+        assert!(fitted.is_none(), "ten pixels are a move");
     }
 
     #[test]

@@ -291,7 +291,9 @@ pub fn interact(
         {
             actions.write(Action::Select(only_node(node)));
         }
-        if let CanvasTarget::Frame(frame) = target {
+        if let CanvasTarget::Frame(frame) = target
+            && !selection.frames.contains(&frame)
+        {
             actions.write(Action::SelectFrame(frame));
         }
         actions.write(Action::OpenContextMenu {
@@ -361,7 +363,14 @@ fn press(
             }));
         }
         Hit::Frame { frame, .. } => {
-            if !selection.frames.contains(&frame) {
+            let is_selected = selection.frames.contains(&frame);
+            if modifiers.toggle || (modifiers.add && !is_selected) {
+                let mut wanted = selection.clone();
+                if !wanted.frames.remove(&frame) {
+                    wanted.frames.insert(frame);
+                }
+                actions.write(Action::Select(Select::Exactly(wanted)));
+            } else if !is_selected {
                 actions.write(Action::SelectFrame(frame));
             }
         }
@@ -394,6 +403,11 @@ fn release(
                         || !selection.frames.is_empty()) =>
             {
                 actions.write(Action::Select(only_node(node)));
+            }
+            Hit::Frame { frame, .. }
+                if !modifiers.add && !modifiers.toggle && selection.only_frame().is_none() =>
+            {
+                actions.write(Action::SelectFrame(frame));
             }
             _ => {}
         },

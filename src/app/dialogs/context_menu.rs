@@ -35,7 +35,17 @@ const FOR_SELECTION: &[&str] = &[
     "edit.delete",
 ];
 /// Actions for a frame.
-const FOR_FRAME: &[&str] = &["edit.fit_frame", "", "edit.delete"];
+const FOR_FRAME: &[&str] = &[
+    "edit.fit_frame",
+    "",
+    "edit.cut",
+    "edit.copy",
+    "edit.duplicate",
+    "",
+    "view.selection",
+    "",
+    "edit.delete",
+];
 /// Actions for the background.
 const FOR_BACKGROUND: &[&str] = &[
     "edit.select_all",
@@ -285,7 +295,7 @@ fn item_rows(ui: &mut Ui, panel: &PanelContext<'_>, node_id: NodeId) -> Option<R
             ui,
             theme,
             icons::ARROWS_CLOCKWISE,
-            "Try its failed items again",
+            summary::RETRY_OF_NODE,
             "",
             true,
         )

@@ -2,9 +2,10 @@
 
 use super::hand::{Hand, Key};
 use super::{add, note};
-use comfyui_orchestrator::app::actions::Action;
+use comfyui_orchestrator::app::actions::{Action, Gesture, Select};
 use comfyui_orchestrator::app::document::Selection;
-use comfyui_orchestrator::project::{Frame, NodeId};
+use comfyui_orchestrator::project::{Frame, FrameId, NodeId};
+use std::collections::BTreeSet;
 
 fn places(hand: &Hand, nodes: &[NodeId]) -> Vec<[f32; 2]> {
     let project = hand.project();
@@ -26,12 +27,10 @@ fn a_frame_moves_with_what_lies_in_it_and_goes_without_it() {
         add(&mut hand, [420.0, 420.0], "merge"),
     ];
     let outside = [add(&mut hand, [900.0, 420.0], "condition")];
-    hand.act(Action::Select(
-        comfyui_orchestrator::app::actions::Select::Only {
-            nodes: inside.to_vec(),
-            links: Vec::new(),
-        },
-    ));
+    hand.act(Action::Select(Select::Only {
+        nodes: inside.to_vec(),
+        links: Vec::new(),
+    }));
     hand.chord(&[Key::Control], Key::Letter('g'));
     let made = frame(&hand);
     assert_eq!(hand.get::<Selection>().only_frame(), Some(made.id));
@@ -81,6 +80,102 @@ fn a_frame_moves_with_what_lies_in_it_and_goes_without_it() {
     hand.press(Key::Delete);
     assert!(hand.project().frames.is_empty());
     assert_eq!(hand.project().nodes.len(), 3);
+}
+
+/// A frame around nodes, and its id.
+fn framed(hand: &mut Hand, nodes: &[NodeId]) -> FrameId {
+    hand.act(Action::Select(Select::Only {
+        nodes: nodes.to_vec(),
+        links: Vec::new(),
+    }));
+    hand.act(Action::FrameSelection);
+    hand.get::<Selection>().only_frame().expect("a frame")
+}
+
+#[test]
+fn frames_are_cut_pasted_duplicated_and_chosen_by_a_box_like_nodes() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut hand = Hand::open(folder.path());
+    let node = add(&mut hand, [520.0, 320.0], "fan out");
+    let frame_id = framed(&mut hand, &[node]);
+    let before = hand.project().clone();
+    // A box that goes through it takes what it touches; one around it takes it too.
+    let Frame {
+        pos_world,
+        size_world,
+        ..
+    } = before.frames[&frame_id];
+    let end = [0, 1].map(|axis| pos_world[axis] + size_world[axis]);
+    let (low, high) = (
+        hand.place_px(pos_world, [-20.0, -20.0]),
+        hand.place_px(end, [20.0, 20.0]),
+    );
+    let middle = [0, 1].map(|axis| f32::midpoint(low[axis], high[axis]));
+    hand.drag(low, middle);
+    let selection = hand.get::<Selection>();
+    assert!(selection.frames.is_empty() && selection.nodes.len() == 1);
+    hand.drag(low, high);
+    let both = Selection {
+        nodes: BTreeSet::from([node]),
+        frames: BTreeSet::from([frame_id]),
+        ..Selection::default()
+    };
+    assert_eq!(*hand.get::<Selection>(), both);
+
+    // What is cut comes back whole.
+    hand.act(Action::Cut);
+    assert!(hand.project().nodes.is_empty() && hand.project().frames.is_empty());
+    hand.act(Action::Paste);
+    let pasted = hand.project();
+    assert_eq!((pasted.nodes.len(), pasted.frames.len()), (1, 1));
+    let made = frame(&hand);
+    assert_eq!(
+        (made.title, made.size_world),
+        (before.frames[&frame_id].title.clone(), size_world)
+    );
+    assert_eq!(hand.project().nodes_in_frame(&frame(&hand)).count(), 1);
+    assert!(hand.get::<Selection>().frames.contains(&made.id));
+    hand.act(Action::Undo);
+    hand.act(Action::Undo);
+    assert_eq!(*hand.project(), before);
+
+    // A frame by itself is copied by itself; a link by itself is neither copied nor cut.
+    hand.act(Action::SelectFrame(frame_id));
+    hand.act(Action::Duplicate);
+    assert_eq!(hand.project().frames.len(), 2);
+    assert_eq!(hand.project().nodes.len(), 1);
+    let copy = hand.get::<Selection>().only_frame().expect("the copy");
+    assert_ne!(copy, frame_id);
+    let at = hand.project().frames[&copy].pos_world;
+    assert!((at[0] - pos_world[0] - 40.0).abs() < 0.01);
+}
+
+#[test]
+fn a_frame_takes_the_frames_in_it_along() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut hand = Hand::open(folder.path());
+    let node = add(&mut hand, [560.0, 360.0], "fan out");
+    let inner = framed(&mut hand, &[node]);
+    let outer = framed(&mut hand, &[node]);
+    let mut wide = hand.project().frames[&outer].clone();
+    wide.pos_world = wide.pos_world.map(|at| at - 60.0);
+    wide.size_world = wide.size_world.map(|side| side + 120.0);
+    hand.act(Action::SetFrame {
+        frame: wide.clone(),
+        gesture: Gesture::new(),
+    });
+    let before = hand.project().clone();
+    let title = hand.place_px(wide.pos_world, [30.0, 8.0]);
+    hand.drag(title, [title[0] + 70.0, title[1] + 30.0]);
+    let after = hand.project();
+    let by = |was: [f32; 2], is: [f32; 2]| [0, 1].map(|axis| (is[axis] - was[axis]).round());
+    let of = |id: &FrameId| by(before.frames[id].pos_world, after.frames[id].pos_world);
+    assert_eq!(of(&outer), [70.0, 30.0]);
+    assert_eq!(of(&inner), of(&outer));
+    let of_node = by(before.nodes[&node].pos_world, after.nodes[&node].pos_world);
+    assert_eq!(of_node, of(&outer));
+    hand.act(Action::Undo);
+    assert_eq!(*hand.project(), before, "one step");
 }
 
 #[test]

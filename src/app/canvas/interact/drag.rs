@@ -13,7 +13,7 @@ use crate::app::document::{Document, Selection};
 use crate::app::model::{EntityIndex, NodeBox};
 use crate::project::{Frame, FrameId, LinkRefusal, NodeId};
 use bevy::prelude::*;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Goes on with what the left button began.
 pub(super) fn drag(
@@ -56,19 +56,30 @@ pub(super) fn drag(
                         originals: nodes,
                     })
                 } else {
-                    let starts = starts_of(nodes, document);
-                    let grabbed = starts.iter().find(|(id, _)| *id == node);
+                    let frames = if selection.nodes.contains(&node) {
+                        selection.frames.clone()
+                    } else {
+                        BTreeSet::new()
+                    };
+                    let grabbed_at = document
+                        .project()
+                        .nodes
+                        .get(&node)
+                        .map_or(press.at_world, |node| Vec2::from(node.pos_world));
+                    let (starts, frames) = with_contents(nodes, &frames, document);
                     Drag::Nodes(NodeDrag {
                         gesture,
-                        grabbed_at: grabbed.map_or(press.at_world, |(_, at)| *at),
+                        grabbed_at,
                         from_world: press.at_world,
                         starts,
-                        frames: frames_of(selection, document),
+                        frames,
                         moved: Vec2::ZERO,
                     })
                 }
             }
-            Hit::Frame { frame, handle } => begin_frame_drag(press, frame, handle, document),
+            Hit::Frame { frame, handle } => {
+                begin_frame_drag(press, frame, handle, selection, document)
+            }
             Hit::Link(_) | Hit::Empty => Drag::Box(BoxDrag {
                 from_world: press.at_world,
                 to_world: world,
@@ -144,12 +155,11 @@ pub(super) fn drag(
             }
             drag.to_world = world;
             let area = Area::spanned(drag.from_world, world);
-            let mut wanted = drag.before.nodes.clone();
-            picker.nodes_in(area, &mut wanted);
-            if wanted != selection.nodes {
-                let links = drag.before.links.iter().copied().collect();
-                let nodes = wanted.into_iter().collect();
-                actions.write(Action::Select(Select::Only { nodes, links }));
+            let mut wanted = drag.before.clone();
+            picker.nodes_in(area, &mut wanted.nodes);
+            picker.frames_in(area, &mut wanted.frames);
+            if wanted != *selection {
+                actions.write(Action::Select(Select::Exactly(wanted)));
             }
             gesture.set_changed();
         }
@@ -190,11 +200,13 @@ pub(super) fn drag(
     }
 }
 
-/// What a handle of a frame begins: its title takes the frame with the nodes in it along, its corner changes its size.
+/// What a handle of a frame begins: its title takes the frame with what is in it along, and everything else that is selected
+/// with it; its corner changes its size.
 fn begin_frame_drag(
     press: &Press,
     frame: FrameId,
     handle: FrameHandle,
+    selection: &Selection,
     document: &Document,
 ) -> Drag {
     let project = document.project();
@@ -204,13 +216,18 @@ fn begin_frame_drag(
     let gesture = Gesture::new();
     match handle {
         FrameHandle::Title => {
-            let inside = project.nodes_in_frame(&frame).map(|node| node.id).collect();
+            let (nodes, selected) = if selection.frames.contains(&frame.id) {
+                (selection.nodes.clone(), selection.frames.clone())
+            } else {
+                (BTreeSet::new(), BTreeSet::from([frame.id]))
+            };
+            let (starts, frames) = with_contents(nodes, &selected, document);
             Drag::Nodes(NodeDrag {
                 gesture,
                 grabbed_at: Vec2::from(frame.pos_world),
                 from_world: press.at_world,
-                starts: starts_of(inside, document),
-                frames: vec![frame],
+                starts,
+                frames,
                 moved: Vec2::ZERO,
             })
         }
@@ -225,14 +242,20 @@ fn begin_frame_drag(
     }
 }
 
-/// The selected frames as a drag begins.
-fn frames_of(selection: &Selection, document: &Document) -> Vec<Frame> {
-    let frames = &document.project().frames;
-    selection
-        .frames
-        .iter()
-        .filter_map(|id| frames.get(id).cloned())
-        .collect()
+/// Nodes and frames with everything that lies in these frames, as a drag begins: where the nodes lie, and the frames.
+fn with_contents(
+    mut nodes: BTreeSet<NodeId>,
+    frames: &BTreeSet<FrameId>,
+    document: &Document,
+) -> (Vec<(NodeId, Vec2)>, Vec<Frame>) {
+    let project = document.project();
+    let mut carried = BTreeMap::new();
+    for frame in frames.iter().filter_map(|id| project.frames.get(id)) {
+        nodes.extend(project.nodes_in_frame(frame).map(|node| node.id));
+        let inner = project.frames_in_frame(frame).chain([frame]);
+        carried.extend(inner.map(|frame| (frame.id, frame.clone())));
+    }
+    (starts_of(nodes, document), carried.into_values().collect())
 }
 
 /// Where nodes lie as a drag begins.

@@ -165,6 +165,15 @@ impl Picker<'_, '_> {
         );
     }
 
+    /// Adds the frames that lie in a rectangle whole: one that goes through a frame means what is in it.
+    pub fn frames_in(&self, area: Area, into: &mut BTreeSet<FrameId>) {
+        let inside = self
+            .frames
+            .iter()
+            .filter(|(_, card)| area.encloses(card.area));
+        into.extend(inside.map(|(key, _)| key.0));
+    }
+
     /// The port to which the loose end of a wire snaps: the nearest one in reach, or else, over the body of a node, its
     /// first port that takes the wire. A port that is hit exactly is given back even when it does not fit, so that the
     /// person learns why.

@@ -9,7 +9,6 @@ use crate::app::shell::PanelContext;
 use crate::app::theme::{GRID, RADIUS_CONTROL, TEXT_SMALL};
 use crate::app::widgets::{hint, lines_of, menu_row};
 use crate::fleet::SaveMode;
-use crate::project::NodeKind;
 use bevy_egui::egui::{
     self, Color32, CornerRadius, FontId, Pos2, Rect, RichText, Sense, TextureOptions, Ui, Vec2,
 };
@@ -347,10 +346,7 @@ fn entry_menu(ui: &mut Ui, panel: &mut PanelContext<'_>, entry: &LibraryEntry) {
             pos_world: None,
         });
     }
-    let node = panel.selection.only_node().filter(|node_id| {
-        let node = panel.document.project().nodes.get(node_id);
-        node.is_some_and(|node| matches!(node.kind, NodeKind::Workflow(_)))
-    });
+    let node = panel.selection.workflow_node(panel.document.project());
     let title = "Put in the place of the selected node's…";
     if menu_row(
         ui,
