@@ -1,6 +1,7 @@
 //! Windows of ComfyUI's own editor, one per node at most: opened, heard, and asked to close with their document.
 
 mod browser;
+mod draft_writer;
 mod drafts;
 mod hear;
 mod open;
@@ -9,6 +10,7 @@ mod reviews;
 
 pub use places::EditorPlaces;
 
+use self::draft_writer::DraftWriter;
 use self::drafts::{Digest, Draft};
 use self::reviews::Reviews;
 use super::actions::Action;
@@ -39,6 +41,7 @@ pub struct Editors {
     windows: BTreeMap<NodeId, OpenEditor>,
     /// Changes that are not in their nodes yet.
     drafts: BTreeMap<NodeId, Draft>,
+    writer: DraftWriter,
     /// Nodes of which changes lie aside that were thrown away.
     aside: BTreeSet<NodeId>,
     /// What was saved and waits for a person.

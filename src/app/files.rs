@@ -273,11 +273,7 @@ impl FileWorld<'_> {
                         });
                     }
                     Ok(None) => {}
-                    Err(error) => self.toasts.push(
-                        Severity::Warning,
-                        "The recovery file could not be read",
-                        &error.to_string(),
-                    ),
+                    Err(error) => self.tell_unread(&error),
                 }
             }
             Err(error) => {
@@ -350,6 +346,22 @@ impl FileWorld<'_> {
         {
             self.autosave.claim(place.folder());
         }
+    }
+
+    /// Unsaved work that cannot be read is left alone from now on.
+    fn tell_unread(&mut self, error: &ProjectFolderError) {
+        let Some(place) = recovery_place(&self.document, &self.folders) else {
+            return;
+        };
+        let kept = match project_folder::set_recovery_aside(&place) {
+            Ok(aside) => format!("It is kept as {}.", aside.display()),
+            Err(problem) => format!("{problem}. The next unsaved work takes its place."),
+        };
+        self.toasts.push(
+            Severity::Warning,
+            "Unsaved work could not be read",
+            &format!("{error} {kept}"),
+        );
     }
 
     fn open_sample(&mut self, id: &str) {
@@ -557,13 +569,14 @@ pub fn offer_recovered_work(
 pub fn dropped_files(
     mut drops: MessageReader<bevy::window::FileDragAndDrop>,
     editors: Res<Editors>,
+    document: Res<Document>,
     mut dialogs: ResMut<Dialogs>,
     mut actions: MessageWriter<Action>,
 ) {
     for drop in drops.read() {
         if let bevy::window::FileDragAndDrop::DroppedFile { path_buf, .. } = drop {
             let path = path_buf.clone();
-            if let Some(node) = editors.brought_back(&path) {
+            if let Some(node) = editors.brought_back(&path, document.project()) {
                 dialogs.in_browser = None;
                 actions.write(Action::CompareWorkflow { node, path });
                 continue;

@@ -188,6 +188,29 @@ pub fn read_recovery(place: &ProjectPlace) -> Result<Option<Recovery>, ProjectFo
     Ok(Some(Recovery { project, modified }))
 }
 
+/// Gives a recovery file that cannot be read another name, so that nothing is written over it. Gives its new place.
+///
+/// # Errors
+/// [`ProjectFolderError::Io`].
+pub fn set_recovery_aside(place: &ProjectPlace) -> Result<PathBuf, ProjectFolderError> {
+    let path = place.recovery_file();
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let mut aside = path.with_file_name(format!("{name}.unread"));
+    let mut number = 2;
+    while aside.exists() {
+        aside = path.with_file_name(format!("{name}.unread-{number}"));
+        number += 1;
+    }
+    match std::fs::rename(&path, &aside) {
+        Ok(()) => Ok(aside),
+        Err(source) => Err(ProjectFolderError::Io {
+            action: "rename",
+            path,
+            source,
+        }),
+    }
+}
+
 /// Removes the recovery file of a place, if there is one.
 pub fn discard_recovery(place: &ProjectPlace) -> Result<(), ProjectFolderError> {
     remove_file(&place.recovery_file())

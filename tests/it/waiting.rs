@@ -138,7 +138,7 @@ fn whoever_looks_at_a_run_reads_why_its_items_wait() {
     );
     let told = run(&data, &["backend", "disable", "one"]);
     assert!(told.status.success(), "{}", stderr(&told));
-    until_said(&show, "because: all backends are disabled");
+    until_said(&show, "wait: all backends are disabled");
     until_said(&why, "  waits: all backends are disabled");
     // The program itself says so when it has lasted for two seconds.
     std::thread::sleep(Duration::from_secs(3));
@@ -154,7 +154,7 @@ fn whoever_looks_at_a_run_reads_why_its_items_wait() {
     assert_eq!(files_below(&out).len(), 9);
     let shown = stdout(&run(&data, &show));
     assert!(
-        !shown.contains("because:"),
+        !shown.contains(" items wait"),
         "nothing waits any more: {shown}"
     );
 }

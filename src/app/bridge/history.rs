@@ -261,7 +261,13 @@ fn project_of_run(
         .iter()
         .filter_map(|folder| std::fs::read_dir(folder).ok())
         .flat_map(|entries| entries.flatten().map(|entry| entry.path()))
-        .filter(|path| path.to_string_lossy().ends_with(".orchestrator.json"))
+        .filter(|path| {
+            // Recovery files begin with a dot: they are work on a project, not the project.
+            path.file_name().is_some_and(|name| {
+                let name = name.to_string_lossy();
+                name.ends_with(".orchestrator.json") && !name.starts_with('.')
+            })
+        })
         .take(FILES_LOOKED_AT);
     let candidates = beside.clone().into_iter().chain(places.iter().cloned());
     let saved = candidates.chain(portable).find(|path| {

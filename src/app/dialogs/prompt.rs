@@ -14,17 +14,21 @@ pub fn show(ctx: &Context, panel: &mut PanelContext<'_>) {
     let Some(prompt) = panel.dialogs.prompt.take() else {
         return;
     };
+    // Of the project that is open: left undecided, the next unsaved work would be written over it.
+    let must_decide = matches!(&prompt, Prompt::Recovered { place, .. }
+        if panel.document.saved().map(|saved| &saved.place) == place.as_ref());
     let mut answer = None;
     let closed = modal(ctx, panel.theme, "prompt", 420.0, |ui| {
         answer = match &prompt {
             Prompt::Unsaved(pending) => unsaved(ui, panel, pending),
             Prompt::Recovered { project, .. } => {
-                recovered(ui, panel, project.nodes.len(), &project.name)
+                let cancel = if must_decide { None } else { Some("Not now") };
+                recovered(ui, panel, project.nodes.len(), &project.name, cancel)
             }
             Prompt::Overwrite { reason, .. } => overwrite(ui, panel, reason),
         };
     });
-    let answer = if closed {
+    let answer = if closed && !must_decide {
         answer.or(Some(Answer::Cancel))
     } else {
         answer
@@ -68,7 +72,13 @@ fn heading(ui: &mut Ui, panel: &PanelContext<'_>, icon: &str, title: &str, text:
     ui.add_space(4.0 * GRID);
 }
 
-fn buttons(ui: &mut Ui, panel: &PanelContext<'_>, yes: &str, no: Option<&str>) -> Option<Answer> {
+fn buttons(
+    ui: &mut Ui,
+    panel: &PanelContext<'_>,
+    yes: &str,
+    no: Option<&str>,
+    cancel: Option<&str>,
+) -> Option<Answer> {
     let mut answer = None;
     at_right(ui, |ui| {
         if ui
@@ -84,9 +94,10 @@ fn buttons(ui: &mut Ui, panel: &PanelContext<'_>, yes: &str, no: Option<&str>) -
         {
             answer = Some(Answer::No);
         }
-        if ui
-            .add(Button::new("Cancel").min_size(Vec2::new(80.0, 30.0)))
-            .clicked()
+        if let Some(cancel) = cancel
+            && ui
+                .add(Button::new(cancel).min_size(Vec2::new(80.0, 30.0)))
+                .clicked()
         {
             answer = Some(Answer::Cancel);
         }
@@ -107,7 +118,7 @@ fn unsaved(ui: &mut Ui, panel: &PanelContext<'_>, pending: &Pending) -> Option<A
         &format!("Save \"{name}\" {before}?"),
         &format!("There are changes that are not saved.{}", open_edits(panel)),
     );
-    buttons(ui, panel, "Save", Some("Don't save"))
+    buttons(ui, panel, "Save", Some("Don't save"), Some("Cancel"))
 }
 
 /// What becomes of changes in open editors.
@@ -126,7 +137,13 @@ fn open_edits(panel: &PanelContext<'_>) -> String {
     )
 }
 
-fn recovered(ui: &mut Ui, panel: &PanelContext<'_>, nodes: usize, name: &str) -> Option<Answer> {
+fn recovered(
+    ui: &mut Ui,
+    panel: &PanelContext<'_>,
+    nodes: usize,
+    name: &str,
+    cancel: Option<&str>,
+) -> Option<Answer> {
     heading(
         ui,
         panel,
@@ -136,7 +153,7 @@ fn recovered(ui: &mut Ui, panel: &PanelContext<'_>, nodes: usize, name: &str) ->
             "\"{name}\" with {nodes} nodes was not saved when the program ended. Go on with it?"
         ),
     );
-    buttons(ui, panel, "Restore", Some("Discard"))
+    buttons(ui, panel, "Restore", Some("Discard"), cancel)
 }
 
 fn overwrite(ui: &mut Ui, panel: &PanelContext<'_>, reason: &str) -> Option<Answer> {
@@ -147,5 +164,5 @@ fn overwrite(ui: &mut Ui, panel: &PanelContext<'_>, reason: &str) -> Option<Answ
         "Replace what is there?",
         &format!("{reason}\nThe present state is kept as a version."),
     );
-    buttons(ui, panel, "Replace", None)
+    buttons(ui, panel, "Replace", None, Some("Cancel"))
 }

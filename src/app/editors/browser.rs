@@ -1,21 +1,23 @@
 //! Without a window for it: the person's own browser, with files in both directions.
 
-use super::drafts::write_whole;
+use super::draft_writer::write_whole;
 use super::{EditorWorld, Editors};
 use crate::app::dialogs::in_browser::BrowserDialog;
 use crate::app::toasts::Severity;
-use crate::project::{NodeId, NodeKind};
+use crate::project::{NodeId, NodeKind, Project};
 use std::path::Path;
 
 impl Editors {
-    /// The node whose workflow a dropped file brings back from the browser: one with the name that it was given there.
+    /// The node of the project whose workflow a dropped file brings back from the browser: one with the name that it was given
+    /// there.
     #[must_use]
-    pub fn brought_back(&self, file: &Path) -> Option<NodeId> {
+    pub fn brought_back(&self, file: &Path, project: &Project) -> Option<NodeId> {
         let is_json = file
             .extension()
             .is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
         let stem = file.file_stem()?.to_str()?;
-        let node_of = |name: &str| self.in_browser.get(name).copied();
+        let is_there = |node_id: &NodeId| project.nodes.contains_key(node_id);
+        let node_of = |name: &str| self.in_browser.get(name).copied().filter(is_there);
         is_json
             .then(|| node_of(stem).or_else(|| node_of(unnumbered(stem)?)))
             .flatten()

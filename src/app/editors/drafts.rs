@@ -23,7 +23,8 @@
 //! since a page is believed no further than that. A node of another project, or one that was deleted, keeps its file: undo
 //! and opening the project bring both back.
 
-use super::EditorWorld;
+use super::draft_writer::{DraftFiles, Failed, Order};
+use super::{EditorWorld, Editors};
 use crate::app::toasts::Severity;
 use crate::project::NodeId;
 use crate::workflow;
@@ -112,42 +113,58 @@ impl EditorWorld<'_> {
 
     /// Goes on with the life of a node's draft.
     pub(super) fn draft(&mut self, node_id: NodeId, happened: Happened<'_>) {
-        let (Some(file), Some(aside)) = (self.draft_file(node_id), self.aside_file(node_id)) else {
+        let (Some(kept), Some(aside)) = (self.draft_file(node_id), self.aside_file(node_id)) else {
             return;
         };
         let before = self.editors.drafts.get(&node_id).copied();
         let (after, deed) = step(before, happened);
-        let done = match (deed, happened) {
-            (Deed::Write, Happened::Shown(text)) => write_whole(&file, text.get().as_bytes()),
-            (Deed::SetAside, _) => std::fs::rename(&file, &aside).map(|()| {
+        let order = match (deed, happened) {
+            (Deed::Write, Happened::Shown(text)) => {
+                Some(Order::Write(text.get().as_bytes().into()))
+            }
+            (Deed::SetAside, _) => {
                 self.editors.aside.insert(node_id);
-            }),
+                Some(Order::SetAside)
+            }
             (Deed::Delete, _) => {
                 self.editors.aside.remove(&node_id);
-                std::fs::remove_file(&file).and_then(|()| remove_if_there(&aside))
+                Some(Order::Delete)
             }
-            _ => Ok(()),
+            (Deed::Write | Deed::Nothing, _) => None,
         };
-        let done = match done {
-            // Somebody emptied the folder: there is nothing to take away.
-            Err(error) if deed != Deed::Write && error.kind() == std::io::ErrorKind::NotFound => {
-                Ok(())
-            }
-            done => done,
-        };
-        match done {
-            Ok(()) => {
-                match after {
-                    Some(after) => self.editors.drafts.insert(node_id, after),
-                    None => self.editors.drafts.remove(&node_id),
-                };
-                self.editors.revision += 1;
-            }
-            Err(error) => self.toasts.push(
-                Severity::Warning,
-                "Changes in the editor are not kept yet",
-                &format!("{}: {error}. Save to the node soon.", file.display()),
-            ),
+        if let Some(order) = order {
+            let files = DraftFiles { kept, aside };
+            self.editors.writer.order(node_id, files, order);
+        }
+        if after != before {
+            match after {
+                Some(after) => self.editors.drafts.insert(node_id, after),
+                None => self.editors.drafts.remove(&node_id),
+            };
+            self.editors.revision += 1;
+        }
+    }
+
+    /// Tells what the disk did not do, each once: the next change tries again.
+    fn tell_faults(&mut self) {
+        for fault in self.editors.writer.take_faults() {
+            let place = fault.file.display();
+            let (title, text) = match fault.failed {
+                Failed::Write => (
+                    "Changes in the editor are not kept yet",
+                    format!("{place}: {}. Save to the node soon.", fault.error),
+                ),
+                Failed::SetAside => (
+                    "What was thrown away in the editor cannot be brought back",
+                    format!("{place}: {}.", fault.error),
+                ),
+                Failed::Delete => {
+                    // The node has what is in it: at worst it is offered once more.
+                    tracing::warn!(file = %place, error = %fault.error, "a draft stays");
+                    continue;
+                }
+            };
+            self.toasts.push(Severity::Warning, title, &text);
         }
     }
 
@@ -160,11 +177,13 @@ impl EditorWorld<'_> {
         for node_id in accepted {
             self.draft(node_id, Happened::Safe(safe_revision));
         }
+        self.tell_faults();
     }
 
     /// Puts what was thrown away last in the place of the draft, to be offered when the editor is opened.
     pub(super) fn bring_back(&mut self, node_id: NodeId) {
-        let Some(draft) = self.aside_file(node_id).and_then(|file| read_draft(&file)) else {
+        let aside = self.aside_file(node_id);
+        let Some(draft) = aside.and_then(|file| self.editors.read_draft(&file)) else {
             self.toasts.push(
                 Severity::Warning,
                 "Nothing was brought back",
@@ -177,6 +196,7 @@ impl EditorWorld<'_> {
 
     /// Looks which nodes of the document have drafts of earlier windows.
     pub(super) fn look_for_kept_changes(&mut self) {
+        self.editors.writer.finish();
         let is_there = |file: Option<PathBuf>| file.is_some_and(|file| file.exists());
         let nodes: Vec<NodeId> = self.document.project().nodes.keys().copied().collect();
         for node_id in nodes {
@@ -194,31 +214,21 @@ impl EditorWorld<'_> {
     }
 }
 
-fn remove_if_there(file: &Path) -> std::io::Result<()> {
-    match std::fs::remove_file(file) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
+impl Editors {
+    /// The changes in a file, as they were ordered last; none when it cannot be one.
+    pub(super) fn read_draft(&self, file: &Path) -> Option<Box<RawValue>> {
+        self.writer.finish();
+        let size = std::fs::metadata(file).ok()?.len();
+        if size > workflow::MAX_WORKFLOW_BYTES as u64 {
+            return None;
+        }
+        serde_json::from_slice(&std::fs::read(file).ok()?).ok()
     }
-}
 
-/// The changes in a file; none when it cannot be one.
-pub(super) fn read_draft(file: &Path) -> Option<Box<RawValue>> {
-    let size = std::fs::metadata(file).ok()?.len();
-    if size > workflow::MAX_WORKFLOW_BYTES as u64 {
-        return None;
+    /// Waits until the disk has everything that was changed in windows.
+    pub fn finish_writing(&self) {
+        self.writer.finish();
     }
-    serde_json::from_slice(&std::fs::read(file).ok()?).ok()
-}
-
-/// Writes a file beside its place and renames it there.
-pub(super) fn write_whole(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    use std::io::Write as _;
-    let folder = file.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder)?;
-    let mut temporary = tempfile::NamedTempFile::new_in(folder)?;
-    temporary.write_all(bytes)?;
-    temporary.persist(file).map_err(|error| error.error)?;
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Opening the window of a node: on which backend, with what, and what is said when it cannot be.
 
-use super::drafts::{digest, read_draft};
+use super::drafts::digest;
 use super::{EditorState, EditorWorld, OpenEditor};
 use crate::app::dialogs::in_browser::BrowserDialog;
 use crate::app::toasts::Severity;
@@ -220,7 +220,9 @@ impl EditorWorld<'_> {
             node_title: node.title.clone(),
             backend_name: backend.name.clone(),
             workflow: editor_graph(&file.text, self.catalog.object_info())?,
-            draft: self.draft_file(node.id).and_then(|file| read_draft(&file)),
+            draft: self
+                .draft_file(node.id)
+                .and_then(|file| self.editors.read_draft(&file)),
             profile_dir: self
                 .own_folder()
                 .join("profiles")

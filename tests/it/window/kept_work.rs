@@ -94,3 +94,43 @@ fn a_run_leads_to_what_was_made_of_its_project_since_and_no_window_takes_it_from
     });
     assert_eq!(std::fs::read_to_string(&recovery).unwrap(), "{ half");
 }
+
+#[test]
+fn unsaved_work_of_a_saved_project_is_decided_about_or_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("project");
+    let recovery = place.join(".recovery.orchestrator.json");
+    let mut hand = Hand::open_with(folder.path(), |options| options.document = Some(note()));
+    hand.act(Action::SavePath(place.clone()));
+    hand.act(Action::RenameProject {
+        name: "Note with more".to_owned(),
+        gesture: Gesture::new(),
+    });
+    hand.lose_focus();
+    drop(hand);
+    assert!(recovery.exists());
+
+    // Unsaved work of the project that is open is not passed over: it would be written over.
+    let mut hand = Hand::open(folder.path());
+    hand.act(Action::OpenPath(place.clone()));
+    assert!(hand.sees("Restore") && hand.sees("Discard"));
+    assert!(!hand.sees("Not now"));
+    hand.press(Key::Escape);
+    hand.click_words("Restore");
+    assert_eq!(hand.project().name, "Note with more");
+    drop(hand);
+
+    // Work that cannot be read lies aside from then on.
+    std::fs::write(&recovery, "{ half").unwrap();
+    let mut hand = Hand::open(folder.path());
+    hand.act(Action::OpenPath(place.clone()));
+    assert_eq!(hand.project().name, "Note");
+    hand.act(Action::RenameProject {
+        name: "Another".to_owned(),
+        gesture: Gesture::new(),
+    });
+    hand.lose_focus();
+    assert!(recovery.exists());
+    let aside = place.join(".recovery.orchestrator.json.unread");
+    assert_eq!(std::fs::read_to_string(aside).unwrap(), "{ half");
+}

@@ -155,7 +155,7 @@ fn what_an_item_was_made_with_is_shown_whole_when_it_is_made_again() {
         values,
     };
     let words = ["a cat", "a cat, golden hour"].map(|text| Literal::Text(text.to_owned()));
-    let sides = [64, 128].map(|side| Literal::Integer(Integer::from(side)));
+    let sides = [64_u32, 128].map(|side| Literal::Integer(Integer::from(side)));
     let source = FanOutSource::Grid(vec![
         axis("prompt", words.to_vec()),
         axis("side", sides.to_vec()),
