@@ -10,3 +10,4 @@ pub mod origin;
 pub mod page;
 pub mod placement;
 pub mod process;
+pub mod sentence;

@@ -37,13 +37,14 @@
   let baseline = null; // what it looks like on the page; text is undefined while that is not known
   let known = new Map(); // workflows that were shown here, by their JSON, and what they looked like
   let tab = null; // ComfyUI's tab of the node's workflow
-  let sent = null; // what was last sent to be kept on the node
+  let sent = new Map(); // what was sent to be kept on the node and is not decided yet, by the number of the save
+  let last_save = Date.now(); // numbers go on where those of a page before this one ended
   let is_changed = false;
   let is_loading = false;
   let told = null; // the content that the app was told last
   let last_graph = null; // the graph as it was last seen with changes
   let question = null; // which question is open: "draft", "closing" or "revert"
-  let closes_after_save = false;
+  let closes_after = null; // the number of the save after which the window closes
   let later = null; // a workflow of the node that came while the page was not ready for it
   let change_timer = 0;
 
@@ -214,12 +215,12 @@
     change_timer = setTimeout(look_for_change, CHANGE_DELAY_MS);
   };
 
-  // Whether the workflow was sent.
+  // Gives the number of the save; null when nothing was sent.
   const save = async (target) => {
-    if (baseline === null || is_loading || question === "draft") return false;
+    if (baseline === null || is_loading || question === "draft") return null;
     if (place() !== "own") {
       bar.keep(`Not saved: the tab "${node.name}" is not shown`);
-      return false;
+      return null;
     }
     bar.keep("Saving…");
     look_for_change();
@@ -230,12 +231,13 @@
       if (place() !== "own") throw new Error("another tab was opened meanwhile");
       // Taken after it: making a prompt numbers the nodes anew, which is no change of the person's.
       const { text } = content();
-      if (target === "node") sent = { graph, text };
-      post({ save: { target, workflow: graph, prompt: output } });
-      return true;
+      last_save += 1;
+      if (target === "node") sent.set(last_save, { graph, text });
+      post({ save: { number: last_save, target, workflow: graph, prompt: output } });
+      return last_save;
     } catch (error) {
       bar.keep(`Not saved: ComfyUI cannot make a prompt of it: ${error?.message ?? error}`);
-      return false;
+      return null;
     }
   };
 
@@ -245,11 +247,9 @@
     post("asking");
     ask("closing", "Save the changes before closing?", [
       ["Save to node", async () => {
-        closes_after_save = true;
         if (place() !== "own") await show_own_tab();
-        if (await save("node")) return;
-        closes_after_save = false;
-        post("stay");
+        closes_after = await save("node");
+        if (closes_after === null) post("stay");
       }],
       ["Throw away", () => may_close("discard")],
       ["Stay", () => post("stay")],
@@ -304,21 +304,23 @@
       }
       bar.say("The node has another workflow now");
     },
-    save_answer: ({ state, text }) => {
+    save_answer: ({ number, state, text }) => {
+      const kept = sent.get(number);
+      if (state !== "in_review") sent.delete(number);
       if (state === "in_review") bar.keep("Look at the changes in the app");
-      else if (state === "refused") { sent = null; bar.keep(text); }
+      else if (state === "refused") bar.keep(text);
       else {
-        if (sent !== null) {
-          baseline = sent.text;
-          node = { ...node, form: "ui", graph: sent.graph };
-          know(sent.graph, sent.text);
-          sent = null;
+        if (kept) {
+          baseline = kept.text;
+          node = { ...node, form: "ui", graph: kept.graph };
+          know(kept.graph, kept.text);
         }
         bar.say("Saved");
         look_for_change();
       }
-      if (!closes_after_save) return;
-      closes_after_save = false;
+      // A save that could not be read has no number.
+      if (closes_after === null || (number !== null && number !== closes_after)) return;
+      closes_after = null;
       // Until the person has answered in the app, what was saved is kept there.
       if (state === "refused") post("stay");
       else may_close("keep");
@@ -327,7 +329,10 @@
       // Nothing is known of what is to become of the changes: they are kept.
       if (baseline === null || question === "draft") { may_close("keep"); return; }
       look_for_change();
-      if (sent !== null && place() === "own" && content().text === sent.text) { may_close("keep"); return; }
+      if (sent.size > 0 && place() === "own") {
+        const { text } = content();
+        if ([...sent.values()].some((save) => save.text === text)) { may_close("keep"); return; }
+      }
       if (!is_changed) { may_close("discard"); return; }
       if (question === "closing") { post("asking"); return; }
       ask_about_closing();

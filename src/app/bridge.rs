@@ -26,6 +26,7 @@ use super::dialogs::Dialogs;
 use super::document::Document;
 use super::toasts::{Severity, Toasts};
 use super::wake::{Waker, now_ms};
+use crate::editor::sentence::sentence;
 use crate::engine::fold::RunView;
 use crate::engine::{
     CommandError, EngineEvent, EngineHandle, ItemId, ItemState, NodeWait, Preview, Progress,
@@ -329,14 +330,6 @@ pub fn drain(bridge: Option<Res<Bridge>>, mut world: BridgeWorld, waker: Option<
     {
         waker.wake();
     }
-}
-
-/// A problem as a sentence of its own.
-fn sentence(problem: &str) -> String {
-    let mut letters = problem.chars();
-    letters.next().map_or_else(String::new, |first| {
-        first.to_uppercase().chain(letters).collect()
-    })
 }
 
 impl BridgeWorld<'_> {

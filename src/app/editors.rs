@@ -1,4 +1,4 @@
-//! Windows of ComfyUI's own editor, one per node at most: opened, heard, and asked to close with their document.
+//! Windows of ComfyUI's own editor, one per node at most: opened, heard, and closed when their node is gone.
 
 mod browser;
 mod draft_writer;
@@ -28,7 +28,7 @@ use crate::editor::message::{Appearance, CloseMode, SaveAnswer, ToWindow};
 use crate::editor::process::{EditorEvent, EditorProcess};
 use crate::engine::RunEventBody;
 use crate::fleet::Door;
-use crate::project::{BackendId, NodeId, NodeKind};
+use crate::project::{BackendId, NodeId};
 use bevy::ecs::system::SystemParam;
 use bevy::prelude::*;
 use bevy::window::PrimaryWindow;
@@ -50,13 +50,15 @@ pub struct Editors {
     wants_attention: bool,
     /// Where each node's item was placed last since the app was started.
     ran_last: BTreeMap<NodeId, BackendId>,
+    /// On which backend the editor of each node was opened last, or was to be.
+    opened_on: BTreeMap<NodeId, BackendId>,
     /// The revision of the document that the windows know.
     seen_revision: Option<u64>,
     /// Nodes whose workflow was written for the browser, by the name of the workflow.
     in_browser: BTreeMap<String, NodeId>,
     /// The window's program; the one beside this program when none.
     program: Option<PathBuf>,
-    /// Grows with the document that is open; windows of another one are asked to close.
+    /// Grows with the document that is open: nodes of another one may have drafts.
     generation: Option<u64>,
     /// Grows with everything that the marks on the nodes tell.
     revision: u64,
@@ -122,8 +124,8 @@ impl Editors {
         let is_kept = matches!(self.drafts.get(&node_id), Some(Draft::Kept(_)));
         match self.windows.get(&node_id).map(|window| window.state) {
             Some(EditorState::Changed) => NodeEditing::Changed,
-            Some(_) if is_kept => NodeEditing::Changed,
             Some(EditorState::NotShown) => NodeEditing::Failed,
+            Some(EditorState::Opening | EditorState::Open) if is_kept => NodeEditing::Changed,
             Some(EditorState::Opening | EditorState::Open) => NodeEditing::Open,
             None if is_kept => NodeEditing::Kept,
             None => NodeEditing::Not,
@@ -144,10 +146,10 @@ impl Editors {
             .map(|window| window.title.as_str())
     }
 
-    fn answer(&self, node_id: NodeId, answer: SaveAnswer) {
+    fn answer(&self, node_id: NodeId, number: u64, answer: SaveAnswer) {
         if let Some(window) = self.windows.get(&node_id) {
             // A window that does not take it has ended or hangs, which its own events tell.
-            let _ = window.process.send(ToWindow::SaveAnswer(answer));
+            let _ = window.process.send(ToWindow::SaveAnswer { number, answer });
         }
     }
 }
@@ -178,7 +180,8 @@ pub fn open_editors(mut actions: MessageReader<Action>, mut world: EditorWorld) 
                 node_id,
                 backend_id,
             } => {
-                let node_id = node_id.or_else(|| world.selected_node());
+                let node_id =
+                    node_id.or_else(|| world.selection.workflow_node(world.document.project()));
                 if let Some(node_id) = node_id {
                     world.open_or_tell(node_id, *backend_id);
                 }
@@ -274,17 +277,6 @@ pub fn come_to_front(
 }
 
 impl EditorWorld<'_> {
-    fn selected_node(&self) -> Option<NodeId> {
-        let nodes = &self.document.project().nodes;
-        let mut workflow_nodes = self.selection.nodes.iter().filter(|id| {
-            nodes
-                .get(id)
-                .is_some_and(|node| matches!(node.kind, NodeKind::Workflow(_)))
-        });
-        let first = workflow_nodes.next()?;
-        workflow_nodes.next().is_none().then_some(*first)
-    }
-
     fn title_of(&self, node_id: NodeId) -> String {
         let node = self.document.project().nodes.get(&node_id);
         let window = self.editors.windows.get(&node_id);

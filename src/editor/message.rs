@@ -27,8 +27,13 @@ pub enum ToWindow {
     Focus,
     /// Close the window.
     Close(CloseMode),
-    /// What became of the last save.
-    SaveAnswer(SaveAnswer),
+    /// What became of a save.
+    SaveAnswer {
+        /// Which, by [`Saved::number`].
+        number: u64,
+        /// What became of it.
+        answer: SaveAnswer,
+    },
     /// The node has another workflow than before, and not by a save of this window: by an undo, or another file.
     NodeWorkflow(EditorGraph),
     /// The node has another name, for the title bar.
@@ -174,6 +179,8 @@ pub enum DraftFate {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Saved {
+    /// Which save of the window it is: the page's own count.
+    pub number: u64,
     /// Where it shall go.
     pub target: SaveTarget,
     /// The editor's form, as its own *Save* would write it.

@@ -54,6 +54,8 @@ pub enum PageMessage {
     },
     /// Save.
     Save {
+        /// Which it is, by the page's own count.
+        number: u64,
         /// Where to.
         target: SaveTarget,
         /// The editor's form.
@@ -105,7 +107,10 @@ pub enum PageRefusal {
         "the page saves too often: at most {MAX_SAVES} times in {} seconds",
         SAVES_WINDOW_MS / 1000
     )]
-    TooManySaves,
+    TooManySaves {
+        /// Which was refused, by the page's own count.
+        number: u64,
+    },
 }
 
 /// The gate every message passes.
@@ -175,13 +180,13 @@ impl Gate {
                 "it does not come from the main frame".to_owned(),
             ));
         }
-        if matches!(envelope.message, PageMessage::Save { .. }) {
-            self.count_save(now_ms)?;
+        if let PageMessage::Save { number, .. } = envelope.message {
+            self.count_save(now_ms, number)?;
         }
         Ok(envelope.message)
     }
 
-    fn count_save(&mut self, now_ms: u64) -> Result<(), PageRefusal> {
+    fn count_save(&mut self, now_ms: u64, number: u64) -> Result<(), PageRefusal> {
         let since_ms = now_ms.saturating_sub(SAVES_WINDOW_MS);
         while self
             .saves_ms
@@ -191,7 +196,7 @@ impl Gate {
             self.saves_ms.pop_front();
         }
         if self.saves_ms.len() >= MAX_SAVES {
-            return Err(PageRefusal::TooManySaves);
+            return Err(PageRefusal::TooManySaves { number });
         }
         self.saves_ms.push_back(now_ms);
         Ok(())
@@ -248,14 +253,16 @@ pub fn appearance_call(appearance: Appearance) -> Result<String, serde_json::Err
     call(&serde_json::json!({"type": "appearance", "dark": appearance == Appearance::Dark}))
 }
 
-/// The call that tells the page what became of its save.
-pub fn answer_call(answer: &SaveAnswer) -> Result<String, serde_json::Error> {
+/// The call that tells the page what became of one of its saves; of one that could not be read when there is no number.
+pub fn answer_call(number: Option<u64>, answer: &SaveAnswer) -> Result<String, serde_json::Error> {
     let (state, text) = match answer {
         SaveAnswer::InReview => ("in_review", ""),
         SaveAnswer::Kept => ("kept", ""),
         SaveAnswer::Refused(text) => ("refused", text.as_str()),
     };
-    call(&serde_json::json!({"type": "save_answer", "state": state, "text": text}))
+    call(&serde_json::json!({
+        "type": "save_answer", "number": number, "state": state, "text": text,
+    }))
 }
 
 /// The call that asks the page whether it may be closed.
@@ -275,7 +282,8 @@ fn form_and_graph(workflow: &EditorGraph) -> (&'static str, &RawValue) {
     }
 }
 
-/// Calls what the bar left in the page. Whoever else in the page calls it learns nothing by it, and cannot send.
+/// Calls what the bar left in the page. Whoever else in the page calls it learns nothing by it, and makes the bar say no more
+/// than a page may.
 fn call(command: &serde_json::Value) -> Result<String, serde_json::Error> {
     Ok(format!(
         "window[\"comfyui-orchestrator\"]?.({});",

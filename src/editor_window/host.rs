@@ -9,12 +9,12 @@ mod window;
 use self::view::make_web_view;
 use self::window::Framed;
 use comfyui_orchestrator::editor::message::{
-    CloseMode, DraftFate, EditorGraph, FromWindow, LineError, OpenWindow, PROTOCOL_VERSION,
-    SaveAnswer, SaveTarget, Saved, ToWindow, read_line, write_line,
+    CloseMode, DraftFate, FromWindow, LineError, OpenWindow, PROTOCOL_VERSION, SaveAnswer, Saved,
+    ToWindow, read_line, write_line,
 };
 use comfyui_orchestrator::editor::origin::{NotAPage, PageOrigin};
 use comfyui_orchestrator::editor::page::{self, Gate, PageMessage, PageRefusal};
-use serde_json::value::RawValue;
+use comfyui_orchestrator::editor::sentence::sentence;
 use std::io::{BufReader, Stdout};
 use std::time::{Duration, Instant};
 use tao::event::{Event, StartCause, WindowEvent};
@@ -169,7 +169,7 @@ fn open(token: String) -> Result<(), HostError> {
             since: Instant::now(),
         },
         has_page: false,
-        in_review: None,
+        last_wish: None,
         page_ends: 0,
         started: Instant::now(),
         told: Vec::new(),
@@ -244,10 +244,10 @@ struct EditorWindow {
     proxy: EventLoopProxy<HostEvent>,
     output: Stdout,
     state: State,
+    /// When the person last wished to close it.
+    last_wish: Option<Instant>,
     /// Whether a page of the backend was ever shown.
     has_page: bool,
-    /// What the page sent to be kept on the node, until the app says what became of it.
-    in_review: Option<Box<RawValue>>,
     /// How often the page's own process ended.
     page_ends: usize,
     started: Instant,
@@ -340,6 +340,7 @@ impl EditorWindow {
             ToWindow::Close(CloseMode::Keep) => return self.close(DraftFate::Keep),
             ToWindow::NodeWorkflow(workflow) => {
                 self.tell_page(&page::node_workflow_call(&workflow)?)?;
+                // A page that is loaded anew begins with what the node has by then.
                 self.order.workflow = workflow;
             }
             ToWindow::NodeTitle(title) => {
@@ -354,18 +355,8 @@ impl EditorWindow {
                 // A page that is loaded anew is given it with its workflow.
                 self.order.appearance = appearance;
             }
-            ToWindow::SaveAnswer(answer) => {
-                // A page that is loaded anew begins with what the node has now.
-                match &answer {
-                    SaveAnswer::InReview => {}
-                    SaveAnswer::Kept => {
-                        if let Some(kept) = self.in_review.take() {
-                            self.order.workflow = EditorGraph::Ui(kept);
-                        }
-                    }
-                    SaveAnswer::Refused(_) => self.in_review = None,
-                }
-                self.tell_page(&page::answer_call(&answer)?)?;
+            ToWindow::SaveAnswer { number, answer } => {
+                self.tell_page(&page::answer_call(Some(number), &answer)?)?;
             }
         }
         Ok(self.flow())
@@ -374,6 +365,9 @@ impl EditorWindow {
     fn on_page(&mut self, address: &str, body: &str) -> Result<ControlFlow, HostError> {
         let now_ms = self.started.elapsed().as_millis() as u64;
         match self.gate.admit(address, body, now_ms) {
+            // Else a page that loads for ever calls off every wish to close.
+            Ok(PageMessage::Loaded | PageMessage::LoadFailed { .. })
+                if matches!(self.state, State::Closing { .. } | State::Asking) => {}
             Ok(PageMessage::Loaded) => {
                 self.state = State::Open;
                 self.window.measure_frame();
@@ -391,16 +385,15 @@ impl EditorWindow {
                 write_line(&mut self.output, &FromWindow::Changed { draft })?;
             }
             Ok(PageMessage::Save {
+                number,
                 target,
                 workflow,
                 prompt,
             }) => {
-                if target == SaveTarget::Node {
-                    self.in_review = Some(workflow.clone());
-                }
                 write_line(
                     &mut self.output,
                     &FromWindow::Save(Box::new(Saved {
+                        number,
                         target,
                         workflow,
                         prompt,
@@ -429,11 +422,16 @@ impl EditorWindow {
     }
 
     fn ask_to_close(&mut self) -> Result<ControlFlow, HostError> {
+        let now = Instant::now();
+        let before = self.last_wish.replace(now);
+        // Whatever the page made of the first: it may have loaded anew, or answered for the person.
+        let is_second = before.is_some_and(|before| now - before < CLOSE_PATIENCE);
         match self.state {
             // A second wish while the page is silent, or while there is no page yet.
             State::Closing { .. } | State::Asking | State::Loading { .. } => {
                 self.close(DraftFate::Keep)
             }
+            State::Open if is_second => self.close(DraftFate::Keep),
             State::Open => {
                 self.state = State::Closing {
                     since: Instant::now(),
@@ -463,12 +461,14 @@ impl EditorWindow {
     }
 
     fn refuse(&mut self, refusal: &PageRefusal) -> Result<(), HostError> {
-        let text = first_upper(&refusal.to_string());
-        if matches!(
-            refusal,
-            PageRefusal::TooManySaves | PageRefusal::TooLarge(_)
-        ) {
-            self.tell_page(&page::answer_call(&SaveAnswer::Refused(text.clone()))?)?;
+        let text = sentence(&refusal.to_string());
+        let answer = SaveAnswer::Refused(text.clone());
+        match refusal {
+            PageRefusal::TooManySaves { number } => {
+                self.tell_page(&page::answer_call(Some(*number), &answer)?)?;
+            }
+            PageRefusal::TooLarge(_) => self.tell_page(&page::answer_call(None, &answer)?)?,
+            _ => {}
         }
         self.notice(text)
     }
@@ -538,14 +538,6 @@ fn server_of(address: &str) -> String {
         Ok(url) if url.has_host() => url.origin().ascii_serialization(),
         _ => short(address),
     }
-}
-
-/// A refusal begins small, for the log.
-fn first_upper(text: &str) -> String {
-    let mut letters = text.chars();
-    letters.next().map_or_else(String::new, |first| {
-        first.to_uppercase().chain(letters).collect()
-    })
 }
 
 fn short(address: &str) -> String {

@@ -163,6 +163,7 @@ impl Frame {
             let end = |frame: &Self| frame.pos_world[axis] + frame.size_world[axis];
             other.pos_world[axis] >= self.pos_world[axis] && end(other) <= end(self)
         };
-        within(0) && within(1) && other.size_world != self.size_world
+        let is_larger = |axis: usize| self.size_world[axis] > other.size_world[axis];
+        within(0) && within(1) && (is_larger(0) || is_larger(1))
     }
 }

@@ -91,8 +91,8 @@ fn a_message_counts_only_from_the_main_frame_of_the_server_and_of_a_known_shape(
         r#"{"message":"loaded"}"#,
         r#"{"token":"secret","message":"loaded","more":1}"#,
         r#"{"token":"secret","message":{"open_file":{"path":"/etc/passwd"}}}"#,
-        r#"{"token":"secret","message":{"save":{"target":"node","workflow":{}}}}"#,
-        r#"{"token":"secret","message":{"save":{"target":"../x","workflow":{},"prompt":{}}}}"#,
+        r#"{"token":"secret","message":{"save":{"number":7,"target":"node","workflow":{}}}}"#,
+        r#"{"token":"secret","message":{"save":{"number":7,"target":"../x","workflow":{},"prompt":{}}}}"#,
         "loaded",
         "",
         "[[[[[[",
@@ -115,7 +115,7 @@ fn a_message_counts_only_from_the_main_frame_of_the_server_and_of_a_known_shape(
         "x".repeat(MAX_MESSAGE_BYTES)
     );
     assert!(matches!(admit(page, &huge), Err(PageRefusal::TooLarge(_))));
-    let save = r#"{"token":"secret","message":{"save":{"target":"node","workflow":{"seed":18446744073709551615},"prompt":{}}}}"#;
+    let save = r#"{"token":"secret","message":{"save":{"number":7,"target":"node","workflow":{"seed":18446744073709551615},"prompt":{}}}}"#;
     let Ok(PageMessage::Save { workflow, .. }) = admit(page, save) else {
         panic!("a sound save is taken");
     };
@@ -153,7 +153,7 @@ fn what_a_page_sends_is_bounded_in_bytes_and_in_saves() {
         Err(PageRefusal::Flood)
     ));
     // Slowly, as a person would save at most, and as a page would.
-    let save = r#"{"token":"secret","message":{"save":{"target":"new_workflow","workflow":{},"prompt":{}}}}"#;
+    let save = r#"{"token":"secret","message":{"save":{"number":7,"target":"new_workflow","workflow":{},"prompt":{}}}}"#;
     let taken = (0..30)
         .filter(|second| gate.admit(page, save, 100_000 + second * 1_000).is_ok())
         .count();

@@ -209,9 +209,9 @@ fn edit_rows(ui: &mut Ui, panel: &PanelContext<'_>, node_id: NodeId) -> Option<A
         chosen = Some(Action::BringBackEdits { node_id });
     }
     let title = "Edit in the browser…";
-    let is_possible = in_browser::backend(panel, node_id).is_some();
+    let is_possible = in_browser::backend(panel, node_id, None).is_some();
     if menu_row(ui, panel.theme, "", title, "", is_possible) {
-        chosen = in_browser::open(ui.ctx(), panel, node_id);
+        chosen = in_browser::open(ui.ctx(), panel, node_id, None);
     }
     ui.separator();
     chosen

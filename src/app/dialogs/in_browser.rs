@@ -7,7 +7,7 @@ use crate::app::icons;
 use crate::app::shell::PanelContext;
 use crate::app::theme::GRID;
 use crate::app::widgets::{at_right, card, hint, primary_button, row, strong};
-use crate::project::NodeId;
+use crate::project::{BackendId, NodeId};
 use bevy_egui::egui::{Align, Context, Label, Layout, OpenUrl, RichText, Ui, Vec2};
 use std::path::PathBuf;
 
@@ -18,6 +18,8 @@ pub enum BrowserDialog {
     Offered {
         /// The Workflow node.
         node_id: NodeId,
+        /// The backend on which its window was to open; none when that was not decided yet.
+        backend_id: Option<BackendId>,
         /// Its title.
         title: String,
         /// Why there is no window.
@@ -46,16 +48,31 @@ pub enum BrowserDialog {
 /// Opens the page of a backend in the browser and gives the action that writes the node's workflow for it; none where no
 /// backend answers.
 #[must_use]
-pub fn open(ctx: &Context, panel: &PanelContext<'_>, node_id: NodeId) -> Option<Action> {
-    let page = backend(panel, node_id)?;
+pub fn open(
+    ctx: &Context,
+    panel: &PanelContext<'_>,
+    node_id: NodeId,
+    wished: Option<BackendId>,
+) -> Option<Action> {
+    let page = backend(panel, node_id, wished)?;
     ctx.open_url(OpenUrl::new_tab(page.status.url.clone()));
     Some(Action::WriteForBrowser { node_id })
 }
 
-/// The backend whose page the browser would open: the one of the node's window, else the first that answers.
+/// The backend whose page the browser would open: the wished one, which has the models that were chosen, else the one of the
+/// node's window, else the first that answers.
 #[must_use]
-pub fn backend<'a>(panel: &'a PanelContext<'_>, node_id: NodeId) -> Option<&'a BackendCard> {
+pub fn backend<'a>(
+    panel: &'a PanelContext<'_>,
+    node_id: NodeId,
+    wished: Option<BackendId>,
+) -> Option<&'a BackendCard> {
     let cards = &panel.backends.cards;
+    if let Some(wished) = wished {
+        return cards
+            .get(&wished)
+            .filter(|card| card.status.state.answers());
+    }
     let of_window = panel.editors.of(node_id).and_then(|(_, name)| {
         let is_its = |card: &&BackendCard| card.status.name == name;
         cards.values().find(is_its)
@@ -78,6 +95,7 @@ pub fn show(ctx: &Context, panel: &mut PanelContext<'_>) {
     let closed = modal(ctx, panel.theme, "in-browser", 500.0, |ui| match &dialog {
         BrowserDialog::Offered {
             node_id,
+            backend_id,
             title,
             reason,
             remedy,
@@ -95,7 +113,7 @@ pub fn show(ctx: &Context, panel: &mut PanelContext<'_>) {
                 });
             }
             ui.add_space(2.0 * GRID);
-            let backend = backend(panel, *node_id);
+            let backend = backend(panel, *node_id, *backend_id);
             hint(
                 ui,
                 panel.theme,
@@ -104,6 +122,10 @@ pub fn show(ctx: &Context, panel: &mut PanelContext<'_>) {
                         "Your own browser can edit it: the page of \"{}\" opens there, and the workflow goes there and back as a file.",
                         backend.status.name
                     ),
+                    None if backend_id.is_some() => {
+                        "Your own browser could edit it, but the backend does not answer now."
+                            .to_owned()
+                    }
                     None => {
                         "Your own browser could edit it, but no backend answers now.".to_owned()
                     }
@@ -113,7 +135,7 @@ pub fn show(ctx: &Context, panel: &mut PanelContext<'_>) {
             at_right(ui, |ui| {
                 let button = primary_button(panel.theme, "Edit in the browser");
                 if ui.add_enabled(backend.is_some(), button).clicked() {
-                    wish = open(ctx, panel, *node_id);
+                    wish = open(ctx, panel, *node_id, *backend_id);
                 }
                 done = ui.button("Close").clicked();
             });

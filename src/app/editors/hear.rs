@@ -4,6 +4,7 @@ use super::drafts::{Draft, Happened};
 use super::{EditorState, EditorWorld};
 use crate::app::toasts::Severity;
 use crate::editor::message::{DraftFate, FromWindow};
+use crate::editor::sentence::sentence;
 use crate::project::NodeId;
 
 impl EditorWorld<'_> {
@@ -47,7 +48,7 @@ impl EditorWorld<'_> {
                 self.toasts
                     .push(Severity::Warning, &format!("Editor of \"{title}\""), &text);
             }
-            FromWindow::Failed { text } => self.offer_browser(node_id, first_upper(&text), None),
+            FromWindow::Failed { text } => self.offer_browser(node_id, sentence(&text), None),
             FromWindow::Geometry(geometry) => {
                 self.settings.editor_places.remember(node_id, geometry);
             }
@@ -80,12 +81,4 @@ impl EditorWorld<'_> {
             ""
         }
     }
-}
-
-/// A window's sentence begins small, for the log.
-fn first_upper(text: &str) -> String {
-    let mut letters = text.chars();
-    letters.next().map_or_else(String::new, |first| {
-        first.to_uppercase().chain(letters).collect()
-    })
 }

@@ -53,6 +53,7 @@ impl EditorWorld<'_> {
     ) {
         self.dialogs.in_browser = Some(BrowserDialog::Offered {
             node_id,
+            backend_id: self.editors.opened_on.get(&node_id).copied(),
             title: self.title_of(node_id),
             reason,
             remedy,
@@ -115,6 +116,7 @@ impl EditorWorld<'_> {
             .get(&settings.workflow)
             .ok_or_else(|| format!("The workflow \"{}\" is missing.", settings.workflow))?;
         let backend = self.choose_backend(node, backend_id)?;
+        self.editors.opened_on.insert(node_id, backend.id);
         let bridge = self.bridge.as_ref();
         let door = match bridge {
             Some(bridge) => bridge.open_door(&backend)?,
@@ -197,7 +199,7 @@ impl EditorWorld<'_> {
                 .map(|(_, card)| card.status.name.clone())
                 .collect();
             return Err(if names.is_empty() {
-                "No backend answers. Start ComfyUI on one, or add one under Machines.".into()
+                "No backend answers. Start ComfyUI, or add a backend under Machines.".into()
             } else {
                 NotOpened::NoPage(names)
             });

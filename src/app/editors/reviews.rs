@@ -12,7 +12,7 @@ use crate::project::{NodeId, NodeKind, WorkflowFile};
 use crate::workflow::{self, WorkflowDocument};
 use std::collections::VecDeque;
 
-/// The saves that wait for a person. At most one for each window, so there are never more than windows.
+/// The saves that wait for a person: at most one of each node, and the one that is shown. One stays when its window is gone.
 #[derive(Debug, Default)]
 pub(super) struct Reviews {
     waiting: VecDeque<Review>,
@@ -23,6 +23,8 @@ pub(super) struct Reviews {
 #[derive(Debug)]
 struct Review {
     node_id: NodeId,
+    /// Which save of its window it is.
+    number: u64,
     target: SaveTarget,
     file: WorkflowFile,
 }
@@ -31,35 +33,33 @@ struct Review {
 #[derive(Clone, Copy, Debug)]
 struct Shown {
     node_id: NodeId,
+    number: u64,
     target: SaveTarget,
     digest: Digest,
 }
 
 impl Reviews {
-    fn is_shown(&self, node_id: NodeId, target: SaveTarget) -> bool {
-        self.shown
-            .is_some_and(|shown| (shown.node_id, shown.target) == (node_id, target))
+    /// Whether the person has not decided yet about a save of this node.
+    fn has(&self, node_id: NodeId) -> bool {
+        let is_shown = self.shown.is_some_and(|shown| shown.node_id == node_id);
+        is_shown || self.waiting.iter().any(|review| review.node_id == node_id)
     }
 }
 
 impl EditorWorld<'_> {
     /// Takes what a window saves into the row.
     pub(super) fn take(&mut self, node_id: NodeId, saved: Saved) {
+        let number = saved.number;
         let refused = |text: &str| SaveAnswer::Refused(text.to_owned());
         if saved.target == SaveTarget::Node {
             // Until the person has agreed, and the disk has it, it is kept as what the window shows.
             self.draft(node_id, Happened::Shown(&saved.workflow));
         }
-        // What a person looks at stays what it is.
-        if self
-            .editors
-            .reviews
-            .shown
-            .is_some_and(|shown| shown.node_id == node_id)
-        {
+        // What a person looks at stays what it is, and what waits for that is not passed over.
+        if self.editors.reviews.has(node_id) {
             let words =
                 "The app still asks about what was saved before: answer there, then save again";
-            return self.editors.answer(node_id, refused(words));
+            return self.editors.answer(node_id, number, refused(words));
         }
         // A page may say what it likes: only a prompt is kept as one.
         let page_prompt = match workflow::read(saved.prompt.get().as_bytes()) {
@@ -77,16 +77,15 @@ impl EditorWorld<'_> {
                 .map_err(|error| error.to_string()),
         };
         if let Err(problem) = sound {
-            return self.editors.answer(node_id, refused(&problem));
+            return self.editors.answer(node_id, number, refused(&problem));
         }
-        let reviews = &mut self.editors.reviews.waiting;
-        reviews.retain(|review| review.node_id != node_id);
-        reviews.push_back(Review {
+        self.editors.reviews.waiting.push_back(Review {
             node_id,
+            number,
             target: saved.target,
             file,
         });
-        self.editors.answer(node_id, SaveAnswer::InReview);
+        self.editors.answer(node_id, number, SaveAnswer::InReview);
         self.editors.wants_attention = true;
     }
 
@@ -108,6 +107,7 @@ impl EditorWorld<'_> {
         while let Some(review) = self.editors.reviews.waiting.pop_front() {
             let shown = Shown {
                 node_id: review.node_id,
+                number: review.number,
                 target: review.target,
                 digest: digest(&review.file.text),
             };
@@ -118,7 +118,7 @@ impl EditorWorld<'_> {
                     }
                     Err(problem) => {
                         let answer = SaveAnswer::Refused(problem);
-                        self.editors.answer(review.node_id, answer);
+                        self.editors.answer(review.node_id, review.number, answer);
                         continue;
                     }
                 },
@@ -135,22 +135,17 @@ impl EditorWorld<'_> {
     /// A workflow was put into a node: if it is what its window saved, the window hears of it.
     pub(super) fn review_replaced(&mut self, node_id: NodeId, file: &WorkflowFile) {
         let digest = digest(&file.text);
-        let is_ours = self.editors.reviews.is_shown(node_id, SaveTarget::Node)
-            && self
-                .editors
-                .reviews
-                .shown
-                .is_some_and(|shown| shown.digest == digest);
+        let ours = self.editors.reviews.shown.take_if(|shown| {
+            (shown.node_id, shown.target) == (node_id, SaveTarget::Node) && shown.digest == digest
+        });
         let has_it = self
             .text_of(node_id)
             .is_some_and(|text| *text == *file.text);
-        if is_ours {
-            self.editors.reviews.shown = None;
-        }
         if !has_it {
-            if is_ours {
+            if let Some(Shown { number, .. }) = ours {
                 let words = "The app could not put it into the node".to_owned();
-                self.editors.answer(node_id, SaveAnswer::Refused(words));
+                self.editors
+                    .answer(node_id, number, SaveAnswer::Refused(words));
             }
             return;
         }
@@ -158,11 +153,9 @@ impl EditorWorld<'_> {
         self.draft(node_id, accepted);
         // The sooner it is on the disk, the sooner the draft may go.
         self.autosave.at_once();
-        if is_ours {
-            if let Some(window) = self.editors.windows.get_mut(&node_id) {
-                window.node_text = Some(digest);
-            }
-            self.editors.answer(node_id, SaveAnswer::Kept);
+        if let Some(Shown { number, .. }) = ours {
+            // That the node has another workflow is told behind it: the page may have been loaded anew since it saved.
+            self.editors.answer(node_id, number, SaveAnswer::Kept);
         }
     }
 
@@ -178,7 +171,8 @@ impl EditorWorld<'_> {
             return;
         };
         self.editors.reviews.shown = None;
-        self.editors.answer(shown.node_id, SaveAnswer::Kept);
+        self.editors
+            .answer(shown.node_id, shown.number, SaveAnswer::Kept);
         let workflows = &self.document.project().workflows;
         let Some((name, _)) = workflows.iter().find(|(_, known)| known.text == file.text) else {
             return;
@@ -192,13 +186,16 @@ impl EditorWorld<'_> {
 
     /// The person leaves everything as it is. What was saved to the node stays a draft.
     pub(super) fn refuse_review(&mut self, node_id: NodeId) {
-        let shown = self.editors.reviews.shown;
-        if shown.is_some_and(|shown| shown.node_id == node_id) {
-            self.editors.reviews.shown = None;
-        }
-        let words = "Not taken: the node keeps its workflow";
-        self.editors
-            .answer(node_id, SaveAnswer::Refused(words.to_owned()));
+        let reviews = &mut self.editors.reviews;
+        let Some(shown) = reviews.shown.take_if(|shown| shown.node_id == node_id) else {
+            return;
+        };
+        let words = match shown.target {
+            SaveTarget::Node => "Not taken: the node keeps its workflow",
+            SaveTarget::NewWorkflow => "Not taken: the project gets no new workflow",
+        };
+        let answer = SaveAnswer::Refused(words.to_owned());
+        self.editors.answer(node_id, shown.number, answer);
     }
 
     /// The workflow that a node has.

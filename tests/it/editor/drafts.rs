@@ -81,19 +81,61 @@ async fn what_is_saved_on_closing_waits_for_the_answer_of_the_app() {
         return;
     }
     let saved = wait(&window, PATIENCE, |event| match event {
-        EditorEvent::Said(FromWindow::Save(saved)) => Some(Ok(saved.target)),
+        EditorEvent::Said(FromWindow::Save(saved)) => Some(Ok((saved.target, saved.number))),
         other => fate_of(other).map(Err),
     })
     .await;
-    assert_eq!(saved, Some(Ok(SaveTarget::Node)));
+    let Some(Ok((SaveTarget::Node, number))) = saved else {
+        panic!("{saved:?}");
+    };
     let early = wait(&window, Duration::from_secs(2), fate_of).await;
     assert_eq!(early, None, "the app has not answered yet");
     window
-        .send(ToWindow::SaveAnswer(SaveAnswer::InReview))
+        .send(ToWindow::SaveAnswer {
+            number,
+            answer: SaveAnswer::InReview,
+        })
         .unwrap();
     assert_eq!(
         wait(&window, PATIENCE, fate_of).await,
         Some(DraftFate::Keep)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_counts_for_the_save_that_it_is_about() {
+    let Some((_display, _folder, puppet, window)) = obedient(None).await else {
+        return;
+    };
+    let save_of = |event: &EditorEvent| match event {
+        EditorEvent::Said(FromWindow::Save(saved)) => Some(saved.number),
+        _ => None,
+    };
+    let answer = |number: u64, answer: SaveAnswer| {
+        let answer = ToWindow::SaveAnswer { number, answer };
+        window.send(answer).unwrap();
+    };
+    puppet.to_do("change");
+    wait(&window, PATIENCE, draft_of).await.expect("a change");
+    puppet.to_do("save");
+    let first = wait(&window, PATIENCE, save_of).await.expect("a save");
+    answer(first, SaveAnswer::InReview);
+    // Once more while the app asks: that one is refused, and the first is taken.
+    puppet.to_do("save");
+    let second = wait(&window, PATIENCE, save_of).await.expect("another");
+    assert_ne!(first, second);
+    answer(second, SaveAnswer::Refused("still asks".to_owned()));
+    answer(first, SaveAnswer::Kept);
+    let is_equal = wait(&window, PATIENCE, |event| {
+        let equal = FromWindow::Changed { draft: None };
+        matches!(event, EditorEvent::Said(said) if format!("{said:?}") == format!("{equal:?}"))
+            .then_some(())
+    });
+    is_equal.await.expect("what is shown is what the node has");
+    window.send(ToWindow::Close(CloseMode::Ask)).unwrap();
+    assert_eq!(
+        wait(&window, PATIENCE, fate_of).await,
+        Some(DraftFate::Discard)
     );
 }
 

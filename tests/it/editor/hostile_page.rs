@@ -1,6 +1,8 @@
 //! A page that tries whatever it can think of.
 
-use super::in_a_window::{Display, PATIENCE, order, serve_counting, serve_routes, start, wait};
+use super::in_a_window::{
+    Display, PATIENCE, loaded, order, serve_counting, serve_routes, start, wait,
+};
 use comfyui_orchestrator::editor::message::{CloseMode, FromWindow, ToWindow};
 use comfyui_orchestrator::editor::process::EditorEvent;
 use std::sync::Arc;
@@ -141,4 +143,41 @@ async fn a_hostile_page_gets_nowhere() {
     })
     .await;
     assert!(fate.is_some(), "the window closes without the page's leave");
+}
+
+/// Shows its workflow again and again, and another one each time.
+const RESTLESS: &str = r#"<!doctype html><body><script>
+    let n = 0;
+    window.app = {
+        graph: {serialize: () => ({nodes: [{id: n++}]})},
+        loadGraphData: async () => {},
+        graphToPrompt: async () => ({output: {}}),
+    };
+    const load = {type: "load", form: "ui", graph: {nodes: []}, name: "x"};
+    setInterval(() => window["comfyui-orchestrator"]?.(load), 200);
+</script></body>"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_never_rests_cannot_keep_its_window_open() {
+    let Some(display) = Display::start() else {
+        println!("skipped: there is no Xvfb here");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let address = serve_routes(axum::Router::new().route(
+        "/",
+        axum::routing::get(|| async { axum::response::Html(RESTLESS) }),
+    ))
+    .await;
+    let window = start(&display, folder.path(), order(address, folder.path(), None));
+    wait(&window, PATIENCE, loaded).await.expect("it is shown");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    // The page asks the person, and says at once that it has loaded: that is no answer.
+    let closed = |event: &EditorEvent| {
+        matches!(event, EditorEvent::Said(FromWindow::Closed { .. })).then_some(())
+    };
+    window.send(ToWindow::Close(CloseMode::Ask)).unwrap();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    window.send(ToWindow::Close(CloseMode::Ask)).unwrap();
+    wait(&window, PATIENCE, closed).await.expect("it closes");
 }

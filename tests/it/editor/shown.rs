@@ -4,9 +4,10 @@ use super::in_a_window::{
     Display, FRIENDLY, PATIENCE, order, serve, serve_counting, serve_routes, start, wait,
 };
 use comfyui_orchestrator::editor::message::{
-    CloseMode, DraftFate, FromWindow, SaveAnswer, SaveTarget, ToWindow,
+    CloseMode, DraftFate, EditorGraph, FromWindow, SaveAnswer, SaveTarget, ToWindow,
 };
 use comfyui_orchestrator::editor::process::EditorEvent;
+use serde_json::value::RawValue;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -39,9 +40,9 @@ async fn a_workflow_is_shown_changed_saved_and_the_window_closes() {
         draft.contains("\"id\":1") && draft.contains("\"id\":7"),
         "{draft}"
     );
-    let (target, prompt) = wait(&window, PATIENCE, |event| match event {
+    let (target, number, prompt) = wait(&window, PATIENCE, |event| match event {
         EditorEvent::Said(FromWindow::Save(saved)) => {
-            Some((saved.target, saved.prompt.get().to_owned()))
+            Some((saved.target, saved.number, saved.prompt.get().to_owned()))
         }
         _ => None,
     })
@@ -49,7 +50,12 @@ async fn a_workflow_is_shown_changed_saved_and_the_window_closes() {
     .expect("Ctrl+S saves");
     assert_eq!(target, SaveTarget::Node);
     assert!(prompt.contains("class_type"), "{prompt}");
-    window.send(ToWindow::SaveAnswer(SaveAnswer::Kept)).unwrap();
+    window
+        .send(ToWindow::SaveAnswer {
+            number,
+            answer: SaveAnswer::Kept,
+        })
+        .unwrap();
     let unchanged = wait(&window, PATIENCE, |event| {
         matches!(
             event,
@@ -242,12 +248,24 @@ async fn a_page_that_is_loaded_anew_begins_with_what_the_node_has_by_then() {
         );
     let address = serve_routes(router).await;
     let window = start(&display, folder.path(), order(address, folder.path(), None));
-    let saved = wait(&window, PATIENCE, |event| {
-        matches!(event, EditorEvent::Said(FromWindow::Save(_))).then_some(())
+    let saved = wait(&window, PATIENCE, |event| match event {
+        EditorEvent::Said(FromWindow::Save(saved)) => {
+            let graph = saved.workflow.get().to_owned();
+            Some((saved.number, RawValue::from_string(graph).unwrap()))
+        }
+        _ => None,
     })
     .await;
-    assert!(saved.is_some());
-    window.send(ToWindow::SaveAnswer(SaveAnswer::Kept)).unwrap();
+    let (number, graph) = saved.expect("it is saved");
+    window
+        .send(ToWindow::SaveAnswer {
+            number,
+            answer: SaveAnswer::Kept,
+        })
+        .unwrap();
+    window
+        .send(ToWindow::NodeWorkflow(EditorGraph::Ui(graph)))
+        .unwrap();
     let kept = wait(&window, PATIENCE, |event| {
         matches!(
             event,

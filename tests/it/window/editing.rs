@@ -16,6 +16,8 @@ use comfyui_orchestrator::editor::message::PROTOCOL_VERSION;
 use comfyui_orchestrator::fleet::BackendState;
 use comfyui_orchestrator::project::{FanOutSource, NodeId, NodeKind, WorkflowFile};
 use std::path::Path;
+#[cfg(unix)]
+use std::sync::atomic::{AtomicU64, Ordering};
 
 const SEEDED: &str = r#"{
     "1": {"class_type": "Painter", "inputs": {"seed": 41, "width": 64}},
@@ -30,6 +32,10 @@ fn with_node(folder: &Path, text: &str) -> (Hand, NodeId) {
     let node_id = *hand.get::<Selection>().nodes.first().expect("a node");
     (hand, node_id)
 }
+
+/// Numbers of saves.
+#[cfg(unix)]
+static SAVES: AtomicU64 = AtomicU64::new(1);
 
 /// Editor windows that say what a test tells them: a shell script that speaks the protocol, one folder for each node.
 #[cfg(unix)]
@@ -80,7 +86,10 @@ done
 
     fn save(&self, title: &str, target: &str, text: &str) {
         let form: serde_json::Value = serde_json::from_str(text).unwrap();
-        let saved = serde_json::json!({"target": target, "workflow": form, "prompt": form});
+        let number = SAVES.fetch_add(1, Ordering::Relaxed);
+        let saved = serde_json::json!({
+            "number": number, "target": target, "workflow": form, "prompt": form,
+        });
         self.say(title, &serde_json::json!({"save": saved}));
     }
 
@@ -158,7 +167,7 @@ fn what_an_editor_saves_is_lost_by_no_answer_and_goes_when_the_disk_has_it() {
 
     windows.say("Plain", &serde_json::json!({"changed": {"draft": form}}));
     hand.wait_until("it is marked", is_marked(node_id, NodeEditing::Changed));
-    assert!(draft.exists());
+    hand.wait_until("it is kept", |_| draft.exists());
     // Saved, and not taken: it stays.
     windows.save("Plain", "node", &text);
     let asks = "Replace the workflow of \"Plain\"?";
@@ -210,7 +219,7 @@ fn what_an_editor_saves_is_lost_by_no_answer_and_goes_when_the_disk_has_it() {
     hand.wait_until("it is aside", |hand| {
         hand.get::<Editors>().has_thrown_away(node_id)
     });
-    assert!(!draft.exists());
+    hand.wait_until("it is not kept", |_| !draft.exists());
     windows.say(
         "Plain",
         &serde_json::json!({"closed": {"draft": "discard"}}),
@@ -221,7 +230,7 @@ fn what_an_editor_saves_is_lost_by_no_answer_and_goes_when_the_disk_has_it() {
     hand.wait_until("it is offered", |_| {
         windows.heard("Plain", "\"draft\":{") == 1
     });
-    assert!(draft.exists());
+    assert!(draft.exists(), "it was read from there");
 }
 
 #[cfg(unix)]
@@ -248,12 +257,19 @@ fn saves_of_several_editors_wait_for_each_other_and_for_the_person() {
     hand.wait_until("the other waits", |_| {
         windows.heard("Two", "in_review") == 1
     });
+    // What waits is not passed over either.
+    windows.save("Two", "node", &WORKFLOW.replace("64", "74"));
+    hand.wait_until("it is refused", |_| windows.heard("Two", "still asks") == 1);
     assert_eq!(*hand.project(), before, "nothing is done without an answer");
     hand.answer("Replace");
     hand.wait_until("the second is asked about", |hand| {
         hand.sees("Keep a new workflow?")
     });
     assert_eq!(windows.heard("One", "\"kept\""), 1);
+    // Behind it comes what the node has, for a page that was loaded anew since it saved.
+    hand.wait_until("it hears of the node", |_| {
+        windows.heard("One", "node_workflow") == 1
+    });
     let texts = |hand: &Hand| -> Vec<String> {
         let files = hand.project().workflows.values();
         files.map(|file| file.text.to_string()).collect()

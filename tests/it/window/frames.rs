@@ -169,9 +169,10 @@ fn a_frame_takes_the_frames_in_it_along() {
     let title = hand.place_px(wide.pos_world, [30.0, 8.0]);
     hand.drag(title, [title[0] + 70.0, title[1] + 30.0]);
     let after = hand.project();
-    let by = |was: [f32; 2], is: [f32; 2]| [0, 1].map(|axis| (is[axis] - was[axis]).round());
+    let by =
+        |was: [f32; 2], is: [f32; 2]| [0, 1].map(|axis| format!("{:.0}", is[axis] - was[axis]));
     let of = |id: &FrameId| by(before.frames[id].pos_world, after.frames[id].pos_world);
-    assert_eq!(of(&outer), [70.0, 30.0]);
+    assert_eq!(of(&outer), ["70", "30"]);
     assert_eq!(of(&inner), of(&outer));
     let of_node = by(before.nodes[&node].pos_world, after.nodes[&node].pos_world);
     assert_eq!(of_node, of(&outer));
