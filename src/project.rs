@@ -13,6 +13,7 @@ mod history;
 pub(crate) mod id;
 mod layout;
 mod links;
+mod maker;
 mod merge;
 mod narrow;
 mod node;
@@ -38,6 +39,7 @@ pub use history::{History, MAX_UNDO_STEPS};
 pub use id::{BackendId, FrameId, LinkId, NodeId, PortId, ProjectId};
 pub use layout::DEFAULT_NODE_WIDTH;
 pub use links::Links;
+pub use maker::Maker;
 pub use merge::{ContactSheet, MergeFailurePolicy, MergeMode, MergeNode, MergeRest, MergeScope};
 pub use node::{
     Affinity, BatchMode, CachePolicy, ConditionNode, ExposedParameter, Fallback, InputNode,

@@ -312,20 +312,6 @@ pub fn asked<'a>(view: &'a RunView, project: &'a Project) -> Vec<Asked<'a>> {
     asked
 }
 
-/// The Workflow node that made what comes into a node by its first link; through nodes that only pass it on.
-#[must_use]
-pub fn maker(project: &Project, node_id: NodeId) -> Option<(&Node, &WorkflowNode)> {
-    let mut at = node_id;
-    // A project has no cycles, so this ends.
-    loop {
-        at = project.links.into_node(at).next()?.from.node;
-        let node = project.nodes.get(&at)?;
-        if let NodeKind::Workflow(settings) = &node.kind {
-            return Some((node, settings));
-        }
-    }
-}
-
 /// What the linked fields of a node got in the item with this label: values of fan-outs and inputs that are linked to it
 /// directly. What other nodes make is not known here.
 #[must_use]

@@ -49,10 +49,10 @@ pub(super) async fn cache(
         CacheCommand::Stats => {
             let stats = store.cache_stats().await?;
             println!(
-                "{} results, {} of files. The results folder has {} files, {}; runs of the history name {} of it.",
-                stats.results,
+                "{}, {} of files. The results folder has {}, {}; runs of the history name {} of it.",
+                counted(stats.results, "result"),
                 size_text(stats.bytes),
-                stats.files,
+                counted(stats.files, "file"),
                 size_text(stats.file_bytes),
                 size_text(stats.run_bytes)
             );
@@ -74,6 +74,14 @@ pub(super) async fn cache(
         CacheCommand::Prune { max_size, dry_run } => {
             prune(&store, &artifacts, max_size, dry_run).await
         }
+    }
+}
+
+/// `1 file`, `2 files`
+fn counted(count: u64, what: &str) -> String {
+    match count {
+        1 => format!("1 {what}"),
+        count => format!("{count} {what}s"),
     }
 }
 
@@ -111,8 +119,10 @@ async fn verify(store: &Store, artifacts: &ArtifactStore) -> anyhow::Result<Exit
         }
     }
     println!(
-        "{results} results, {} files read; {forgotten} results forgotten because a file was damaged or missing.",
-        checked.len()
+        "{}, {} read; {} forgotten because a file was damaged or missing.",
+        counted(results, "result"),
+        counted(checked.len() as u64, "file"),
+        counted(forgotten, "result"),
     );
     for path in aside {
         println!("Damaged, and moved to {}", path.display());

@@ -10,7 +10,7 @@ use crate::engine::{
     IndexPath, ItemId, ItemState, MAX_RATING, ReviewAnswer, ReviewVerdict, RunCommand,
     RunEventBody, RunId, RunState, RunView, RunWish, Value,
 };
-use crate::project::{Literal, NodeId, NodeKind, Project, WorkflowNode};
+use crate::project::{Literal, Maker, NodeId, NodeKind, Project, WorkflowNode};
 use crate::store::{RunSummary, Store};
 use crate::workflow::ParameterAddress;
 use anyhow::{Context as _, anyhow, bail};
@@ -313,23 +313,12 @@ fn changed_fields(
     review: NodeId,
     project: &Project,
 ) -> anyhow::Result<Vec<(ParameterAddress, Literal)>> {
-    let mut at = review;
-    let workflow = loop {
-        let Some(link) = project.links.into_node(at).next() else {
-            bail!("no workflow comes before the review, so there is nothing to make again");
-        };
-        at = link.from.node;
-        let Some(node) = project.nodes.get(&at) else {
-            continue;
-        };
-        match &node.kind {
-            NodeKind::Workflow(workflow) => break workflow,
-            NodeKind::Merge(merge) if merge.mode.makes_list() => bail!(
-                "what waits is a list that \"{}\" made of several items, and none of them is named; make some of them again with `runs redo`, and the list follows",
-                node.title
-            ),
-            _ => {}
-        }
+    let maker = project.maker_of(review);
+    let Maker::Workflow(_, workflow) = maker else {
+        bail!(
+            "{} (`runs redo` does that)",
+            maker.refusal().unwrap_or_default()
+        );
     };
     set_fields(settings, workflow)
 }

@@ -263,6 +263,11 @@ impl Client {
             } else {
                 innermost(error)
             };
+            // rustls begins with these words whatever it finds wrong with a certificate.
+            if let Some(about) = reason.strip_prefix("invalid peer certificate: ") {
+                let reason = about.to_owned();
+                return ComfyError::Untrusted { url, reason };
+            }
             ComfyError::Unreachable { url, reason }
         } else if error.is_timeout() {
             ComfyError::TimedOut {

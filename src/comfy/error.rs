@@ -22,7 +22,17 @@ pub enum ComfyError {
     Unreachable {
         /// The server.
         url: String,
-        /// The innermost cause (refused, unknown host, certificate…).
+        /// The innermost cause (refused, unknown host…).
+        reason: String,
+    },
+    /// It answers, but its certificate does not show that it is who it should be: nothing was sent.
+    #[error(
+        "{url} answers with a certificate that is not trusted here ({reason}); if it is yours, have this computer trust its certificate, or vouch for it: `--accept-any-certificate` on the command line, \"Accept any certificate\" where the backend is edited"
+    )]
+    Untrusted {
+        /// The server.
+        url: String,
+        /// What is wrong with the certificate.
         reason: String,
     },
     /// Connected, but the answer did not come in time. The server may have acted on the request.
@@ -165,6 +175,7 @@ impl ComfyError {
             Self::Status { status, .. } => *status >= 500,
             Self::BadAddress { .. }
             | Self::Unreachable { .. }
+            | Self::Untrusted { .. }
             | Self::Missing { .. }
             | Self::Rejected { .. }
             | Self::BadRequest { .. }
@@ -177,7 +188,10 @@ impl ComfyError {
     #[must_use]
     pub fn is_offline(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::TimedOut { .. } | Self::Broken { .. } => true,
+            Self::Unreachable { .. }
+            | Self::Untrusted { .. }
+            | Self::TimedOut { .. }
+            | Self::Broken { .. } => true,
             Self::Status { status, .. } => matches!(status, 502..=504),
             _ => false,
         }

@@ -328,7 +328,12 @@ fn a_server_behind_https_and_a_base_path_runs_a_project_if_its_certificate_is_tr
             .unwrap()
     };
 
-    refuses(&run(&data, &["backend", "check", &url]), &["certificate"]);
+    let refused = run(&data, &["backend", "check", &url]);
+    refuses(
+        &refused,
+        &["certificate", "not trusted", "--accept-any-certificate"],
+    );
+    assert!(!stderr(&refused).contains("is running"), "it does answer");
     let any = run(
         &data,
         &["backend", "check", &url, "--accept-any-certificate"],

@@ -7,12 +7,13 @@ mod questions;
 use self::card::card;
 use crate::app::actions::Action;
 use crate::app::icons;
-use crate::app::review::{Again, Asked, AskedBy, AskedItem, Mark, ReviewDesk, asked, maker};
+use crate::app::review::{Again, Asked, AskedBy, AskedItem, Mark, ReviewDesk, asked};
 use crate::app::shell::PanelContext;
 use crate::app::theme::GRID;
+use crate::app::toasts::Severity;
 use crate::app::widgets::{at_right, caption, duration_text, hint, primary, row, strong};
 use crate::engine::{MAX_RATING, ReviewAnswer, ReviewVerdict, RunCommand, RunWish};
-use crate::project::NodeKind;
+use crate::project::{Maker, NodeKind};
 use bevy_egui::egui::{self, Key, Pos2, Rect, RichText, ScrollArea, Sense, Ui, Vec2};
 
 /// Sides of a picture in points: smallest, largest, first.
@@ -324,14 +325,20 @@ fn keys(
     }
 }
 
-/// Opens the question of what to change, if a workflow made what the item shows.
+/// Opens the question of what to change, or says why nothing can be.
 fn begin_again(panel: &mut PanelContext<'_>, desk: &mut ReviewDesk, item: &AskedItem<'_>) {
     let node_id = panel
         .runs
         .shown_view()
         .and_then(|view| view.items.get(&item.item_id))
         .map(|item| item.node_id);
-    if let Some((node, _)) = node_id.and_then(|id| maker(panel.document.project(), id)) {
+    let maker = node_id.map_or(Maker::Nobody, |id| panel.document.project().maker_of(id));
+    if let Some(refusal) = maker.refusal() {
+        panel
+            .toasts
+            .push(Severity::Warning, "Cannot be made again", &refusal);
+    }
+    if let Maker::Workflow(node, _) = maker {
         desk.current = Some(item.item_id);
         let again = Again::new(item.item_id, AskedBy::Review, node.id);
         panel.dialogs.make_again = Some(again);

@@ -113,7 +113,17 @@ pub(super) fn write_text(out: Option<&Path>, text: &str) -> anyhow::Result<()> {
         Some(folder) if folder != Path::new("") => folder,
         _ => Path::new("."),
     };
-    let mut file = tempfile::NamedTempFile::new_in(folder)
+    let mut builder = tempfile::Builder::new();
+    // As any program's new file: the user's umask decides who may read it.
+    #[cfg(unix)]
+    let permissions = {
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::Permissions::from_mode(0o666)
+    };
+    #[cfg(unix)]
+    builder.permissions(permissions);
+    let mut file = builder
+        .tempfile_in(folder)
         .with_context(|| format!("cannot write into {}", folder.display()))?;
     file.write_all(text.as_bytes())?;
     file.persist(path)
