@@ -24,7 +24,7 @@ mod value;
 
 pub use check::{problems, remembered_by_backend, remembered_object_info};
 pub use command::{BackendKeeping, RetryScope, RunCommand, RunFolders, RunWish};
-pub use dry_run::{DryCount, DryNode, DryProblem, DryRun, dry_run};
+pub use dry_run::{DryCount, DryNode, DryProblem, DryRun, PlannedBackend, dry_run};
 pub use event::{
     AfterEnd, CallOff, ItemState, LONGEST_RECORDED_LIST, PlacementCandidate, PlacementDecision,
     PlacementVerdict, ResultSource, RunEvent, RunEventBody, RunState,
@@ -38,7 +38,7 @@ pub use executor::{
     Engine, EngineError, EngineOptions, RegistryUse, ResumePolicy, database_path, start,
 };
 pub use failure::{Failure, FailureClass};
-pub use fit::{excluded, lacks};
+pub use fit::{excluded, lacks, model_weights};
 pub use fold::RunView;
 pub use handle::{CommandError, EngineHandle};
 pub use id::{AttemptId, IndexPath, ItemId, RunId};

@@ -32,11 +32,13 @@ pub use embedded::{
     MAX_PARTS, MAX_TEXT_BYTES, MAX_TEXTS, MAX_TEXTS_BYTES, find_workflow, may_hold_workflow,
     parse_parameters,
 };
-pub use fitness::{Fitness, ModelFile, ModelSizes, Respelling, fitness};
+pub use fitness::{
+    Fitness, ModelFile, ModelSizes, Respelling, fitness, model_weights, weights_of_name,
+};
 pub use inner::{InnerError, InnerOutput, added_id, inner_output, show_inner};
 pub use inspect::{Control, Field, Inspection, OutputPort, inspect};
 pub use layout::to_editor;
-pub use memory::MemoryNeed;
+pub use memory::{COMPUTING_BYTES, KnownBy, MemoryFit, MemoryNeed, MemoryRoom, ModelWeights, gib};
 pub use object_info::{
     Autogrow, DynamicOption, InputKind, InputNeed, InputSpec, MAX_OBJECT_INFO_BYTES, NodeSpec,
     ObjectInfo, ObjectInfoError, OutputSpec, Upload,

@@ -265,6 +265,8 @@ fn online(number: u128) -> BackendFacts {
         availability: Availability::Online,
         vram_bytes: None,
         unable: BTreeMap::new(),
+        weights: BTreeMap::new(),
+        model_sizes: None,
         classes: None,
     }
 }

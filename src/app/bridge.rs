@@ -271,6 +271,9 @@ pub fn drain(bridge: Option<Res<Bridge>>, mut world: BridgeWorld, waker: Option<
                 if let Some(object_info) = bridge.engine.object_info(backend_id) {
                     world.catalog.set_object_info(backend_id, object_info);
                 }
+                if let Some(sizes) = bridge.engine.model_sizes(backend_id) {
+                    world.catalog.set_model_sizes(backend_id, sizes);
+                }
             }
             EngineEvent::BackendRemoved(backend_id) => {
                 world.backends.cards.remove(&backend_id);

@@ -1,14 +1,14 @@
 //! What is known about the workflow files of the project: their fields, outputs and problems. Inspected once per file.
 
 use crate::artifacts::ContentHash;
-use crate::engine::{lacks, workflow_hash};
+use crate::engine::{lacks, model_weights, workflow_hash};
 use crate::project::{
     BackendId, DataType, EditError, Literal, Node, NodeId, NodeKind, PortId, Project, WorkflowFile,
     WorkflowName,
 };
 use crate::workflow::{
-    Control, Field, InnerOutput, Inspection, ObjectInfo, ParameterAddress, ValueType, inner_output,
-    inspect, sketch,
+    Control, Field, InnerOutput, Inspection, ModelSizes, ModelWeights, ObjectInfo,
+    ParameterAddress, ValueType, inner_output, inspect, sketch,
 };
 use bevy::prelude::Resource;
 use std::collections::{BTreeMap, HashMap};
@@ -21,6 +21,8 @@ pub struct Catalog {
     object_info: Option<Arc<ObjectInfo>>,
     /// The node definitions of each backend.
     backends: BTreeMap<BackendId, Arc<ObjectInfo>>,
+    /// How large the model files of each backend are.
+    sizes: BTreeMap<BackendId, Arc<ModelSizes>>,
     /// What backends of earlier sessions said, all together: it serves until theirs is heard again.
     remembered: Option<Arc<ObjectInfo>>,
     /// The same of each backend that is registered.
@@ -32,6 +34,9 @@ pub struct Catalog {
 
 /// What keeps a node from running on each backend that is known: nothing where it can.
 pub type Fits = BTreeMap<BackendId, Vec<String>>;
+
+/// What the models of a node weigh on each backend that tells how large they are.
+pub type Needs = BTreeMap<BackendId, ModelWeights>;
 
 /// Inner nodes of a workflow that are offered to be looked at.
 const INNER_NODES: usize = 500;
@@ -50,6 +55,7 @@ struct CachedFit {
     text: Arc<str>,
     node: Node,
     fits: Arc<Fits>,
+    needs: Arc<Needs>,
     workflow_hash: Option<ContentHash>,
 }
 
@@ -70,8 +76,20 @@ pub enum WorkflowFacts {
 impl Catalog {
     /// Gives the catalog the node definitions of a backend: fields get limits and choices.
     pub fn set_object_info(&mut self, backend_id: BackendId, object_info: Arc<ObjectInfo>) {
-        self.backends.insert(backend_id, object_info);
-        self.join_definitions();
+        let is_known = self
+            .backends
+            .get(&backend_id)
+            .is_some_and(|known| Arc::ptr_eq(known, &object_info));
+        if !is_known {
+            self.backends.insert(backend_id, object_info);
+            self.join_definitions();
+        }
+    }
+
+    /// Gives the catalog the sizes of a backend's model files.
+    pub fn set_model_sizes(&mut self, backend_id: BackendId, sizes: Arc<ModelSizes>) {
+        self.sizes.insert(backend_id, sizes);
+        self.revision += 1;
     }
 
     /// Gives the catalog the node definitions that backends told in earlier sessions, so that names and choices are there
@@ -119,6 +137,7 @@ impl Catalog {
     /// Forgets what a backend can do.
     pub fn forget_backend(&mut self, backend_id: BackendId) {
         let was_known = self.backends.remove(&backend_id).is_some();
+        self.sizes.remove(&backend_id);
         let was_remembered = self.remembered_of.remove(&backend_id).is_some();
         if was_known || was_remembered {
             self.revision += 1;
@@ -148,20 +167,32 @@ impl Catalog {
         {
             return cached.fits.clone();
         }
-        let fits: Arc<Fits> =
+        let (fits, needs): (Arc<Fits>, Arc<Needs>) =
             match crate::workflow::read_saved(&file.text, file.page_prompt.as_deref()) {
-                Ok(document) => Arc::new(
-                    self.spoken()
-                        .map(|(backend_id, info)| (backend_id, lacks(&document, node, info)))
-                        .collect(),
+                Ok(document) => (
+                    Arc::new(
+                        self.spoken()
+                            .map(|(backend_id, info)| (backend_id, lacks(&document, node, info)))
+                            .collect(),
+                    ),
+                    Arc::new(
+                        self.spoken()
+                            .filter_map(|(backend_id, info)| {
+                                let sizes = self.sizes.get(&backend_id)?;
+                                let weights = model_weights(&document, node, info, sizes)?;
+                                Some((backend_id, weights))
+                            })
+                            .collect(),
+                    ),
                 ),
-                Err(_) => Arc::default(),
+                Err(_) => (Arc::default(), Arc::default()),
             };
         let cached = CachedFit {
             revision: self.revision,
             text: file.text.clone(),
             node: node.clone(),
             fits: fits.clone(),
+            needs,
             workflow_hash: workflow_hash(project, node),
         };
         self.fits.insert(node.id, cached);
@@ -223,6 +254,15 @@ impl Catalog {
     #[must_use]
     pub fn object_info(&self) -> Option<&ObjectInfo> {
         self.object_info.as_deref()
+    }
+
+    /// What the models of a node weigh on each backend that tells how large they are, as of the last look at [`Self::fits`].
+    #[must_use]
+    pub fn needs(&self, node_id: NodeId) -> Arc<Needs> {
+        self.fits
+            .get(&node_id)
+            .map(|cached| cached.needs.clone())
+            .unwrap_or_default()
     }
 
     /// The hash under which the engine knows what a node runs, as of the last look at [`Self::fits`].

@@ -25,6 +25,9 @@ pub(super) struct BuiltinArguments {
     /// Extra time of every progress step in milliseconds, to make a slow backend.
     #[arg(long, default_value_t = 0, value_name = "MS")]
     step_delay_ms: u64,
+    /// How much memory it says its device has, in GiB, to stand for a larger or smaller machine (default: this computer's).
+    #[arg(long, value_name = "GIB")]
+    device_memory_gib: Option<u32>,
     /// Append the id of every prompt that is POSTed to this file, one per line.
     #[arg(long, value_name = "FILE")]
     posts_file: Option<PathBuf>,
@@ -48,7 +51,7 @@ pub(super) async fn serve(
         data_dir: server_dir,
         name: arguments.name,
         step_delay: Duration::from_millis(arguments.step_delay_ms),
-        device_memory_bytes: None,
+        device_memory_bytes: arguments.device_memory_gib.map(|gib| u64::from(gib) << 30),
         posts_file: arguments.posts_file,
         frontend_dir: arguments.frontend_dir,
     })

@@ -244,22 +244,27 @@ fn candidate_words(candidate: &PlacementCandidate) -> String {
             swap_ms,
             transfer_ms,
             run_ms,
+            moving_ms,
             risk_ms,
         } => {
-            let total = wait_ms + swap_ms + transfer_ms + run_ms + risk_ms;
+            let total = wait_ms + swap_ms + transfer_ms + run_ms + moving_ms + risk_ms;
             let parts: Vec<String> = [
                 ("wait", wait_ms),
                 ("loading models", swap_ms),
                 ("bringing files", transfer_ms),
                 ("run", run_ms),
+                ("moving models", moving_ms),
                 ("for failures", risk_ms),
             ]
             .into_iter()
             .filter(|(_, part)| **part > 0)
             .map(|(words, part)| format!("{words} {}", seconds(*part)))
             .collect();
+            let memory = candidate
+                .memory
+                .map_or_else(String::new, |fit| format!("; {fit}"));
             format!(
-                "{}: done in {} ({})",
+                "{}: done in {} ({}){memory}",
                 candidate.backend_name,
                 seconds(total),
                 parts.join(" + ")

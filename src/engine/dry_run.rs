@@ -18,6 +18,7 @@ use super::executor::cache::{self, Unknowable};
 use super::executor::run_workflow::{Choice, RunWorkflow};
 use super::executor::starting;
 use super::failure::{Failure, FailureClass};
+use super::fit::{excluded, lacks};
 use super::id::{ItemId, RunId};
 use super::local::{self, LocalContext};
 use super::machine::{
@@ -26,9 +27,10 @@ use super::machine::{
 use super::plan::Plan;
 use super::value::Value;
 use crate::artifacts::{Artifact, ArtifactStore};
+use crate::fleet::BackendConfig;
 use crate::project::{CachePolicy, MergeFailurePolicy, NodeId, NodeKind, Project, WorkflowName};
 use crate::store::Store;
-use crate::workflow::ObjectInfo;
+use crate::workflow::{self, ObjectInfo};
 use fates::{Ended, Fates, Missing};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -97,7 +99,17 @@ impl DryNode {
 /// Why a project cannot be planned.
 pub type DryProblem = (Option<NodeId>, String);
 
-/// Plays a run without asking any backend and without writing any output.
+/// A backend that a run could use.
+#[derive(Clone, Debug)]
+pub struct PlannedBackend {
+    /// How it is reached, and its tags.
+    pub config: BackendConfig,
+    /// What it says of its node classes, or said last; none when it never did.
+    pub object_info: Option<Arc<ObjectInfo>>,
+}
+
+/// Plays a run without asking any backend and without writing any output. `backends` are those that could be used; where
+/// there are none, `object_info`, all that was ever seen, tells what a run could do.
 ///
 /// # Errors
 /// Everything that keeps the project from running.
@@ -107,25 +119,43 @@ pub async fn dry_run(
     store: &Store,
     artifacts: &ArtifactStore,
     object_info: Option<&ObjectInfo>,
+    backends: &[PlannedBackend],
 ) -> Result<DryRun, Vec<DryProblem>> {
-    let problems = super::problems(&project, object_info);
-    if !problems.is_empty() {
-        return Err(problems);
-    }
-    let plan = Plan::compile(Arc::new(with_strict_merges(&project))).map_err(|problems| {
-        problems
-            .into_iter()
-            .map(|problem| (problem.node_id, problem.message))
-            .collect::<Vec<DryProblem>>()
-    })?;
     let mut workflows = HashMap::new();
     for (name, file) in &project.workflows {
         if let Ok(workflow) = RunWorkflow::read(file) {
             workflows.insert(name.clone(), workflow);
         }
     }
+    let unable = unable_nodes(&project, &workflows, object_info, backends);
+    let problems = super::problems(&project, object_info);
+    let compiled = if problems.is_empty() {
+        Plan::compile(Arc::new(with_strict_merges(&project))).map_err(|problems| {
+            problems
+                .into_iter()
+                .map(|problem| (problem.node_id, problem.message))
+                .collect::<Vec<DryProblem>>()
+        })
+    } else {
+        Err(problems)
+    };
+    let plan = match compiled {
+        Ok(plan) => plan,
+        Err(mut problems) => {
+            // Everything else that is wrong is said at once.
+            let (project, folders) = (project.clone(), folders.clone());
+            let titles = project.clone();
+            let unreadable =
+                tokio::task::spawn_blocking(move || local::unreadable(&project, &folders));
+            problems.extend(unreadable.await.unwrap_or_default());
+            problems.extend(unable.into_iter().map(|(node_id, reason)| {
+                let title = titles.nodes.get(&node_id).map_or("", |node| &*node.title);
+                (Some(node_id), format!("\"{title}\": {reason}"))
+            }));
+            return Err(problems);
+        }
+    };
     let order: Vec<NodeId> = plan.node_order().collect();
-    let unable = unable_nodes(&project, &workflows, object_info);
     let mut play = Play {
         machine: Machine::new().with_cache(CacheUse::Ask),
         run_id: RunId::new_now(),
@@ -161,21 +191,40 @@ fn with_strict_merges(project: &Project) -> Project {
     project
 }
 
-/// Nodes of which no backend that was ever seen has what they need, with the reason.
+/// Nodes that no backend may or can run, as far as that is known, with the reason.
 fn unable_nodes(
     project: &Project,
     workflows: &HashMap<WorkflowName, RunWorkflow>,
     object_info: Option<&ObjectInfo>,
-) -> HashMap<NodeId, String> {
-    let Some(object_info) = object_info else {
-        return HashMap::new();
-    };
+    backends: &[PlannedBackend],
+) -> BTreeMap<NodeId, String> {
     project
         .nodes
         .values()
         .filter_map(|node| {
-            let lack = starting::lack_by(object_info, project, workflows, node, Choice::First)?;
-            Some((node.id, format!("every known backend {lack}")))
+            let NodeKind::Workflow(settings) = &node.kind else {
+                return None;
+            };
+            if backends.is_empty() {
+                let info = object_info?;
+                let lack = starting::lack_by(info, project, workflows, node, Choice::First)?;
+                return Some((node.id, format!("every known backend {lack}")));
+            }
+            let file = project.workflows.get(&settings.workflow)?;
+            let document = workflow::read_saved(&file.text, file.page_prompt.as_deref()).ok()?;
+            let obstacles: Vec<String> = backends
+                .iter()
+                .map(|one| {
+                    let obstacle = match excluded(settings, one.config.id, &one.config.tags) {
+                        Some(reason) => reason.to_owned(),
+                        // Values that no backend takes are told, too: nothing comes of sending them.
+                        None => lacks(&document, node, one.object_info.as_ref()?).join(", "),
+                    };
+                    (!obstacle.is_empty()).then(|| format!("{} {obstacle}", one.config.name))
+                })
+                .collect::<Option<_>>()?;
+            let reason = format!("no backend can run it: {}", obstacles.join("; "));
+            Some((node.id, reason))
         })
         .collect()
 }

@@ -5,7 +5,7 @@ use super::id::{AttemptId, IndexPath, ItemId, RunId};
 use super::question::{Answer, AnswerOrigin, Question};
 use super::value::{Labels, Value};
 use crate::project::{BackendId, Literal, NodeId, PortId, ProjectId};
-use crate::workflow::ParameterAddress;
+use crate::workflow::{MemoryFit, ParameterAddress};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -399,6 +399,9 @@ pub struct PlacementCandidate {
     pub backend_id: BackendId,
     /// Its name at that time.
     pub backend_name: String,
+    /// What the item needs of its memory, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<MemoryFit>,
     /// What speaks for or against it.
     pub verdict: PlacementVerdict,
 }
@@ -418,6 +421,9 @@ pub enum PlacementVerdict {
         transfer_ms: u64,
         /// Expected milliseconds of the run itself.
         run_ms: u64,
+        /// Expected milliseconds to move models in and out of a device on which they do not fit.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        moving_ms: u64,
         /// Expected milliseconds that failures there cost, as often as they lately happened.
         #[serde(default, skip_serializing_if = "is_zero")]
         risk_ms: u64,

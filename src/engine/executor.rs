@@ -262,7 +262,7 @@ struct Executor {
     client_ids: ClientIds,
     sole_engine: SoleEngine,
     /// Workflows that a backend cannot run, by run.
-    lacks: HashMap<(BackendId, RunId), starting::Lacks>,
+    lacks: HashMap<(BackendId, RunId), Arc<starting::Judgement>>,
     /// The attempt that began last on each backend.
     begun_last: HashMap<BackendId, AttemptId>,
     workers: JoinSet<()>,

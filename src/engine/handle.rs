@@ -209,8 +209,14 @@ impl EngineHandle {
         self.fleet.object_info(backend_id)
     }
 
+    /// How large a backend's model files are, as far as it tells; none until it was asked.
+    #[must_use]
+    pub fn model_sizes(&self, backend_id: BackendId) -> Option<Arc<ModelSizes>> {
+        self.fleet.model_sizes(backend_id)
+    }
+
     /// How a workflow fits every backend of which the node classes are known, by id: a matrix's row. None in place of the
-    /// judgement when the file has no prompt whatever a backend has. Sizes of models are not asked for.
+    /// judgement when the file has no prompt whatever a backend has.
     #[must_use]
     pub fn preflight(&self, document: &WorkflowDocument) -> Vec<(BackendId, Option<Fitness>)> {
         self.fleet
@@ -218,7 +224,8 @@ impl EngineHandle {
             .into_iter()
             .filter_map(|config| {
                 let object_info = self.fleet.object_info(config.id)?;
-                let judged = workflow::fitness(document, &object_info, &ModelSizes::new());
+                let sizes = self.fleet.model_sizes(config.id).unwrap_or_default();
+                let judged = workflow::fitness(document, &object_info, &sizes);
                 Some((config.id, judged.ok()))
             })
             .collect()

@@ -20,7 +20,8 @@ pub enum EngineEvent {
     Preview(Preview),
     /// A backend's state. May be coalesced.
     Backend(BackendStatus),
-    /// A backend said which node classes it has; [`super::EngineHandle::object_info`] gives them.
+    /// A backend said which node classes it has, or how large its models are; [`super::EngineHandle::object_info`] and
+    /// [`super::EngineHandle::model_sizes`] give them.
     Capabilities(BackendId),
     /// A backend was removed.
     BackendRemoved(BackendId),

@@ -19,7 +19,7 @@ use super::failure::{Failure, FailureClass};
 use super::machine::{LocalOutcome, LocalTask, LocalWork};
 use super::value::{ListElement, Value};
 use crate::artifacts::{ArtifactError, ArtifactStore};
-use crate::project::{ContactSheet, DataType, Node, Project};
+use crate::project::{ContactSheet, DataType, FanOutSource, Node, NodeId, NodeKind, Project};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -35,6 +35,38 @@ pub struct LocalContext<'a> {
     pub folders: &'a RunFolders,
     /// Unix time in milliseconds when the run was created; file names and provenance depend on it, not on the clock.
     pub run_created_ms: u64,
+}
+
+/// What of a project cannot be read before it runs: files of Input nodes, folders in which files are looked for. What a link brings
+/// is known only while the run goes on. Blocks.
+#[must_use]
+pub fn unreadable(project: &Project, folders: &RunFolders) -> Vec<(Option<NodeId>, String)> {
+    project
+        .nodes
+        .values()
+        .filter_map(|node| {
+            let checked = match &node.kind {
+                NodeKind::Input(input) => {
+                    let data_type = node.outputs.first()?.data_type;
+                    load::check(&input.value, data_type, folders)
+                }
+                NodeKind::FanOut(fan_out) => match &fan_out.source {
+                    FanOutSource::Files(files)
+                        if project.links.into_node(node.id).next().is_none() =>
+                    {
+                        files::check(files, folders)
+                    }
+                    _ => return None,
+                },
+                _ => return None,
+            };
+            let failure = checked.err()?;
+            Some((
+                Some(node.id),
+                format!("\"{}\": {}", node.title, failure.message),
+            ))
+        })
+        .collect()
 }
 
 /// Does the work. Blocks.

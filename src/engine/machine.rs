@@ -42,7 +42,9 @@ mod wishes;
 
 pub use asked::Asked;
 pub use effect::{CacheQuestion, Effect, LocalTask, LocalWork, ServerCache, Submission};
-pub use input::{AttemptOutputs, Availability, BackendFacts, Input, LocalOutcome, NodeClasses};
+pub use input::{
+    AttemptOutputs, Availability, BackendFacts, Input, KnownSizes, LocalOutcome, NodeClasses,
+};
 pub use lineage::Lineage;
 pub use review::{MAX_RATING, ReviewAnswer, ReviewVerdict};
 pub(in crate::engine) use waiting::no_backend_has;
@@ -94,6 +96,8 @@ pub struct Machine {
     /// Live attempts per backend, in order of submission, with those whose outputs are on their way here.
     load: BTreeMap<BackendId, Vec<AttemptId>>,
     estimates: Estimates,
+    /// Runs whose logs this machine has learned from: those that it started or restored.
+    lived: std::collections::BTreeSet<RunId>,
     /// The models of the prompt that was sent last to each backend; none where that is not known.
     loaded: BTreeMap<BackendId, ContentHash>,
     pairs: HashMap<(ContentHash, BackendId), PairHealth>,
@@ -254,6 +258,7 @@ impl Machine {
             project_name: run.plan.project.name.clone(),
         });
         run.begin();
+        self.lived.insert(run_id);
         self.runs.insert(run_id, run);
         self.flush(now_ms, run_id);
     }

@@ -1,8 +1,8 @@
 //! Placement: which backend an item runs on. Pure.
 //!
 //! Hard filters first ([`Exclusion`], each a sentence a person can read), then the least expected finish: wait for what is
-//! queued there, load other models, bring the inputs there, run, and what failures there cost as often as they lately
-//! happened. Times are learned per (workflow, backend) ([`Estimates`]); where nothing was measured, from the same workflow
+//! queued there, load other models, bring the inputs there, run, move models that do not fit, and what failures there cost as
+//! often as they lately happened. Times are learned per (workflow, backend) ([`Estimates`]); where nothing was measured, from the same workflow
 //! on other backends and their relative speed, then from a prior.
 
 mod estimates;
@@ -11,6 +11,7 @@ pub use estimates::{Estimates, Models, PRIOR_BYTES_PER_MS, PRIOR_RUN_MS, PRIOR_S
 
 use super::event::{PlacementCandidate, PlacementDecision, PlacementVerdict};
 use crate::project::BackendId;
+use crate::workflow::{MemoryFit, gib};
 use std::fmt;
 
 /// Why a backend cannot take an item now.
@@ -56,12 +57,14 @@ pub enum Exclusion {
         /// Bytes of memory that were too few.
         too_few_bytes: u64,
     },
-    /// The workflow has never run there, and took more memory elsewhere than there is.
-    NeedsMore {
+    /// The workflow has never run there and needs more memory than there is, as far as anybody knows. Others have more.
+    NeedsMore(MemoryFit),
+    /// The workflow has never run there and ran out of memory where there is at least as much. Others have more.
+    TooFewElsewhere {
         /// Bytes of memory it has.
         has_bytes: u64,
-        /// Bytes of memory that were in use elsewhere.
-        needs_bytes: u64,
+        /// Bytes of memory that were too few.
+        too_few_bytes: u64,
     },
     /// The same item failed there.
     FailedHere,
@@ -113,17 +116,18 @@ impl fmt::Display for Exclusion {
             } => write!(
                 f,
                 "has {} of memory, and {} were too little for this item",
-                gigabytes(*has_bytes),
-                gigabytes(*too_few_bytes)
+                gib(*has_bytes),
+                gib(*too_few_bytes)
             ),
-            Self::NeedsMore {
+            Self::NeedsMore(fit) => fit.fmt(f),
+            Self::TooFewElsewhere {
                 has_bytes,
-                needs_bytes,
+                too_few_bytes,
             } => write!(
                 f,
-                "has {} of memory, and this workflow took {} elsewhere",
-                gigabytes(*has_bytes),
-                gigabytes(*needs_bytes)
+                "has {} of memory, and {} were too little for this workflow",
+                gib(*has_bytes),
+                gib(*too_few_bytes)
             ),
             Self::FailedHere => f.write_str("this item failed there"),
             Self::Resting { left_ms } => write!(
@@ -135,11 +139,6 @@ impl fmt::Display for Exclusion {
     }
 }
 
-/// `23.5 GB`
-fn gigabytes(bytes: u64) -> String {
-    format!("{:.1} GB", bytes as f64 / 1e9)
-}
-
 /// One backend as placement sees it for one item.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Candidate<'a> {
@@ -147,6 +146,8 @@ pub struct Candidate<'a> {
     pub backend_id: BackendId,
     /// Its name.
     pub name: &'a str,
+    /// What the item needs of its memory, where that is known.
+    pub memory: Option<MemoryFit>,
     /// Why not, or what it would cost.
     pub verdict: Result<Cost, Exclusion>,
 }
@@ -162,6 +163,8 @@ pub struct Cost {
     pub transfer_ms: u64,
     /// Of the run itself.
     pub run_ms: u64,
+    /// To move models in and out of a device on which they do not fit.
+    pub moving_ms: u64,
     /// What failures there are expected to cost.
     pub risk_ms: u64,
 }
@@ -180,6 +183,7 @@ impl Cost {
             .saturating_add(self.swap_ms)
             .saturating_add(self.transfer_ms)
             .saturating_add(self.run_ms)
+            .saturating_add(self.moving_ms)
     }
 }
 
@@ -219,12 +223,14 @@ pub fn decision(candidates: &[Candidate<'_>], chosen: BackendId) -> PlacementDec
             .map(|candidate| PlacementCandidate {
                 backend_id: candidate.backend_id,
                 backend_name: candidate.name.to_owned(),
+                memory: candidate.memory,
                 verdict: match &candidate.verdict {
                     Ok(cost) => PlacementVerdict::Possible {
                         wait_ms: cost.wait_ms,
                         swap_ms: cost.swap_ms,
                         transfer_ms: cost.transfer_ms,
                         run_ms: cost.run_ms,
+                        moving_ms: cost.moving_ms,
                         risk_ms: cost.risk_ms,
                     },
                     Err(exclusion) => PlacementVerdict::Excluded {

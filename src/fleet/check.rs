@@ -8,7 +8,7 @@ use crate::workflow::{ModelSizes, ObjectInfo};
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeSet;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What a backend says of itself.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -81,7 +81,7 @@ pub struct Capabilities {
 }
 
 /// The kinds of models whose files make up nearly all of what is loaded (`folder_paths.py` of `ComfyUI`).
-const MODEL_FOLDERS: [&str; 9] = [
+const MODEL_FOLDERS: [&str; 12] = [
     "checkpoints",
     "diffusion_models",
     "text_encoders",
@@ -91,7 +91,32 @@ const MODEL_FOLDERS: [&str; 9] = [
     "clip_vision",
     "style_models",
     "upscale_models",
+    "model_patches",
+    "audio_encoders",
+    "latent_upscale_models",
 ];
+
+/// How long a backend is asked for the sizes of its models: it looks at every file, perhaps over a network.
+const SIZES_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// The sizes of a backend's models, as far as it tells them. They are only good to know, so no failure is told. Of two files
+/// with one name in different folders the smaller counts: nobody says which is meant.
+pub(super) async fn model_sizes(client: &Client) -> ModelSizes {
+    let mut sizes = ModelSizes::new();
+    let read = async {
+        for folder in MODEL_FOLDERS {
+            for (name, byte_len) in client.model_sizes(folder).await.unwrap_or_default() {
+                sizes
+                    .entry(name.replace('\\', "/"))
+                    .and_modify(|known| *known = byte_len.min(*known))
+                    .or_insert(byte_len);
+            }
+        }
+    };
+    // What was told until then is better than nothing.
+    tokio::time::timeout(SIZES_TIMEOUT, read).await.ok();
+    sizes
+}
 
 /// Asks a backend for its node classes and for the sizes of its models.
 ///
@@ -103,13 +128,7 @@ pub async fn capabilities(config: &BackendConfig) -> Result<Capabilities, FleetE
     let client = Client::new(endpoint)?;
     let stats = client.system_stats().await?;
     let classes = client.object_info().await?;
-    let mut model_sizes = ModelSizes::new();
-    for folder in MODEL_FOLDERS {
-        // Sizes are only good to know.
-        for (name, byte_len) in client.model_sizes(folder).await.unwrap_or_default() {
-            model_sizes.insert(name.replace('\\', "/"), byte_len);
-        }
-    }
+    let model_sizes = model_sizes(&client).await;
     let largest_device_bytes = stats.devices.iter().map(|device| device.vram_total).max();
     Ok(Capabilities {
         // Always an object, so this cannot fail.

@@ -1,13 +1,14 @@
 //! One task per backend: its socket, its health, its capabilities.
 
 use super::backend::BackendConfig;
+use super::check;
 use super::health::{Health, HttpHealth, LinkHealth};
 use super::roster::FleetEvent;
 use super::status::{BackendState, BackendStatus, DeviceStatus};
 use crate::comfy::events::{self, EventReceiver, LinkEvent, SocketOptions};
 use crate::comfy::{Client, ComfyError, Queue, SocketEvent, SystemStats};
 use crate::project::BackendId;
-use crate::workflow::ObjectInfo;
+use crate::workflow::{ModelSizes, ObjectInfo};
 use serde_json::Value;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -27,6 +28,7 @@ pub(super) struct Shared {
     enabled: bool,
     status: Mutex<BackendStatus>,
     object_info: Mutex<Option<Arc<ObjectInfo>>>,
+    model_sizes: Mutex<Option<Arc<ModelSizes>>>,
     pub(super) refresh: Notify,
 }
 
@@ -60,6 +62,7 @@ impl Shared {
                 has_editor: None,
             }),
             object_info: Mutex::new(None),
+            model_sizes: Mutex::new(None),
             refresh: Notify::new(),
         }
     }
@@ -73,6 +76,13 @@ impl Shared {
 
     pub(super) fn object_info(&self) -> Option<Arc<ObjectInfo>> {
         self.object_info
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub(super) fn model_sizes(&self) -> Option<Arc<ModelSizes>> {
+        self.model_sizes
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
@@ -137,6 +147,7 @@ pub(super) async fn run(
         work: JoinSet::new(),
         beating: false,
         reading_capabilities: false,
+        reading_sizes: false,
         next_beat: Instant::now(),
         next_capabilities: Instant::now(),
     };
@@ -186,6 +197,7 @@ struct Monitor {
     work: JoinSet<Done>,
     beating: bool,
     reading_capabilities: bool,
+    reading_sizes: bool,
     next_beat: Instant,
     next_capabilities: Instant,
 }
@@ -194,6 +206,7 @@ struct Monitor {
 enum Done {
     Beat(Result<Beat, ComfyError>),
     Capabilities(Result<Capabilities, String>),
+    ModelSizes(ModelSizes),
 }
 
 struct Capabilities {
@@ -222,11 +235,13 @@ impl Monitor {
                 Some(done) = self.work.join_next() => match done {
                     Ok(Done::Beat(beat)) => self.end_beat(beat).await,
                     Ok(Done::Capabilities(read)) => self.end_capabilities(read).await,
+                    Ok(Done::ModelSizes(sizes)) => self.end_model_sizes(sizes).await,
                     Err(error) => {
                         // A request that panicked, which none should: report it and go on.
                         warn!(server = %self.client.endpoint(), %error, "a health request failed");
                         self.beating = false;
                         self.reading_capabilities = false;
+                        self.reading_sizes = false;
                     }
                 },
                 event = self.socket.recv() => match event {
@@ -327,6 +342,7 @@ impl Monitor {
         self.reading_capabilities = false;
         match read {
             Ok(Capabilities { object_info, json }) => {
+                self.begin_model_sizes();
                 *self
                     .shared
                     .object_info
@@ -344,6 +360,39 @@ impl Monitor {
                 self.next_capabilities = Instant::now() + CAPABILITIES_AGAIN_AFTER;
                 warn!(server = %self.client.endpoint(), error, "cannot read which nodes this backend has");
             }
+        }
+    }
+
+    /// After the node classes, for which runs wait: the backend looks at every file of its model folders.
+    fn begin_model_sizes(&mut self) {
+        if self.reading_sizes {
+            return;
+        }
+        self.reading_sizes = true;
+        let client = self.client.clone();
+        self.work
+            .spawn(async move { Done::ModelSizes(check::model_sizes(&client).await) });
+    }
+
+    async fn end_model_sizes(&mut self, sizes: ModelSizes) {
+        self.reading_sizes = false;
+        let is_news = {
+            let mut known = self
+                .shared
+                .model_sizes
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            let is_news = known
+                .as_deref()
+                .is_none_or(|known| *known != sizes && !sizes.is_empty());
+            if is_news {
+                *known = Some(Arc::new(sizes));
+            }
+            is_news
+        };
+        if is_news {
+            let backend_id = self.tell.backend_id;
+            self.tell.send(FleetEvent::ModelSizes { backend_id }).await;
         }
     }
 

@@ -6,7 +6,7 @@ use super::monitor::{self, Shared};
 use super::status::{BackendState, BackendStatus};
 use crate::comfy::{Client, ComfyError, Endpoint, SocketEvent};
 use crate::project::BackendId;
-use crate::workflow::ObjectInfo;
+use crate::workflow::{ModelSizes, ObjectInfo};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -47,6 +47,12 @@ pub enum FleetEvent {
         object_info: Arc<ObjectInfo>,
         /// The same as the backend said it, for keeping.
         json: Arc<[u8]>,
+    },
+    /// A backend said how large its model files are, for the first time or otherwise than before; [`Fleet::model_sizes`]
+    /// gives them.
+    ModelSizes {
+        /// The backend.
+        backend_id: BackendId,
     },
 }
 
@@ -240,6 +246,12 @@ impl Fleet {
     #[must_use]
     pub fn object_info(&self, backend_id: BackendId) -> Option<Arc<ObjectInfo>> {
         self.backends().get(&backend_id)?.shared.object_info()
+    }
+
+    /// How large a backend's model files are, as far as it tells; none before it was asked.
+    #[must_use]
+    pub fn model_sizes(&self, backend_id: BackendId) -> Option<Arc<ModelSizes>> {
+        self.backends().get(&backend_id)?.shared.model_sizes()
     }
 
     /// Whether a backend answers and has a live socket.

@@ -54,6 +54,13 @@ impl Build {
         self.nodes.len() - 1
     }
 
+    /// Changes a node that was added.
+    pub fn edit(&mut self, place: usize, change: impl FnOnce(&mut Node)) {
+        let node = &mut self.nodes[place];
+        change(node);
+        self.project.nodes.insert(node.id, node.clone());
+    }
+
     /// The items of a source.
     pub fn fan_out(&mut self, source: FanOutSource) -> usize {
         self.add(Node::fan_out(

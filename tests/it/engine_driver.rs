@@ -33,6 +33,8 @@ pub fn online(number: u128) -> BackendFacts {
         availability: Availability::Online,
         vram_bytes: None,
         unable: BTreeMap::new(),
+        weights: BTreeMap::new(),
+        model_sizes: None,
         classes: None,
     }
 }

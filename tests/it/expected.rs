@@ -2,6 +2,7 @@
 
 use crate::engine_driver::{Graph, World, backend_id, online};
 use comfyui_orchestrator::engine::machine::{Availability, Input, Machine};
+use comfyui_orchestrator::engine::placement::Estimates;
 use comfyui_orchestrator::engine::{RunId, RunWish};
 use std::sync::Arc;
 
@@ -70,4 +71,36 @@ fn nothing_is_guessed_before_the_first_item_and_little_is_wrong_after_it() {
     assert_eq!(facts.backend_id, backend_id(0));
     world.machine.step(world.now_ms, Input::Backend(facts));
     assert_eq!(remaining_ms(&world), None);
+}
+
+#[test]
+fn a_log_teaches_its_times_once() {
+    let mut graph = Graph::new();
+    let fan_out = graph.fan_out("F", 3);
+    let workflow = graph.workflow("W", &["seed"]);
+    graph.link(fan_out, "F", workflow, "seed");
+    let mut world = World::new(&graph);
+    world.start();
+    world.run();
+    let learned = world.machine.estimates().clone();
+    let (run_id, plan, log) = (world.run_id, world.plan.clone(), world.log.clone());
+    let restored = |mut machine: Machine| {
+        machine.restore(run_id, plan.clone(), log.clone());
+        machine.estimates().clone()
+    };
+    // Nobody has learned from it.
+    assert_eq!(restored(Machine::new()), learned);
+    // The machine that ran it has.
+    world.machine.forget(run_id);
+    assert_eq!(restored(std::mem::take(&mut world.machine)), learned);
+    // So has the process before, as far as it came.
+    let after = |taught: Estimates| {
+        let mut machine = Machine::new();
+        machine.set_estimates(taught);
+        restored(machine)
+    };
+    let all = learned.as_of(world.now_ms);
+    assert_eq!(after(all.clone()), all);
+    let nothing = Estimates::default().as_of(1);
+    assert_eq!(after(nothing), learned.as_of(1));
 }

@@ -33,6 +33,7 @@ mod kills;
 mod library;
 mod local_work;
 mod media;
+mod memory;
 mod network_faults;
 mod page_prompts;
 mod partial_runs;

@@ -5,8 +5,8 @@ use crate::command_line::{BuiltinProcess, run, run_project, stderr, stdout};
 use crate::whole_runs::files_below;
 use comfyui_orchestrator::engine::database_path;
 use comfyui_orchestrator::project::{
-    CachePolicy, DataType, FanOutSource, FilePattern, InputValue, MergeMode, Node, NodeId,
-    NodeKind, PortId,
+    Affinity, CachePolicy, DataType, FanOutSource, FilePattern, InputValue, MergeMode, Node,
+    NodeId, NodeKind, PortId, WorkflowFile, WorkflowName,
 };
 use comfyui_orchestrator::store::{Store, wait};
 use std::path::{Path, PathBuf};
@@ -248,4 +248,77 @@ fn what_hangs_on_a_person_or_cannot_run_is_not_promised() {
     );
     assert!(plan.contains("nowhere.png"), "{plan}");
     assert_eq!(place.sent(&absent, 1), 0);
+}
+
+#[test]
+fn everything_that_is_wrong_is_said_at_once_and_before_anything_is_sent() {
+    let place = Place::new();
+    let mut build = Build::new();
+    // This one could run.
+    pictures(&mut build, 1);
+    let mut input = Node::input_file(NodeId::new_now(), "", DataType::Image, &mut PortId::new_now);
+    input.title = "Photo".to_owned();
+    if let NodeKind::Input(settings) = &mut input.kind {
+        settings.value = InputValue::File("nowhere.png".to_owned());
+    }
+    let input = build.add(input);
+    let inverted = build.inverted();
+    build.link((input, 0), (inverted, 0));
+    let files = build.fan_out(FanOutSource::Files(FilePattern {
+        axis: "file".to_owned(),
+        pattern: "no-folder/*.png".to_owned(),
+        data_type: DataType::Image,
+    }));
+    let each = build.inverted();
+    build.link((files, 0), (each, 0));
+    let tagged = build.plain(&["color"]);
+    build.edit(tagged, |node| {
+        node.title = "Tagged".to_owned();
+        if let NodeKind::Workflow(settings) = &mut node.kind {
+            settings.affinity = Affinity::Tags(["video".to_owned()].into());
+        }
+    });
+    let name = WorkflowName::new("strange").unwrap();
+    let text = r#"{"1": {"class_type": "NobodyHasThis", "inputs": {}}}"#;
+    let file = WorkflowFile::new(text);
+    build.project.workflows.insert(name.clone(), file);
+    let strange = build.plain(&[]);
+    build.edit(strange, |node| {
+        node.title = "Strange".to_owned();
+        node.outputs.clear();
+        if let NodeKind::Workflow(settings) = &mut node.kind {
+            settings.workflow = name.clone();
+        }
+    });
+    let wrong = written(&build, place.folder.path(), "wrong");
+    let out = place.folder.path().join("out");
+    let ran = run_project(&place.data(), &wrong, &place.server.url, &out, &[]);
+    assert_eq!(ran.status.code(), Some(1));
+    let told = stderr(&ran);
+    for words in [
+        "\"Photo\"",
+        "nowhere.png",
+        "no-folder",
+        "\"Tagged\" can run nowhere: no backend has the tag video",
+        "\"Strange\" can run on no backend",
+        "NobodyHasThis",
+    ] {
+        assert!(told.contains(words), "\"{words}\" in {told}");
+    }
+    assert_eq!(told.matches("nowhere.png").count(), 1, "{told}");
+    let listed = run(&place.data(), &["runs", "list"]);
+    assert!(!stdout(&listed).contains("Built"), "{}", stdout(&listed));
+
+    // The plan says of each what can become of it, and where a node wants to be counts.
+    let plan = place.plan_that_ends(&wrong, 1);
+    for words in [
+        "1 will run because no equal item was made before",
+        "nowhere.png",
+        "no-folder",
+        "lacks a tag that the node asks for",
+        "NobodyHasThis",
+    ] {
+        assert!(plan.contains(words), "\"{words}\" in {plan}");
+    }
+    assert!(plan.starts_with("0 cached, 1 will run, "), "{plan}");
 }

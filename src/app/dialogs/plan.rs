@@ -126,18 +126,6 @@ fn node_row(ui: &mut Ui, panel: &mut PanelContext<'_>, node: &DryNode) {
             );
         });
     });
-    let project = panel.document.project();
-    let has_place = project.nodes.get(&node.node_id).is_none_or(|one| {
-        let fits = panel.catalog.fits(project, one);
-        fits.is_empty() || fits.values().any(Vec::is_empty)
-    });
-    if !node.to_run.is_none() && !has_place {
-        ui.horizontal(|ui| {
-            ui.add_space(22.0);
-            let words = format!("{} no backend can run it", icons::WARNING);
-            ui.label(RichText::new(words).size(TEXT_SMALL).color(theme.warn));
-        });
-    }
     let runs = node
         .reasons
         .iter()

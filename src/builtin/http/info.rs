@@ -133,7 +133,10 @@ pub async fn model_files(State(host): SharedHost, Path(folder): Path<String>) ->
         Some(folder) => {
             let described: Vec<Value> = folders::files_below(&folder)
                 .iter()
-                .map(|name| json!({ "name": name, "pathIndex": 0 }))
+                .map(|name| {
+                    let size = fs::metadata(folder.join(name)).map_or(0, |file| file.len());
+                    json!({ "name": name, "pathIndex": 0, "size": size })
+                })
                 .collect();
             answer::json(&described)
         }

@@ -18,7 +18,7 @@ struct Row {
 
 struct Found {
     fitness: Fitness,
-    memory: MemoryNeed,
+    memory: Option<MemoryNeed>,
     largest_device_bytes: Option<u64>,
 }
 
@@ -117,6 +117,10 @@ fn row_json(row: &Row) -> Value {
                 "models": found.fitness.models,
                 "weights_bytes": found.fitness.weights_bytes(),
                 "memory": found.memory,
+                "room": match (found.memory, found.largest_device_bytes) {
+                    (Some(need), Some(has_bytes)) => Some(need.on(has_bytes).room()),
+                    _ => None,
+                },
                 "largest_device_bytes": found.largest_device_bytes,
             })
         }
@@ -143,7 +147,12 @@ fn tell(row: &Row) {
     for respelling in &fitness.respelled {
         println!("  {} will be sent as {}", respelling.address, respelling.to);
     }
-    if !fitness.models.is_empty() || matches!(found.memory, MemoryNeed::Measured { .. }) {
-        println!("  {}", found.memory.beside(found.largest_device_bytes));
+    match (found.memory, found.largest_device_bytes) {
+        (Some(need), Some(has_bytes)) => println!("  memory: {}", need.on(has_bytes)),
+        (Some(need), None) => println!("  memory: {need}"),
+        (None, _) if !fitness.models.is_empty() => {
+            println!("  memory: unknown; the backend does not say how large its models are");
+        }
+        (None, _) => {}
     }
 }

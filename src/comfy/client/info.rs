@@ -167,7 +167,7 @@ impl Client {
     }
 
     /// The sizes in bytes of the models of one kind, by the names of loaders. Nothing for kinds the server does not know, and
-    /// on versions that have no such page (it is an experiment of `ComfyUI`'s).
+    /// on versions that have no such page (it is an experiment of `ComfyUI`'s) or do not tell sizes on it.
     pub async fn model_sizes(&self, folder: &str) -> Result<Vec<(String, u64)>, ComfyError> {
         #[derive(Deserialize)]
         struct ModelFile {
@@ -185,6 +185,7 @@ impl Client {
             };
         Ok(files
             .into_iter()
+            .filter(|file| file.size > 0)
             .map(|file| (file.name, file.size))
             .collect())
     }

@@ -96,7 +96,7 @@ pub(super) struct Fates<'a> {
     pub(super) items: &'a [(ItemId, NodeId)],
     pub(super) ended: &'a HashMap<ItemId, Ended>,
     pub(super) missing: &'a HashMap<ItemId, Missing>,
-    pub(super) unable: &'a HashMap<NodeId, String>,
+    pub(super) unable: &'a BTreeMap<NodeId, String>,
 }
 
 impl Fates<'_> {

@@ -7,7 +7,7 @@ use crate::engine::machine::{Availability, Input};
 use crate::fleet::{BackendConfig, FleetEvent};
 use crate::project::BackendId;
 use crate::store::{PackedObjectInfo, StoreError};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fs::File;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -139,6 +139,11 @@ impl Executor {
                 self.tell(&EngineEvent::Capabilities(backend_id)).await;
                 backend_id
             }
+            FleetEvent::ModelSizes { backend_id } => {
+                self.lacks.retain(|(backend, _), _| *backend != backend_id);
+                self.tell(&EngineEvent::Capabilities(backend_id)).await;
+                backend_id
+            }
         };
         let mut facts: Vec<Input> = self.memory_in_use(backend_id).into_iter().collect();
         facts.extend(self.facts_about(backend_id));
@@ -185,21 +190,15 @@ impl Executor {
         let status = self.statuses.get(&backend_id)?;
         let fleet = &self.shared.fleet;
         let lacks = &mut self.lacks;
-        let unable = self
-            .runs
-            .iter()
-            .map(|(run_id, context)| {
-                // Preflight of a large workflow costs milliseconds and its answer changes with the capabilities only.
-                lacks
-                    .entry((backend_id, *run_id))
-                    .or_insert_with(|| starting::lacks_of(fleet, backend_id, context))
-                    .clone()
-            })
-            .fold(BTreeMap::new(), |mut all, of_run| {
-                all.extend(of_run);
-                all
-            });
-        let mut facts = starting::backend_facts(fleet, status, unable)?;
+        let mut judgement = starting::Judgement::default();
+        for (run_id, context) in &self.runs {
+            // Preflight of a large workflow costs milliseconds and its answer changes with the capabilities only.
+            let of_run = lacks
+                .entry((backend_id, *run_id))
+                .or_insert_with(|| Arc::new(starting::judge(fleet, backend_id, context)));
+            judgement.add(of_run);
+        }
+        let mut facts = starting::backend_facts(fleet, status, judgement)?;
         if self.shared.hanging(backend_id).is_some() && facts.availability == Availability::Online {
             facts.availability = Availability::Offline {
                 reason: "hangs in a prompt that was called off; restart ComfyUI there".to_owned(),

@@ -101,7 +101,7 @@ impl Executor {
     /// Writes down what was learned of run times.
     pub(super) async fn keep_estimates(&mut self) {
         self.estimates_kept = Instant::now();
-        match serde_json::to_string(self.machine.estimates()) {
+        match serde_json::to_string(&self.machine.estimates().as_of(super::now_ms())) {
             Ok(text) => {
                 if let Err(error) = self
                     .shared

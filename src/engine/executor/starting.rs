@@ -6,7 +6,8 @@ use super::shared::Shared;
 use crate::artifacts::ContentHash;
 use crate::engine::command::RunFolders;
 use crate::engine::id::RunId;
-use crate::engine::machine::{Availability, BackendFacts, NodeClasses, no_backend_has};
+use crate::engine::local;
+use crate::engine::machine::{Availability, BackendFacts, KnownSizes, NodeClasses, no_backend_has};
 use crate::engine::plan::Plan;
 use crate::fleet::{BackendConfig, BackendState, BackendStatus, Fleet};
 use crate::project::{
@@ -14,7 +15,7 @@ use crate::project::{
     Project, WorkflowName, WorkflowNode,
 };
 use crate::store::{NewRun, Store, StoreError, StoredRun};
-use crate::workflow::{self, ObjectInfo};
+use crate::workflow::{self, ModelWeights, ObjectInfo, Prompt};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,6 +23,8 @@ use tokio::sync::mpsc;
 
 /// How long the start of a run waits for backends that are just being connected.
 const CONNECTING_GRACE: Duration = Duration::from_secs(10);
+/// How long it waits for the sizes of their models after that: a server that looks through a slow disk must not hold everybody up.
+const SIZES_GRACE: Duration = Duration::from_secs(2);
 /// How often it looks whether they are.
 const CONNECTING_POLL: Duration = Duration::from_millis(5);
 
@@ -59,22 +62,28 @@ pub(super) async fn prepare(
 ) {
     wait_for_backends(&shared.fleet).await;
     let known = known_classes(&shared.fleet);
-    let outcome = match context_of(run_id, super::now_ms(), project, folders, known.as_ref()) {
-        Ok(context) => {
-            let problems = backend_problems(&shared.fleet, &context);
-            if problems.is_empty() {
-                Ok(Arc::new(context))
-            } else {
-                Err(problems)
-            }
+    let unreadable = {
+        let (project, folders) = (project.clone(), folders.clone());
+        tokio::task::spawn_blocking(move || local::unreadable(&project, &folders))
+    };
+    // Everything that is wrong is said at once.
+    let mut problems = unreadable.await.unwrap_or_default();
+    let (workflows, _) = read_workflows(&project);
+    problems.extend(backend_problems(&shared.fleet, &project, &workflows));
+    let context = context_of(run_id, super::now_ms(), project, folders, known.as_ref());
+    let outcome = match context {
+        Ok(context) if problems.is_empty() => Ok(Arc::new(context)),
+        Ok(_) => Err(problems),
+        Err(mut all) => {
+            all.append(&mut problems);
+            Err(all)
         }
-        Err(problems) => Err(problems),
     };
     // The engine has ended when nobody listens.
     prepared.send(Prepared { run_id, outcome }).await.ok();
 }
 
-/// Waits until every backend has answered or failed to, and has said what it can do.
+/// Waits until every backend has answered or failed to, and has said what it can do; not as long for how large its models are.
 async fn wait_for_backends(fleet: &Fleet) {
     let began = Instant::now();
     let is_unclear = |status: &BackendStatus| {
@@ -82,6 +91,15 @@ async fn wait_for_backends(fleet: &Fleet) {
             || (is_reachable(status) && fleet.object_info(status.backend_id).is_none())
     };
     while began.elapsed() < CONNECTING_GRACE && fleet.statuses().iter().any(is_unclear) {
+        tokio::time::sleep(CONNECTING_POLL).await;
+    }
+    let began = Instant::now();
+    let is_unmeasured = |status: &BackendStatus| {
+        is_reachable(status)
+            && fleet.object_info(status.backend_id).is_some()
+            && fleet.model_sizes(status.backend_id).is_none()
+    };
+    while began.elapsed() < SIZES_GRACE && fleet.statuses().iter().any(is_unmeasured) {
         tokio::time::sleep(CONNECTING_POLL).await;
     }
 }
@@ -97,15 +115,8 @@ fn context_of(
     if !problems.is_empty() {
         return Err(problems);
     }
-    let mut workflows = HashMap::new();
-    for (name, file) in &project.workflows {
-        match RunWorkflow::read(file) {
-            Ok(workflow) => {
-                workflows.insert(name.clone(), workflow);
-            }
-            Err(message) => problems.push((None, format!("workflow \"{name}\": {message}"))),
-        }
-    }
+    let (workflows, unread) = read_workflows(&project);
+    problems.extend(unread);
     let plan = match Plan::compile(project.clone()) {
         Ok(plan) => plan,
         Err(found) => {
@@ -133,6 +144,21 @@ fn context_of(
     })
 }
 
+/// The workflow files of a project, and those that cannot be read.
+fn read_workflows(project: &Project) -> (HashMap<WorkflowName, RunWorkflow>, Vec<StartProblem>) {
+    let mut workflows = HashMap::new();
+    let mut problems = Vec::new();
+    for (name, file) in &project.workflows {
+        match RunWorkflow::read(file) {
+            Ok(workflow) => {
+                workflows.insert(name.clone(), workflow);
+            }
+            Err(message) => problems.push((None, format!("workflow \"{name}\": {message}"))),
+        }
+    }
+    (workflows, problems)
+}
+
 /// What every backend says of its node classes, together; those that can be reached first. None when nobody has spoken.
 fn known_classes(fleet: &Fleet) -> Option<ObjectInfo> {
     let mut statuses = fleet.statuses();
@@ -145,10 +171,12 @@ fn known_classes(fleet: &Fleet) -> Option<ObjectInfo> {
 }
 
 /// Workflow nodes that no backend can run, and the lack of any backend at all.
-fn backend_problems(fleet: &Fleet, context: &RunContext) -> Vec<StartProblem> {
-    let needed: Vec<&Node> = workflow_nodes(&context.project)
-        .map(|(node, _)| node)
-        .collect();
+fn backend_problems(
+    fleet: &Fleet,
+    project: &Project,
+    workflows: &HashMap<WorkflowName, RunWorkflow>,
+) -> Vec<StartProblem> {
+    let needed: Vec<&Node> = workflow_nodes(project).map(|(node, _)| node).collect();
     if needed.is_empty() {
         return Vec::new();
     }
@@ -184,7 +212,7 @@ fn backend_problems(fleet: &Fleet, context: &RunContext) -> Vec<StartProblem> {
     }
     let mut problems = Vec::new();
     for node in needed {
-        if let Some(problem) = node_problem(fleet, context, &statuses, node) {
+        if let Some(problem) = node_problem(fleet, project, workflows, &statuses, node) {
             problems.push((Some(node.id), problem));
         }
     }
@@ -195,7 +223,8 @@ fn backend_problems(fleet: &Fleet, context: &RunContext) -> Vec<StartProblem> {
 /// become of its items is for a person to say.
 fn node_problem(
     fleet: &Fleet,
-    context: &RunContext,
+    project: &Project,
+    workflows: &HashMap<WorkflowName, RunWorkflow>,
     statuses: &[BackendStatus],
     node: &Node,
 ) -> Option<String> {
@@ -228,7 +257,8 @@ fn node_problem(
         .iter()
         .filter(|status| is_reachable(status))
         .map(|status| {
-            lack(fleet, status.backend_id, context, node)
+            let object_info = fleet.object_info(status.backend_id)?;
+            lack_by(&object_info, project, workflows, node, Choice::First)
                 .map(|reason| format!("{} {reason}", status.name))
         })
         .collect::<Option<_>>()?;
@@ -277,20 +307,8 @@ pub(super) fn is_reachable(status: &BackendStatus) -> bool {
     )
 }
 
-/// Why a backend cannot run a node at all; none when it can, or when nothing is known of it. Judged with the node's own
-/// parameters in place; fields that links fill are judged item by item.
-fn lack(fleet: &Fleet, backend_id: BackendId, context: &RunContext, node: &Node) -> Option<String> {
-    let object_info = fleet.object_info(backend_id)?;
-    lack_by(
-        &object_info,
-        &context.project,
-        &context.workflows,
-        node,
-        Choice::First,
-    )
-}
-
-/// The same of a backend with these node classes.
+/// Why a backend with these node classes cannot run a node at all; none when it can. Judged with the node's own parameters in
+/// place; fields that links fill are judged item by item.
 pub(in crate::engine) fn lack_by(
     object_info: &ObjectInfo,
     project: &Project,
@@ -298,13 +316,37 @@ pub(in crate::engine) fn lack_by(
     node: &Node,
     choice: Choice,
 ) -> Option<String> {
+    match prompt_by(object_info, project, workflows, node, choice)? {
+        Ok(prompt) => lack_of_prompt(object_info, &prompt),
+        Err(lack) => lack,
+    }
+}
+
+fn lack_of_prompt(object_info: &ObjectInfo, prompt: &Prompt) -> Option<String> {
+    let reasons: Vec<String> = workflow::preflight(prompt, object_info)
+        .into_iter()
+        .filter(workflow::Reason::is_about_backend)
+        .map(|reason| reason.to_string())
+        .collect();
+    (!reasons.is_empty()).then(|| reasons.join(", "))
+}
+
+/// A node's prompt for a backend with these node classes, with the node's own parameters and without the fields that links fill;
+/// or what the backend lacks to have one, where that is its fault. None for nodes that have no workflow.
+fn prompt_by(
+    object_info: &ObjectInfo,
+    project: &Project,
+    workflows: &HashMap<WorkflowName, RunWorkflow>,
+    node: &Node,
+    choice: Choice,
+) -> Option<Result<Prompt, Option<String>>> {
     let NodeKind::Workflow(settings) = &node.kind else {
         return None;
     };
     let workflow = workflows.get(&settings.workflow)?;
     let mut prompt = match workflow.prompt_for(Some(object_info), choice) {
         Ok(prompt) => prompt,
-        Err(unconverted) => return unconverted.lack(),
+        Err(unconverted) => return Some(Err(unconverted.lack())),
     };
     for parameter in &settings.parameters {
         if let (Some(value), Ok(found)) = (
@@ -328,32 +370,69 @@ pub(in crate::engine) fn lack_by(
             target.inputs.shift_remove(&found.input);
         }
     }
-    let reasons: Vec<String> = workflow::preflight(&prompt, object_info)
-        .into_iter()
-        .filter(workflow::Reason::is_about_backend)
-        .map(|reason| reason.to_string())
-        .collect();
-    (!reasons.is_empty()).then(|| reasons.join(", "))
+    Some(Ok(prompt))
 }
 
-/// What a backend cannot run of a run's Workflow nodes, by [`Plan::workflow_hash`], each with the reason.
-pub(super) type Lacks = BTreeMap<ContentHash, String>;
+/// What is known of a backend and the workflows of runs, by [`Plan::workflow_hash`].
+#[derive(Debug, Default)]
+pub(super) struct Judgement {
+    /// What it cannot run, each with the reason.
+    unable: BTreeMap<ContentHash, String>,
+    /// What models weigh there.
+    weights: BTreeMap<ContentHash, ModelWeights>,
+}
 
-/// What a backend lacks for the workflows of a run.
-pub(super) fn lacks_of(fleet: &Fleet, backend_id: BackendId, context: &RunContext) -> Lacks {
-    workflow_nodes(&context.project)
-        .filter_map(|(node, _)| {
-            let hash = context.plan.workflow_hash(node.id)?;
-            lack(fleet, backend_id, context, node).map(|reason| (hash, reason))
-        })
-        .collect()
+impl Judgement {
+    /// That of several runs together.
+    pub(super) fn add(&mut self, other: &Self) {
+        for (hash, reason) in &other.unable {
+            self.unable.insert(*hash, reason.clone());
+        }
+        self.weights.extend(&other.weights);
+    }
+}
+
+/// What is known of a backend and the workflows of a run.
+pub(super) fn judge(fleet: &Fleet, backend_id: BackendId, context: &RunContext) -> Judgement {
+    let mut judgement = Judgement::default();
+    let Some(object_info) = fleet.object_info(backend_id) else {
+        return judgement;
+    };
+    let sizes = fleet.model_sizes(backend_id);
+    for (node, _) in workflow_nodes(&context.project) {
+        let Some(hash) = context.plan.workflow_hash(node.id) else {
+            continue;
+        };
+        let prompt = prompt_by(
+            &object_info,
+            &context.project,
+            &context.workflows,
+            node,
+            Choice::First,
+        );
+        let lack = match &prompt {
+            None => None,
+            Some(Ok(prompt)) => {
+                let weights = sizes
+                    .as_ref()
+                    .and_then(|sizes| workflow::model_weights(prompt, sizes));
+                judgement
+                    .weights
+                    .extend(weights.map(|weights| (hash, weights)));
+                lack_of_prompt(&object_info, prompt)
+            }
+            Some(Err(lack)) => lack.clone(),
+        };
+        judgement.unable.extend(lack.map(|lack| (hash, lack)));
+    }
+    judgement
 }
 
 /// What the machine should know of a backend.
 pub(super) fn backend_facts(
     fleet: &Fleet,
     status: &BackendStatus,
-    unable: Lacks,
+    judgement: Judgement,
 ) -> Option<BackendFacts> {
     let config = fleet.config(status.backend_id)?;
     let availability = match status.state {
@@ -369,7 +448,9 @@ pub(super) fn backend_facts(
         tags: config.tags,
         availability,
         vram_bytes: status.devices.iter().map(|device| device.vram_total).max(),
-        unable,
+        unable: judgement.unable,
+        weights: judgement.weights,
+        model_sizes: fleet.model_sizes(status.backend_id).map(KnownSizes),
         classes: fleet.object_info(status.backend_id).map(NodeClasses),
     })
 }

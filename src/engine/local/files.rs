@@ -2,6 +2,7 @@
 
 use super::load::load_file;
 use super::{LocalContext, failure, io_failure};
+use crate::engine::command::RunFolders;
 use crate::engine::failure::Failure;
 use crate::engine::value::Value;
 use crate::project::FilePattern;
@@ -24,7 +25,7 @@ pub(super) fn find(
 ) -> Result<Vec<(String, Value)>, Failure> {
     let pattern = files.pattern.replace('\\', "/");
     let (base, rest) = split_base(&pattern);
-    let base = base_folder(&base, folder, context)?;
+    let base = base_folder(&base, folder, context.folders)?;
     let segments: Vec<&str> = rest.split('/').collect();
     let mut found = Vec::new();
     let mut pending = vec![(base.clone(), Vec::<String>::new())];
@@ -73,6 +74,19 @@ pub(super) fn find(
         .collect()
 }
 
+/// Whether the folder of a pattern is there, where the pattern alone says which.
+///
+/// # Errors
+/// What looking for the files would come to.
+pub(super) fn check(files: &FilePattern, folders: &RunFolders) -> Result<(), Failure> {
+    let pattern = files.pattern.replace('\\', "/");
+    let (base, _) = split_base(&pattern);
+    let base = base_folder(&base, None, folders)?;
+    fs::read_dir(&base)
+        .map(|_| ())
+        .map_err(|error| io_failure("Reading the folder", &base, &error))
+}
+
 /// The folder part of a pattern before its first wildcard, and the rest.
 fn split_base(pattern: &str) -> (String, String) {
     let wild = pattern.find(['*', '?']).unwrap_or(pattern.len());
@@ -86,12 +100,8 @@ fn split_base(pattern: &str) -> (String, String) {
 }
 
 /// Where a search begins. Relative folders stay inside the project's inputs, links included.
-fn base_folder(
-    base: &str,
-    folder: Option<&str>,
-    context: LocalContext,
-) -> Result<PathBuf, Failure> {
-    let inputs = &context.folders.inputs;
+fn base_folder(base: &str, folder: Option<&str>, folders: &RunFolders) -> Result<PathBuf, Failure> {
+    let inputs = &folders.inputs;
     let wanted = match folder {
         Some(folder) => Path::new(&folder.replace('\\', "/")).join(base),
         None => PathBuf::from(base),

@@ -2,6 +2,7 @@
 
 use super::{LocalContext, artifact_failure, failure, io_failure};
 use crate::artifacts::ArtifactError;
+use crate::engine::command::RunFolders;
 use crate::engine::failure::{Failure, FailureClass};
 use crate::engine::value::Value;
 use crate::project::{DataType, InputValue, Integer, Literal};
@@ -28,6 +29,32 @@ pub(super) fn load(
             let path = locate(name, &context.folders.inputs)?;
             load_file(&path, data_type, context)
         }
+    }
+}
+
+/// Whether an Input node can be read: its file is there, is a file, can be opened, and holds what it should where that is text.
+///
+/// # Errors
+/// What reading it would come to.
+pub(super) fn check(
+    value: &InputValue,
+    data_type: DataType,
+    folders: &RunFolders,
+) -> Result<(), Failure> {
+    let InputValue::File(name) = value else {
+        return Ok(());
+    };
+    let path = locate(name, &folders.inputs)?;
+    match data_type {
+        DataType::Trigger => Ok(()),
+        DataType::Text
+        | DataType::Integer
+        | DataType::Number
+        | DataType::Boolean
+        | DataType::Json => load_literal(&path, data_type).map(|_| ()),
+        _ => File::open(&path)
+            .map(|_| ())
+            .map_err(|error| io_failure("Reading the input file", &path, &error)),
     }
 }
 

@@ -335,8 +335,12 @@ impl Machine {
     fn learn_from_failure(&mut self, attempt: &Attempt, class: FailureClass) {
         match (class, attempt.workflow) {
             (FailureClass::OutOfMemory, Some(workflow)) => {
+                let device_bytes = self
+                    .backends
+                    .get(&attempt.backend_id)
+                    .and_then(|facts| facts.vram_bytes);
                 self.estimates
-                    .learn_out_of_memory(workflow, attempt.backend_id);
+                    .learn_out_of_memory(workflow, attempt.backend_id, device_bytes);
                 self.loaded.remove(&attempt.backend_id);
             }
             (FailureClass::Lost | FailureClass::Offline | FailureClass::Timeout, _) => {

@@ -10,8 +10,15 @@ use crate::artifacts::ContentHash;
 use crate::engine::placement::{self, Candidate, Cost, Exclusion, Lacking};
 use crate::engine::value::Value;
 use crate::project::{Affinity, BackendId, Literal, NodeKind, PortBinding, WorkflowNode};
-use crate::workflow::{ParameterAddress, is_model_name, lacks_choice};
+use crate::workflow::{
+    MemoryFit, MemoryNeed, MemoryRoom, ModelWeights, ParameterAddress, is_model_name, lacks_choice,
+    weights_of_name,
+};
 use std::collections::BTreeMap;
+
+/// How long items wait for backends on which they fit, before one with too little memory is as good: a slow result early is better
+/// than a fast one late, and what is measured there tells how slow it is.
+const LONGEST_WAIT_FOR_MEMORY_MS: u64 = 300_000;
 
 /// A backend while work is given out.
 pub(super) struct Desk {
@@ -19,6 +26,31 @@ pub(super) struct Desk {
     pub wait_ms: u64,
     /// The models that will be loaded when it is free.
     pub models: Option<ContentHash>,
+}
+
+/// A backend on the way to a verdict.
+struct Judged<'a> {
+    facts: &'a BackendFacts,
+    memory: Option<MemoryFit>,
+    exclusion: Option<Exclusion>,
+}
+
+impl Judged<'_> {
+    /// Whether the item could go there sooner or later.
+    fn may_come(&self) -> bool {
+        !matches!(
+            self.exclusion,
+            Some(
+                Exclusion::Disabled
+                    | Exclusion::TiedElsewhere
+                    | Exclusion::NotChosen
+                    | Exclusion::LacksTags { .. }
+                    | Exclusion::Unable { .. }
+                    | Exclusion::Lacks { .. }
+                    | Exclusion::TooSmall { .. }
+            )
+        )
+    }
 }
 
 impl Machine {
@@ -93,52 +125,154 @@ impl Machine {
         index: ItemIndex,
         desks: &BTreeMap<BackendId, Desk>,
     ) -> Vec<Candidate<'_>> {
-        let exclusions: Vec<(&BackendFacts, Option<Exclusion>)> = self
+        let mut judged: Vec<Judged<'_>> = self
             .backends
             .values()
-            .map(|facts| (facts, self.exclusion(now_ms, run, index, facts)))
+            .map(|facts| Judged {
+                facts,
+                memory: self.memory_fit(run, index, facts),
+                exclusion: self.exclusion(now_ms, run, index, facts),
+            })
             .collect();
         // What failed here, or fails here often, is tried here again only when there is nowhere else to go.
-        let someone_is_free = exclusions.iter().any(|(_, exclusion)| exclusion.is_none());
-        let able = exclusions
-            .iter()
-            .filter(|(_, exclusion)| {
-                !matches!(
-                    exclusion,
-                    Some(
-                        Exclusion::Disabled
-                            | Exclusion::TiedElsewhere
-                            | Exclusion::NotChosen
-                            | Exclusion::LacksTags { .. }
-                            | Exclusion::Unable { .. }
-                            | Exclusion::Lacks { .. }
-                            | Exclusion::TooSmall { .. }
-                    )
-                )
-            })
-            .count();
-        exclusions
+        let someone_is_free = judged.iter().any(|one| one.exclusion.is_none());
+        let able = judged.iter().filter(|one| one.may_come()).count();
+        for one in &mut judged {
+            match one.exclusion {
+                Some(Exclusion::FailedHere) if !someone_is_free => one.exclusion = None,
+                Some(Exclusion::PairBlocked { .. }) if able == 1 => one.exclusion = None,
+                _ => {}
+            }
+        }
+        self.keep_from_small(run, index, desks, &mut judged);
+        judged
             .into_iter()
-            .map(|(facts, exclusion)| {
-                let exclusion = match exclusion {
-                    Some(Exclusion::FailedHere | Exclusion::NeedsMore { .. })
-                        if !someone_is_free =>
-                    {
-                        None
-                    }
-                    Some(Exclusion::PairBlocked { .. }) if able == 1 => None,
-                    other => other,
-                };
-                Candidate {
-                    backend_id: facts.backend_id,
-                    name: &facts.name,
-                    verdict: match exclusion {
-                        Some(exclusion) => Err(exclusion),
-                        None => Ok(self.cost(now_ms, run, index, facts.backend_id, desks)),
-                    },
-                }
+            .map(|one| Candidate {
+                backend_id: one.facts.backend_id,
+                name: &one.facts.name,
+                memory: one.memory,
+                verdict: match one.exclusion {
+                    Some(exclusion) => Err(exclusion),
+                    None => Ok(self.cost(now_ms, run, index, one.facts, one.memory, desks)),
+                },
             })
             .collect()
+    }
+
+    /// Keeps an item from backends with too little memory while there are others, unless those are busy for long. Where it fits
+    /// nowhere it goes where most memory is.
+    fn keep_from_small(
+        &self,
+        run: &Run,
+        index: ItemIndex,
+        desks: &BTreeMap<BackendId, Desk>,
+        judged: &mut [Judged<'_>],
+    ) {
+        let workflow = run.plan.nodes[run.items[index as usize].node].workflow_hash;
+        let shortages: Vec<Option<Exclusion>> = judged
+            .iter()
+            .map(|one| self.shortage(workflow?, one.facts, one.memory))
+            .collect();
+        if shortages.iter().all(Option::is_none) {
+            return;
+        }
+        let open = || {
+            judged
+                .iter()
+                .zip(&shortages)
+                .filter(|(one, _)| one.exclusion.is_none())
+        };
+        let someone_is_large = open().any(|(_, shortage)| shortage.is_none());
+        let most_bytes = open().filter_map(|(one, _)| one.facts.vram_bytes).max();
+        let is_better = |one: &Judged<'_>, shortage: Option<&Exclusion>| {
+            shortage.is_none() || !someone_is_large && one.facts.vram_bytes == most_bytes
+        };
+        let wait_ms = open()
+            .filter(|(one, shortage)| is_better(one, shortage.as_ref()))
+            .filter_map(|(one, _)| desks.get(&one.facts.backend_id))
+            .map(|desk| desk.wait_ms)
+            .min();
+        if wait_ms.is_none_or(|wait_ms| wait_ms > LONGEST_WAIT_FOR_MEMORY_MS) {
+            return;
+        }
+        for (one, shortage) in judged.iter_mut().zip(shortages) {
+            if one.exclusion.is_none() && !is_better(one, shortage.as_ref()) {
+                one.exclusion = shortage;
+            }
+        }
+    }
+
+    /// Why a workflow should not go to a backend as far as its memory is known; none when it fits, when nothing is known, or when
+    /// a run of it was measured there.
+    pub(super) fn shortage(
+        &self,
+        workflow: ContentHash,
+        facts: &BackendFacts,
+        memory: Option<MemoryFit>,
+    ) -> Option<Exclusion> {
+        let has_bytes = facts.vram_bytes?;
+        if self
+            .estimates
+            .measured_run_ms(workflow, facts.backend_id)
+            .is_some()
+        {
+            return None;
+        }
+        if let Some(too_few_bytes) = self.estimates.too_few_bytes(workflow)
+            && has_bytes <= too_few_bytes
+        {
+            return Some(Exclusion::TooFewElsewhere {
+                has_bytes,
+                too_few_bytes,
+            });
+        }
+        memory
+            .filter(|fit| fit.room() == MemoryRoom::TooLittle)
+            .map(Exclusion::NeedsMore)
+    }
+
+    /// What an item needs of a backend's memory: by what was measured of its workflow, and by the sizes of its models.
+    pub(super) fn memory_fit(
+        &self,
+        run: &Run,
+        index: ItemIndex,
+        facts: &BackendFacts,
+    ) -> Option<MemoryFit> {
+        let has_bytes = facts.vram_bytes?;
+        let planned = &run.plan.nodes[run.items[index as usize].node];
+        let workflow = planned.workflow_hash?;
+        let brought = facts.model_sizes.as_ref().and_then(|sizes| {
+            own_texts(run, index)
+                .filter(|(_, text)| is_model_name(text))
+                .filter_map(|(address, name)| weights_of_name(name, &address.input, &sizes.0))
+                .reduce(ModelWeights::and)
+        });
+        let weights = match (self.weights_of(workflow, facts), brought) {
+            (Some(own), Some(brought)) => Some(own.and(brought)),
+            (own, brought) => own.or(brought),
+        };
+        let need = MemoryNeed::of(self.estimates.memory_bytes(workflow), weights)?;
+        Some(need.on(has_bytes))
+    }
+
+    /// The same of a workflow, without what its items bring.
+    pub(super) fn memory_of_workflow(
+        &self,
+        workflow: ContentHash,
+        facts: &BackendFacts,
+    ) -> Option<MemoryFit> {
+        let weights = self.weights_of(workflow, facts);
+        let need = MemoryNeed::of(self.estimates.memory_bytes(workflow), weights)?;
+        Some(need.on(facts.vram_bytes?))
+    }
+
+    /// What the models of a workflow weigh: by the sizes that a backend tells, else by those that another one tells.
+    fn weights_of(&self, workflow: ContentHash, facts: &BackendFacts) -> Option<ModelWeights> {
+        facts.weights.get(&workflow).copied().or_else(|| {
+            self.backends
+                .values()
+                .find_map(|other| other.weights.get(&workflow).copied())
+        })
     }
 
     pub(super) fn cost(
@@ -146,9 +280,11 @@ impl Machine {
         now_ms: u64,
         run: &Run,
         index: ItemIndex,
-        backend_id: BackendId,
+        facts: &BackendFacts,
+        memory: Option<MemoryFit>,
         desks: &BTreeMap<BackendId, Desk>,
     ) -> Cost {
+        let backend_id = facts.backend_id;
         let item = &run.items[index as usize];
         let workflow = run.plan.nodes[item.node].workflow_hash;
         let mut run_ms = workflow.map_or(placement::PRIOR_RUN_MS, |workflow| {
@@ -183,13 +319,20 @@ impl Machine {
         let share = workflow.map_or(0.0, |workflow| {
             self.estimates.failure_share(workflow, backend_id)
         });
-        let risk_ms = ((run_ms + swap_ms) as f64 * share / (1.0 - share)) as u64;
+        // What was measured there has it in it.
+        let moving_ms = if is_measured {
+            0
+        } else {
+            memory.map_or(0, MemoryFit::moving_ms)
+        };
+        let risk_ms = ((run_ms + moving_ms + swap_ms) as f64 * share / (1.0 - share)) as u64;
         Cost {
             wait_ms: desk.map_or(0, |desk| desk.wait_ms),
             swap_ms,
             transfer_ms: self.estimates.transfer_ms(backend_id, bytes),
             // Never nothing: what is held for a full backend has to count there.
             run_ms: run_ms.max(1),
+            moving_ms,
             risk_ms,
         }
     }
@@ -286,19 +429,6 @@ impl Machine {
                     left_ms: resting - now_ms,
                 });
             }
-        }
-        if let (Some(hash), Some(has_bytes)) = (planned.workflow_hash, facts.vram_bytes)
-            && self
-                .estimates
-                .measured_run_ms(hash, facts.backend_id)
-                .is_none()
-            && let Some(needs_bytes) = self.estimates.memory_bytes(hash)
-            && needs_bytes > has_bytes
-        {
-            return Some(Exclusion::NeedsMore {
-                has_bytes,
-                needs_bytes,
-            });
         }
         let blocked_until_ms = planned
             .workflow_hash

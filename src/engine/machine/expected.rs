@@ -75,7 +75,7 @@ impl Machine {
             if !self.estimates.knows(hash) {
                 return None;
             }
-            let able: Vec<(BackendId, f64)> = self.able_backends(run_id, node).collect();
+            let able = self.able_backends(run_id, node);
             // Items per millisecond of all backends that can run the node, each at its own speed.
             let rate: f64 = able.iter().map(|(_, run_ms)| 1.0 / run_ms.max(1.0)).sum();
             if rate == 0.0 {
@@ -168,6 +168,7 @@ impl Machine {
             .count();
         let rate: f64 = self
             .able_backends(run_id, item.node)
+            .into_iter()
             .map(|(_, run_ms)| 1.0 / run_ms.max(1.0))
             .sum();
         let queue_ms = if rate > 0.0 {
@@ -204,30 +205,44 @@ impl Machine {
         })
     }
 
-    /// Expected milliseconds of a run of this node on each backend that is online and can.
-    fn able_backends(
-        &self,
-        run_id: RunId,
-        node: NodeIndex,
-    ) -> impl Iterator<Item = (BackendId, f64)> + '_ {
-        let planned = self.runs.get(&run_id).map(|run| &run.plan.nodes[node]);
-        self.backends.values().filter_map(move |facts| {
-            let planned = planned?;
-            let NodeKind::Workflow(workflow) = &planned.node.kind else {
-                return None;
-            };
-            let hash = planned.workflow_hash?;
-            let is_able = facts.availability == Availability::Online
-                && not_wanted(workflow, facts).is_none()
-                && !facts.unable.contains_key(&hash)
-                && !self.learned_unable.contains_key(&(hash, facts.backend_id));
-            is_able.then(|| {
-                (
-                    facts.backend_id,
-                    self.estimates.run_ms(hash, facts.backend_id),
-                )
+    /// Expected milliseconds of a run of this node on each backend that is online and can. Those with too little memory count
+    /// only where there are no others.
+    fn able_backends(&self, run_id: RunId, node: NodeIndex) -> Vec<(BackendId, f64)> {
+        let Some(planned) = self.runs.get(&run_id).map(|run| &run.plan.nodes[node]) else {
+            return Vec::new();
+        };
+        let (NodeKind::Workflow(workflow), Some(hash)) =
+            (&planned.node.kind, planned.workflow_hash)
+        else {
+            return Vec::new();
+        };
+        let able: Vec<(BackendId, f64, bool)> = self
+            .backends
+            .values()
+            .filter(|facts| {
+                facts.availability == Availability::Online
+                    && not_wanted(workflow, facts).is_none()
+                    && !facts.unable.contains_key(&hash)
+                    && !self.learned_unable.contains_key(&(hash, facts.backend_id))
             })
-        })
+            .map(|facts| {
+                let backend_id = facts.backend_id;
+                let memory = self.memory_of_workflow(hash, facts);
+                let is_measured = self.estimates.measured_run_ms(hash, backend_id).is_some();
+                let moving_ms = match memory {
+                    Some(fit) if !is_measured => fit.moving_ms() as f64,
+                    _ => 0.0,
+                };
+                let is_large = self.shortage(hash, facts, memory).is_none();
+                let run_ms = self.estimates.run_ms(hash, backend_id) + moving_ms;
+                (backend_id, run_ms, is_large)
+            })
+            .collect();
+        let someone_is_large = able.iter().any(|(.., is_large)| *is_large);
+        able.into_iter()
+            .filter(|(.., is_large)| *is_large || !someone_is_large)
+            .map(|(backend_id, run_ms, _)| (backend_id, run_ms))
+            .collect()
     }
 }
 

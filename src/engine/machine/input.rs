@@ -7,7 +7,7 @@ use crate::engine::id::{AttemptId, ItemId, RunId};
 use crate::engine::plan::Plan;
 use crate::engine::value::Value;
 use crate::project::{BackendId, PortId};
-use crate::workflow::ObjectInfo;
+use crate::workflow::{ModelSizes, ModelWeights, ObjectInfo};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -154,6 +154,11 @@ pub struct BackendFacts {
     /// Workflows it cannot run, by [`Plan::workflow_hash`], each with the reason ("lacks flux1-dev.safetensors"). What is
     /// not named is assumed to run.
     pub unable: BTreeMap<ContentHash, String>,
+    /// What the models of workflows weigh there, by [`Plan::workflow_hash`]; nothing for those whose models' sizes it does not
+    /// tell.
+    pub weights: BTreeMap<ContentHash, ModelWeights>,
+    /// The sizes of its model files, for those that items bring by name. None where it does not tell them.
+    pub model_sizes: Option<KnownSizes>,
     /// Its node classes, for what items bring themselves: a model named by a table, a sampler by a link. None where they are
     /// not known: then every value is assumed to be fine.
     pub classes: Option<NodeClasses>,
@@ -164,6 +169,16 @@ pub struct BackendFacts {
 pub struct NodeClasses(pub Arc<ObjectInfo>);
 
 impl PartialEq for NodeClasses {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+/// The sizes of a backend's model files, shared. Equal when they are the same answer of the backend.
+#[derive(Clone, Debug)]
+pub struct KnownSizes(pub Arc<ModelSizes>);
+
+impl PartialEq for KnownSizes {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }

@@ -16,6 +16,7 @@ use crate::engine::question::{
     Alternative, Answer, AnswerOrigin, AnswerReach, Question, QuestionCause,
 };
 use crate::project::{Fallback, NodeKind, WorkflowNode};
+use crate::workflow::{MemoryFit, MemoryRoom};
 use std::fmt::Write as _;
 
 /// How long no backend that an item may run on answers before a person is asked: longer than a backend needs to start again.
@@ -140,22 +141,24 @@ impl Machine {
                     impossible.push(PlacementCandidate {
                         backend_id: facts.backend_id,
                         backend_name: facts.name.clone(),
+                        memory: self.memory_fit(run, index, facts),
                         verdict: PlacementVerdict::Excluded {
                             reason: exclusion.to_string(),
                         },
                     });
                     continue;
                 }
+                let memory = self.memory_fit(run, index, facts);
                 let finish_ms = match against {
                     None => self
-                        .cost(now_ms, run, index, facts.backend_id, &desks)
+                        .cost(now_ms, run, index, facts, memory, &desks)
                         .finish_ms(),
                     Some(_) => u64::MAX,
                 };
                 if unwanted.is_none() {
                     allowed.push(facts.name.clone());
                 }
-                let reason = reason_for(finish_ms, against.as_ref(), unwanted.as_ref());
+                let reason = reason_for(finish_ms, against.as_ref(), unwanted.as_ref(), memory);
                 open.push((unwanted.is_some(), finish_ms, facts, reason));
             }
         }
@@ -424,7 +427,12 @@ pub(super) fn asks(run: &Run, node: NodeIndex) -> bool {
 }
 
 /// What speaks for and against running an item on a backend.
-fn reason_for(finish_ms: u64, against: Option<&Exclusion>, unwanted: Option<&Exclusion>) -> String {
+fn reason_for(
+    finish_ms: u64,
+    against: Option<&Exclusion>,
+    unwanted: Option<&Exclusion>,
+    memory: Option<MemoryFit>,
+) -> String {
     let mut reason = match against {
         None => format!("done in about {} s", finish_ms.div_ceil(1000)),
         Some(exclusion @ Exclusion::FailedHere) => exclusion.to_string(),
@@ -436,6 +444,9 @@ fn reason_for(finish_ms: u64, against: Option<&Exclusion>, unwanted: Option<&Exc
     if let Some(exclusion) = unwanted {
         // Writing to a text does not fail.
         write!(reason, ", although it {exclusion}").ok();
+    }
+    if let Some(fit) = memory.filter(|fit| fit.room() != MemoryRoom::Enough) {
+        write!(reason, "; {fit}").ok();
     }
     reason
 }

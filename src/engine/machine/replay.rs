@@ -15,8 +15,8 @@ use std::sync::Arc;
 
 impl Machine {
     /// Rebuilds a run from its log, in the log's order. It rests until [`super::Input::TakeUp`] or
-    /// [`Machine::take_up_run`] takes it up again. Run times in the log are learned again. An empty log makes a run that
-    /// is about to begin.
+    /// [`Machine::take_up_run`] takes it up again. Run times in the log are learned as far as nobody has learned them
+    /// yet: neither this machine, nor the one whose estimates it took over. An empty log makes a run that is about to begin.
     pub fn restore(
         &mut self,
         run_id: RunId,
@@ -30,8 +30,22 @@ impl Machine {
         self.dormant.insert(run_id);
         // Of what backends lack, and have loaded, an old log knows less than what was seen since.
         let (unable, loaded) = (self.learned_unable.clone(), self.loaded.clone());
+        let learned_until_ms = if self.lived.insert(run_id) {
+            self.estimates.as_of_ms()
+        } else {
+            u64::MAX
+        };
+        let mut known = (learned_until_ms > 0).then(|| self.estimates.clone());
         for event in events {
+            if event.at_ms > learned_until_ms
+                && let Some(known) = known.take()
+            {
+                self.estimates = known;
+            }
             self.replay(run_id, event);
+        }
+        if let Some(known) = known {
+            self.estimates = known;
         }
         self.learned_unable = unable;
         self.loaded.extend(loaded);

@@ -29,6 +29,9 @@ pub struct Estimates {
     backends: BTreeMap<BackendId, BackendEstimates>,
     /// Counts what was learned; orders workflows by use.
     turn: u64,
+    /// Until when the logs of runs have been learned from, Unix time in milliseconds.
+    #[serde(default)]
+    as_of_ms: u64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -52,6 +55,9 @@ struct PairEstimates {
     /// The most memory that was seen in use on its largest device while this ran.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     peak_bytes: Option<u64>,
+    /// Memory of its largest device, which was too little for this lately.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    too_few_bytes: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -74,6 +80,21 @@ pub enum Models {
 }
 
 impl Estimates {
+    /// The same with a note that everything until now was learned.
+    #[must_use]
+    pub fn as_of(&self, now_ms: u64) -> Self {
+        Self {
+            as_of_ms: now_ms,
+            ..self.clone()
+        }
+    }
+
+    /// Until when the logs of runs have been learned from, Unix time in milliseconds.
+    #[must_use]
+    pub fn as_of_ms(&self) -> u64 {
+        self.as_of_ms
+    }
+
     /// Takes in one measured run.
     pub fn learn(
         &mut self,
@@ -90,14 +111,33 @@ impl Estimates {
         };
         *mean = Some(mean.map_or(measured, |mean| mean + NEWEST_WEIGHT * (measured - mean)));
         pair.failures *= 1.0 - OUTCOME_WEIGHT;
+        pair.too_few_bytes = None;
         let backend = self.backends.entry(backend_id).or_default();
         backend.failures *= 1.0 - OUTCOME_WEIGHT;
     }
 
-    /// Takes in that a workflow ran out of memory on a backend.
-    pub fn learn_out_of_memory(&mut self, workflow: ContentHash, backend_id: BackendId) {
+    /// Takes in that a workflow ran out of memory on a backend whose largest device has this much, where that is known.
+    pub fn learn_out_of_memory(
+        &mut self,
+        workflow: ContentHash,
+        backend_id: BackendId,
+        device_bytes: Option<u64>,
+    ) {
         let pair = self.pair(workflow, backend_id);
         pair.failures += OUTCOME_WEIGHT * (1.0 - pair.failures);
+        pair.too_few_bytes = device_bytes;
+    }
+
+    /// How much memory was too little for a workflow: the most with which it ran out and has not run since. None when it never
+    /// ran out.
+    #[must_use]
+    pub fn too_few_bytes(&self, workflow: ContentHash) -> Option<u64> {
+        self.workflows
+            .get(&workflow)?
+            .pairs
+            .values()
+            .filter_map(|pair| pair.too_few_bytes)
+            .max()
     }
 
     /// Takes in how much memory of a backend's device was in use while a workflow ran there.

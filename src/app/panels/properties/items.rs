@@ -166,15 +166,19 @@ fn why_here(ui: &mut Ui, panel: &PanelContext<'_>, decision: &PlacementDecision)
                 swap_ms,
                 transfer_ms,
                 run_ms,
+                moving_ms,
                 risk_ms,
             } => {
-                let total = wait_ms + swap_ms + transfer_ms + run_ms + risk_ms;
+                let total = wait_ms + swap_ms + transfer_ms + run_ms + moving_ms + risk_ms;
                 let mut parts = Vec::new();
                 if *wait_ms > 0 {
                     parts.push(format!("{} wait", duration_text(*wait_ms)));
                 }
                 if *swap_ms > 0 {
                     parts.push(format!("{} loading models", duration_text(*swap_ms)));
+                }
+                if *moving_ms > 0 {
+                    parts.push(format!("{} moving models", duration_text(*moving_ms)));
                 }
                 if *risk_ms > 0 {
                     parts.push(format!("{} for failures", duration_text(*risk_ms)));
@@ -188,6 +192,9 @@ fn why_here(ui: &mut Ui, panel: &PanelContext<'_>, decision: &PlacementDecision)
                     icons::MINUS
                 };
                 let color = if index == 0 { theme.ok } else { theme.dim };
+                if let Some(fit) = candidate.memory {
+                    parts.push(fit.to_string());
+                }
                 let parts = if parts.is_empty() {
                     String::new()
                 } else {

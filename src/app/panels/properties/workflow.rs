@@ -13,7 +13,7 @@ use crate::app::shell::PanelContext;
 use crate::app::theme::{GRID, TEXT_SMALL};
 use crate::app::widgets::{at_right, caption, field_label, hint, row, strong};
 use crate::project::{Affinity, ExposedParameter, Literal, Node, WorkflowNode};
-use crate::workflow::MemoryNeed;
+use crate::workflow::{MemoryNeed, MemoryRoom};
 use bevy_egui::egui::{self, Id, Margin, RichText, TextEdit, Ui};
 
 /// The way into ComfyUI's own editor, and what its window is doing.
@@ -258,9 +258,12 @@ fn backends(ui: &mut Ui, panel: &mut PanelContext<'_>, node: &Node) {
         let hash = panel.catalog.workflow_hash(node.id)?;
         history.estimates.memory_bytes(hash)
     });
-    if let Some(bytes) = peak_bytes {
-        hint(ui, theme, &MemoryNeed::Measured { bytes }.to_string()).on_hover_text(
-            "The least that was seen in use on a backend's device while this ran. Backends with less come last.",
+    let weights = panel.catalog.needs(node.id);
+    // Backends that do not tell sizes have the same files.
+    let usual = weights.values().next().copied();
+    if let Some(need) = MemoryNeed::of(peak_bytes, usual) {
+        hint(ui, theme, &format!("memory: {need}")).on_hover_text(
+            "By the sizes of the model files; where no backend tells them, the least that was seen in use on a device while this ran. Backends with less come last, until a run there was measured.",
         );
     }
     let backends = panel.backends;
@@ -288,6 +291,26 @@ fn backends(ui: &mut Ui, panel: &mut PanelContext<'_>, node: &Node) {
             });
         });
         let Some(reasons) = reasons else { continue };
+        let own = weights.get(&card.status.backend_id).copied().or(usual);
+        let largest_device = card
+            .status
+            .devices
+            .iter()
+            .map(|device| device.vram_total)
+            .max();
+        let room = MemoryNeed::of(peak_bytes, own)
+            .zip(largest_device)
+            .map(|(need, has_bytes)| need.on(has_bytes))
+            .filter(|fit| fit.room() != MemoryRoom::Enough);
+        if let Some(fit) = room {
+            ui.horizontal(|ui| {
+                ui.add_space(22.0);
+                let words = RichText::new(fit.to_string())
+                    .size(TEXT_SMALL)
+                    .color(theme.dim);
+                ui.add(egui::Label::new(words).wrap());
+            });
+        }
         for reason in reasons.iter().take(REASONS) {
             ui.horizontal(|ui| {
                 ui.add_space(22.0);
