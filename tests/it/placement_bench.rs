@@ -2,15 +2,24 @@
 //! two prompts ahead per backend; a free backend whose current model fits wins; else the model with the most pressure
 //! (10 × requests + seconds waited) is loaded where a backend is free, at the earliest after 1.5 s.
 //!
-//! Printed is the makespan by a lower bound: all work on all backends that can do it, nothing loaded more often than once.
+//! Printed is the makespan by a lower bound: all work on all backends that can do it, nothing loaded more often than once. Prompts
+//! cannot be cut, so the bound is not always attainable: `plan` is the best that a long search finds that knows all times beforehand.
+//! Ours has to come within 5 % of it, the first time (`cold`: it knows nothing) and the second (`warm`: by what the first taught).
+
+mod search;
 
 use crate::engine_driver::{Graph, World, backend_id, online};
 use comfyui_orchestrator::engine::machine::Input;
+use comfyui_orchestrator::engine::placement::Estimates;
 use comfyui_orchestrator::engine::{AttemptId, Failure, FailureClass, RunState};
 use comfyui_orchestrator::project::{WorkflowFile, WorkflowName};
+use comfyui_orchestrator::workflow::{COMPUTING_BYTES, ModelWeights};
 use std::collections::{BTreeMap, VecDeque};
 
-/// A machine of a fleet.
+/// How far ours may be behind the best plan.
+const MOST_BEHIND: f64 = 1.05;
+
+/// Machines, and what they are to do.
 #[derive(Clone)]
 struct Fleet {
     name: &'static str,
@@ -18,6 +27,12 @@ struct Fleet {
     kinds: Vec<Kind>,
     /// Milliseconds to load another model.
     swap_ms: u64,
+    /// How a prompt fares where there is too little memory: so many times slower, or not at all.
+    squeezed: Option<f64>,
+    /// Whether the machines tell how large their models are.
+    tells_sizes: bool,
+    /// Whether it is so short that it is only looked at when times are known.
+    only_warm: bool,
 }
 
 #[derive(Clone)]
@@ -30,7 +45,7 @@ struct Rig {
 }
 
 /// Prompts of one workflow.
-#[derive(Clone)]
+#[derive(Clone, Copy)]
 struct Kind {
     count: u32,
     run_ms: u64,
@@ -65,46 +80,91 @@ fn fleets() -> Vec<Fleet> {
         machines,
         kinds,
         swap_ms: 10_000,
+        squeezed: None,
+        tells_sizes: false,
+        only_warm: false,
+    };
+    let small = Rig {
+        vram: 8,
+        ..rig(1.0)
+    };
+    let heavy = |count, run_ms| Kind {
+        vram: 20,
+        ..kind(count, run_ms)
+    };
+    let mixed_vram = || {
+        fleet(
+            "mixed VRAM",
+            vec![rig(1.0), small.clone(), small.clone()],
+            vec![heavy(40, 10_000), kind(80, 10_000)],
+        )
     };
     vec![
         fleet("equal", vec![rig(1.0); 3], vec![kind(120, 10_000)]),
+        fleet(
+            "equal, uneven count",
+            vec![rig(1.0); 4],
+            vec![kind(101, 10_000)],
+        ),
+        Fleet {
+            only_warm: true,
+            ..fleet(
+                "3:1, few and long",
+                vec![rig(3.0), rig(1.0)],
+                vec![kind(7, 90_000)],
+            )
+        },
         fleet("3:1", vec![rig(3.0), rig(1.0)], vec![kind(80, 30_000)]),
         fleet(
             "mixed speeds, mixed work",
             vec![rig(3.0), rig(2.0), rig(1.0), rig(0.5)],
             vec![kind(60, 20_000), kind(60, 5_000)],
         ),
-        fleet(
-            "mixed VRAM",
-            vec![
-                rig(1.0),
-                Rig {
-                    vram: 8,
-                    ..rig(1.0)
-                },
-                Rig {
-                    vram: 8,
-                    ..rig(1.0)
-                },
-            ],
-            vec![
-                Kind {
-                    vram: 20,
-                    ..kind(40, 10_000)
-                },
-                kind(80, 10_000),
-            ],
-        ),
+        mixed_vram(),
+        Fleet {
+            name: "mixed VRAM, sizes told",
+            tells_sizes: true,
+            ..mixed_vram()
+        },
+        Fleet {
+            squeezed: Some(3.0),
+            tells_sizes: true,
+            ..fleet(
+                "large models, moved",
+                vec![rig(1.0), small.clone(), small.clone(), small.clone()],
+                vec![heavy(90, 20_000)],
+            )
+        },
         fleet(
             "three model sets",
             vec![rig(1.0); 3],
             vec![model(60, 5_000), model(60, 5_000), model(60, 5_000)],
         ),
         fleet(
+            "three model sets, 3:1",
+            vec![rig(3.0), rig(1.0), rig(1.0)],
+            vec![model(80, 12_000), model(40, 12_000), model(40, 12_000)],
+        ),
+        fleet(
             "five model sets",
             vec![rig(1.0); 2],
             (0..5).map(|_| model(40, 4_000)).collect(),
         ),
+        // The only one that has the memory is slow: it should do nothing else.
+        Fleet {
+            tells_sizes: true,
+            ..fleet(
+                "large ones on the slow",
+                vec![
+                    rig(1.0),
+                    Rig {
+                        speed: 3.0,
+                        ..small.clone()
+                    },
+                ],
+                vec![heavy(30, 20_000), kind(80, 20_000)],
+            )
+        },
         fleet(
             "one flaky",
             vec![
@@ -121,25 +181,44 @@ fn fleets() -> Vec<Fleet> {
 }
 
 impl Fleet {
+    /// Milliseconds of a prompt of a kind on a machine when nothing goes wrong; none where it runs out of memory.
+    fn run_ms(&self, machine: usize, kind: usize) -> Option<f64> {
+        let (rig, kind) = (&self.machines[machine], &self.kinds[kind]);
+        let run_ms = kind.run_ms as f64 / rig.speed;
+        if kind.vram <= rig.vram {
+            Some(run_ms)
+        } else {
+            self.squeezed.map(|times| run_ms * times)
+        }
+    }
+
     fn lower_bound_ms(&self) -> f64 {
-        let work = |kinds: &[&Kind]| -> f64 {
+        let kinds: Vec<usize> = (0..self.kinds.len()).collect();
+        let work = |kinds: &[usize]| -> f64 {
             kinds
                 .iter()
-                .map(|kind| f64::from(kind.count) * kind.run_ms as f64)
+                .map(|kind| f64::from(self.kinds[*kind].count) * self.kinds[*kind].run_ms as f64)
                 .sum()
         };
-        let speed = |vram: u64| -> f64 {
+        // Every machine does at best what it is best at.
+        let speed = |kinds: &[usize]| -> f64 {
             self.machines
                 .iter()
-                .filter(|machine| machine.vram >= vram)
-                .map(|machine| {
+                .enumerate()
+                .map(|(machine, rig)| {
                     // A prompt that is lost takes half its time for nothing.
-                    let lost = if machine.loses_every == 0 {
+                    let lost = if rig.loses_every == 0 {
                         0.0
                     } else {
-                        1.0 / machine.loses_every as f64
+                        1.0 / rig.loses_every as f64
                     };
-                    machine.speed * (1.0 - lost) / (1.0 - lost / 2.0)
+                    let best = kinds
+                        .iter()
+                        .filter_map(|kind| {
+                            Some(self.kinds[*kind].run_ms as f64 / self.run_ms(machine, *kind)?)
+                        })
+                        .fold(0.0, f64::max);
+                    best * (1.0 - lost) / (1.0 - lost / 2.0)
                 })
                 .sum()
         };
@@ -150,15 +229,14 @@ impl Fleet {
         } else {
             0.0
         };
-        let all: Vec<&Kind> = self.kinds.iter().collect();
-        let mut bound = work(&all) / speed(0) + loading;
+        let mut bound = work(&kinds) / speed(&kinds) + loading;
         for kind in &self.kinds {
-            let hard: Vec<&Kind> = self
-                .kinds
+            let hard: Vec<usize> = kinds
                 .iter()
-                .filter(|other| other.vram >= kind.vram)
+                .copied()
+                .filter(|other| self.kinds[*other].vram >= kind.vram)
                 .collect();
-            bound = bound.max(work(&hard) / speed(kind.vram));
+            bound = bound.max(work(&hard) / speed(&hard));
         }
         bound
     }
@@ -191,11 +269,11 @@ impl<'a> Shop<'a> {
     fn begin(&mut self, machine: usize, kind: usize) -> (u64, Fate) {
         let (rig, work) = (&self.fleet.machines[machine], &self.fleet.kinds[kind]);
         self.begun[machine] += 1;
-        let run_ms = (work.run_ms as f64 / rig.speed) as u64;
-        if work.vram > rig.vram {
+        let Some(run_ms) = self.fleet.run_ms(machine, kind) else {
             self.loaded[machine] = None;
             return (2_000, Fate::OutOfMemory);
-        }
+        };
+        let run_ms = run_ms as u64;
         if rig.loses_every > 0 && self.begun[machine].is_multiple_of(rig.loses_every) {
             self.loaded[machine] = None;
             return (run_ms / 2, Fate::Lost);
@@ -390,8 +468,8 @@ fn dispatch(
     }
 }
 
-/// The makespan under our placement, by the real machine.
-fn our_makespan(fleet: &Fleet) -> u64 {
+/// The makespan under our placement, by the real machine, and what it learned.
+fn our_makespan(fleet: &Fleet, taught: Estimates) -> (u64, Estimates) {
     let mut graph = Graph::new();
     let mut kind_of = BTreeMap::new();
     for (number, kind) in fleet.kinds.iter().enumerate() {
@@ -415,9 +493,21 @@ fn our_makespan(fleet: &Fleet) -> u64 {
     }
     let count = fleet.machines.len();
     let mut world = World::with_backends(&graph, 0);
+    world.machine.set_estimates(taught);
     for (number, rig) in fleet.machines.iter().enumerate() {
         let mut facts = online(number as u128);
         facts.vram_bytes = Some(rig.vram * 1_000_000_000);
+        if fleet.tells_sizes {
+            for (node_id, kind) in &kind_of {
+                let bytes = fleet.kinds[*kind].vram * 1_000_000_000 - COMPUTING_BYTES;
+                let weights = ModelWeights {
+                    all_bytes: bytes,
+                    largest_bytes: bytes,
+                };
+                let hash = world.plan.workflow_hash(*node_id).unwrap();
+                facts.weights.insert(hash, weights);
+            }
+        }
         world.step(Input::Backend(facts));
     }
     let mut shop = Shop::new(fleet);
@@ -482,24 +572,29 @@ fn our_makespan(fleet: &Fleet) -> u64 {
         });
     }
     assert_eq!(world.run_state, RunState::Completed, "{}", fleet.name);
-    world.now_ms - begin_ms
+    let estimates = world.machine.estimates().clone();
+    (world.now_ms - begin_ms, estimates)
 }
 
 #[test]
 fn placement_bench() {
     println!(
-        "{:<26} {:>9} {:>8} {:>12} {:>12} {:>8}",
-        "fleet", "bound s", "ours", "round robin", "least queue", "Swarm"
+        "{:<24} {:>8} {:>7} {:>7} {:>7} {:>12} {:>12} {:>7}",
+        "fleet", "bound s", "plan", "cold", "warm", "round robin", "least queue", "Swarm"
     );
+    let mut complaints = Vec::new();
     for fleet in fleets() {
         let bound = fleet.lower_bound_ms();
-        let ours = our_makespan(&fleet) as f64 / bound;
+        let plan = search::best_plan_ms(&fleet) / bound;
+        let (cold_ms, taught) = our_makespan(&fleet, Estimates::default());
+        let (warm_ms, _) = our_makespan(&fleet, taught);
+        let (cold, warm) = (cold_ms as f64 / bound, warm_ms as f64 / bound);
         let others: Vec<f64> = [Policy::RoundRobin, Policy::LeastQueue, Policy::Swarm]
             .into_iter()
             .map(|policy| makespan_of(&fleet, policy) as f64 / bound)
             .collect();
         println!(
-            "{:<26} {:>9.0} {ours:>8.3} {:>12.3} {:>12.3} {:>8.3}",
+            "{:<24} {:>8.0} {plan:>7.3} {cold:>7.3} {warm:>7.3} {:>12.3} {:>12.3} {:>7.3}",
             fleet.name,
             bound / 1000.0,
             others[0],
@@ -507,10 +602,23 @@ fn placement_bench() {
             others[2]
         );
         let best = others.iter().copied().fold(f64::INFINITY, f64::min);
-        assert!(
-            ours <= best * 1.001,
-            "{}: {ours:.3}, but another rule has {best:.3}",
-            fleet.name
-        );
+        for (when, ours) in [("cold", cold), ("warm", warm)] {
+            if when == "cold" && fleet.only_warm {
+                continue;
+            }
+            if ours > best * 1.001 {
+                complaints.push(format!(
+                    "{} ({when}): {ours:.3}, but another rule has {best:.3}",
+                    fleet.name
+                ));
+            }
+            if ours > plan * MOST_BEHIND {
+                complaints.push(format!(
+                    "{} ({when}): {ours:.3}, but {plan:.3} is possible",
+                    fleet.name
+                ));
+            }
+        }
     }
+    assert!(complaints.is_empty(), "{complaints:#?}");
 }
