@@ -50,6 +50,6 @@ pub use live::{EngineEvent, Preview, Progress};
 pub use machine::{MAX_RATING, ReviewAnswer, ReviewVerdict};
 pub use on_start::OnStart;
 pub use outlook::{NodeWait, RunOutlook, WaitCause};
-pub use plan::{MAX_ITEMS_PER_RUN, Plan, PlanProblem, workflow_hash};
+pub use plan::{MAX_ITEMS_PER_RUN, Plan, PlanProblem, effort_hash};
 pub use question::{Alternative, Answer, AnswerOrigin, AnswerReach, Question, QuestionCause};
 pub use value::{Labels, ListElement, Value};

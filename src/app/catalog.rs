@@ -1,7 +1,7 @@
 //! What is known about the workflow files of the project: their fields, outputs and problems. Inspected once per file.
 
 use crate::artifacts::ContentHash;
-use crate::engine::{lacks, model_weights, workflow_hash};
+use crate::engine::{effort_hash, lacks, model_weights};
 use crate::project::{
     BackendId, DataType, EditError, Literal, Node, NodeId, NodeKind, PortId, Project, WorkflowFile,
     WorkflowName,
@@ -56,7 +56,7 @@ struct CachedFit {
     node: Node,
     fits: Arc<Fits>,
     needs: Arc<Needs>,
-    workflow_hash: Option<ContentHash>,
+    effort_hash: Option<ContentHash>,
 }
 
 struct Entry {
@@ -193,7 +193,7 @@ impl Catalog {
             node: node.clone(),
             fits: fits.clone(),
             needs,
-            workflow_hash: workflow_hash(project, node),
+            effort_hash: effort_hash(project, node),
         };
         self.fits.insert(node.id, cached);
         fits
@@ -265,10 +265,10 @@ impl Catalog {
             .unwrap_or_default()
     }
 
-    /// The hash under which the engine knows what a node runs, as of the last look at [`Self::fits`].
+    /// The hash under which the engine knows how long a node takes and how much memory, as of the last look at [`Self::fits`].
     #[must_use]
-    pub fn workflow_hash(&self, node_id: NodeId) -> Option<ContentHash> {
-        self.fits.get(&node_id)?.workflow_hash
+    pub fn effort_hash(&self, node_id: NodeId) -> Option<ContentHash> {
+        self.fits.get(&node_id)?.effort_hash
     }
 
     /// A Workflow node with what is known about its file; none for other nodes.

@@ -176,10 +176,10 @@ impl Machine {
             } => {
                 if let Some(attempt) = self.attempts.get(&attempt_id)
                     && attempt.started_ms.is_some()
-                    && let Some(workflow) = attempt.workflow
+                    && let Some(effort) = attempt.effort
                 {
                     self.estimates
-                        .learn_memory(workflow, attempt.backend_id, used_bytes);
+                        .learn_memory(effort, attempt.backend_id, used_bytes);
                 }
             }
             Input::LocalEnded { item_id, outcome } => self.local_ended(item_id, outcome),

@@ -10,7 +10,7 @@ mod identity;
 mod links;
 mod open;
 
-pub use identity::workflow_hash;
+pub use identity::effort_hash;
 
 use crate::artifacts::ContentHash;
 use crate::project::{BatchMode, MergeMode, Node, NodeId, NodeKind, PortBinding, Project};
@@ -79,9 +79,12 @@ pub(crate) struct PlanNode {
     pub sources: Vec<NodeIndex>,
     /// The nodes it feeds, ascending, without repetition.
     pub dependents: Vec<NodeIndex>,
-    /// For Workflow nodes: the hash of the workflow's text and the node's own parameters, under which run times and what a
-    /// backend cannot run are learned.
+    /// For Workflow nodes: the hash of the workflow's text and the node's own parameters, under which is known what a backend
+    /// cannot run.
     pub workflow_hash: Option<ContentHash>,
+    /// The same without what changes from run to run and says nothing of the effort (prompts, seeds), under which run times,
+    /// memory and failures are learned.
+    pub effort_hash: Option<ContentHash>,
     /// For Workflow nodes: the model files that the workflow and the node's own parameters name, sorted.
     pub models: Vec<String>,
 }

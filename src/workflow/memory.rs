@@ -12,7 +12,7 @@ use std::fmt;
 
 /// What `ComfyUI` keeps free of weights to compute with, bytes: `minimum_inference_memory` of `model_management.py`, 0.8 GiB and
 /// 400 MiB.
-pub const COMPUTING_BYTES: u64 = 1_258_291_200;
+pub const COMPUTING_BYTES: u64 = 1_278_423_859;
 /// Bytes per millisecond between main memory and a device: about half of what PCI Express 4.0 with 16 lanes carries.
 const MOVED_BYTES_PER_MS: f64 = 12_000_000.0;
 /// How often a model that does not fit is moved through the device in one prompt: the usual number of sampling steps.

@@ -1,9 +1,10 @@
 //! How long a run is said to take still.
 
-use crate::engine_driver::{Graph, World, backend_id, online};
+use crate::engine_driver::{Graph, World, backend_id, field, online};
 use comfyui_orchestrator::engine::machine::{Availability, Input, Machine};
 use comfyui_orchestrator::engine::placement::Estimates;
-use comfyui_orchestrator::engine::{RunId, RunWish};
+use comfyui_orchestrator::engine::{RunId, RunWish, effort_hash};
+use comfyui_orchestrator::project::{ExposedParameter, Literal, SeedPolicy};
 use std::sync::Arc;
 
 /// `count` numbers → a workflow → Output. An attempt of this world takes 100 ms.
@@ -103,4 +104,36 @@ fn a_log_teaches_its_times_once() {
     assert_eq!(after(all.clone()), all);
     let nothing = Estimates::default().as_of(1);
     assert_eq!(after(nothing), learned.as_of(1));
+}
+
+#[test]
+fn another_prompt_or_seed_takes_as_long_and_another_size_does_not() {
+    let hash = |name: &str, value: Literal| {
+        let mut graph = Graph::new();
+        let node = graph.workflow("W", &[]);
+        graph.edit_workflow(node).parameters = vec![ExposedParameter {
+            group: None,
+            address: field(name),
+            label: name.to_owned(),
+            value: Some(value),
+            seed: SeedPolicy::default(),
+        }];
+        effort_hash(&graph.project, &graph.project.nodes[&node]).unwrap()
+    };
+    let text = |text: &str| Literal::Text(text.to_owned());
+    let number = |number: i64| Literal::Integer(number.into());
+    assert_eq!(
+        hash("text", text("a pier at dusk")),
+        hash("text", text("a harbour in the rain"))
+    );
+    assert_eq!(hash("noise_seed", number(1)), hash("noise_seed", number(2)));
+    assert_ne!(hash("width", number(512)), hash("width", number(2048)));
+    assert_ne!(
+        hash("ckpt_name", text("large model.safetensors")),
+        hash("ckpt_name", text("small model.safetensors"))
+    );
+    assert_ne!(
+        hash("sampler_name", text("euler")),
+        hash("sampler_name", text("heun"))
+    );
 }

@@ -94,7 +94,7 @@ fn seen_peak(
     // One that has no prompt with these classes never ran with them.
     let project = crate::cli::run::project_of(path, workflow, Some(object_info)).ok()?;
     project.nodes.values().find_map(|node| {
-        let hash = crate::engine::workflow_hash(&project, node)?;
+        let hash = crate::engine::effort_hash(&project, node)?;
         estimates.memory_bytes(hash)
     })
 }

@@ -31,7 +31,10 @@ pub(super) struct Attempt {
     pub run_id: RunId,
     pub item: ItemIndex,
     pub backend_id: BackendId,
+    /// What it runs, as backends are judged by it.
     pub workflow: Option<ContentHash>,
+    /// What it runs, as times are learned by it.
+    pub effort: Option<ContentHash>,
     /// What it was sent with. A person may have changed the item since.
     pub fields: Fields,
     /// Whether other models were sent for before it.
@@ -158,13 +161,13 @@ impl Machine {
         let Some(attempt) = self.remove_attempt(attempt_id) else {
             return;
         };
+        if let (Some(effort), Some(started_ms)) = (attempt.effort, attempt.started_ms) {
+            let executed_ms = attempt.executed_ms.unwrap_or(now_ms);
+            let run_ms = executed_ms.saturating_sub(started_ms);
+            self.estimates
+                .learn(effort, attempt.backend_id, run_ms, attempt.models);
+        }
         if let Some(workflow) = attempt.workflow {
-            if let Some(started_ms) = attempt.started_ms {
-                let executed_ms = attempt.executed_ms.unwrap_or(now_ms);
-                let run_ms = executed_ms.saturating_sub(started_ms);
-                self.estimates
-                    .learn(workflow, attempt.backend_id, run_ms, attempt.models);
-            }
             self.pairs.remove(&(workflow, attempt.backend_id));
         }
         if let Some(run) = self.runs.get_mut(&attempt.run_id) {
@@ -333,14 +336,14 @@ impl Machine {
 
     /// What a failure says of the backend rather than of the item.
     fn learn_from_failure(&mut self, attempt: &Attempt, class: FailureClass) {
-        match (class, attempt.workflow) {
-            (FailureClass::OutOfMemory, Some(workflow)) => {
+        match (class, attempt.effort) {
+            (FailureClass::OutOfMemory, Some(effort)) => {
                 let device_bytes = self
                     .backends
                     .get(&attempt.backend_id)
                     .and_then(|facts| facts.vram_bytes);
                 self.estimates
-                    .learn_out_of_memory(workflow, attempt.backend_id, device_bytes);
+                    .learn_out_of_memory(effort, attempt.backend_id, device_bytes);
                 self.loaded.remove(&attempt.backend_id);
             }
             (FailureClass::Lost | FailureClass::Offline | FailureClass::Timeout, _) => {

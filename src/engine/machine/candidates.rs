@@ -8,6 +8,7 @@ use super::values::bytes_elsewhere;
 use super::{ATTEMPTS_AHEAD_PER_BACKEND, ATTEMPTS_FETCHED_PER_BACKEND, BackendFacts, Machine};
 use crate::artifacts::ContentHash;
 use crate::engine::placement::{self, Candidate, Cost, Exclusion, Lacking};
+use crate::engine::plan::PlanNode;
 use crate::engine::value::Value;
 use crate::project::{Affinity, BackendId, Literal, NodeKind, PortBinding, WorkflowNode};
 use crate::workflow::{
@@ -102,11 +103,9 @@ impl Machine {
         if attempt.executed_ms.is_some() {
             return 0;
         }
-        let expected = attempt
-            .workflow
-            .map_or(placement::PRIOR_RUN_MS, |workflow| {
-                self.estimates.run_ms(workflow, attempt.backend_id)
-            }) as u64;
+        let expected = attempt.effort.map_or(placement::PRIOR_RUN_MS, |effort| {
+            self.estimates.run_ms(effort, attempt.backend_id)
+        }) as u64;
         let elapsed = attempt
             .started_ms
             .map_or(0, |started_ms| now_ms.saturating_sub(started_ms));
@@ -168,10 +167,10 @@ impl Machine {
         desks: &BTreeMap<BackendId, Desk>,
         judged: &mut [Judged<'_>],
     ) {
-        let workflow = run.plan.nodes[run.items[index as usize].node].workflow_hash;
+        let effort = run.plan.nodes[run.items[index as usize].node].effort_hash;
         let shortages: Vec<Option<Exclusion>> = judged
             .iter()
-            .map(|one| self.shortage(workflow?, one.facts, one.memory))
+            .map(|one| self.shortage(effort?, one.facts, one.memory))
             .collect();
         if shortages.iter().all(Option::is_none) {
             return;
@@ -206,19 +205,19 @@ impl Machine {
     /// a run of it was measured there.
     pub(super) fn shortage(
         &self,
-        workflow: ContentHash,
+        effort: ContentHash,
         facts: &BackendFacts,
         memory: Option<MemoryFit>,
     ) -> Option<Exclusion> {
         let has_bytes = facts.vram_bytes?;
         if self
             .estimates
-            .measured_run_ms(workflow, facts.backend_id)
+            .measured_run_ms(effort, facts.backend_id)
             .is_some()
         {
             return None;
         }
-        if let Some(too_few_bytes) = self.estimates.too_few_bytes(workflow)
+        if let Some(too_few_bytes) = self.estimates.too_few_bytes(effort)
             && has_bytes <= too_few_bytes
         {
             return Some(Exclusion::TooFewElsewhere {
@@ -240,34 +239,34 @@ impl Machine {
     ) -> Option<MemoryFit> {
         let has_bytes = facts.vram_bytes?;
         let planned = &run.plan.nodes[run.items[index as usize].node];
-        let workflow = planned.workflow_hash?;
         let brought = facts.model_sizes.as_ref().and_then(|sizes| {
             own_texts(run, index)
                 .filter(|(_, text)| is_model_name(text))
                 .filter_map(|(address, name)| weights_of_name(name, &address.input, &sizes.0))
                 .reduce(ModelWeights::and)
         });
-        let weights = match (self.weights_of(workflow, facts), brought) {
+        let weights = match (self.weights_of(planned, facts), brought) {
             (Some(own), Some(brought)) => Some(own.and(brought)),
             (own, brought) => own.or(brought),
         };
-        let need = MemoryNeed::of(self.estimates.memory_bytes(workflow), weights)?;
-        Some(need.on(has_bytes))
+        let peak_bytes = self.estimates.memory_bytes(planned.effort_hash?);
+        Some(MemoryNeed::of(peak_bytes, weights)?.on(has_bytes))
     }
 
-    /// The same of a workflow, without what its items bring.
+    /// The same of a node, without what its items bring.
     pub(super) fn memory_of_workflow(
         &self,
-        workflow: ContentHash,
+        planned: &PlanNode,
         facts: &BackendFacts,
     ) -> Option<MemoryFit> {
-        let weights = self.weights_of(workflow, facts);
-        let need = MemoryNeed::of(self.estimates.memory_bytes(workflow), weights)?;
-        Some(need.on(facts.vram_bytes?))
+        let weights = self.weights_of(planned, facts);
+        let peak_bytes = self.estimates.memory_bytes(planned.effort_hash?);
+        Some(MemoryNeed::of(peak_bytes, weights)?.on(facts.vram_bytes?))
     }
 
-    /// What the models of a workflow weigh: by the sizes that a backend tells, else by those that another one tells.
-    fn weights_of(&self, workflow: ContentHash, facts: &BackendFacts) -> Option<ModelWeights> {
+    /// What the models of a node's workflow weigh: by the sizes that a backend tells, else by those that another one tells.
+    fn weights_of(&self, planned: &PlanNode, facts: &BackendFacts) -> Option<ModelWeights> {
+        let workflow = planned.workflow_hash?;
         facts.weights.get(&workflow).copied().or_else(|| {
             self.backends
                 .values()
@@ -286,16 +285,16 @@ impl Machine {
     ) -> Cost {
         let backend_id = facts.backend_id;
         let item = &run.items[index as usize];
-        let workflow = run.plan.nodes[item.node].workflow_hash;
-        let mut run_ms = workflow.map_or(placement::PRIOR_RUN_MS, |workflow| {
-            self.estimates.run_ms(workflow, backend_id)
+        let effort = run.plan.nodes[item.node].effort_hash;
+        let mut run_ms = effort.map_or(placement::PRIOR_RUN_MS, |effort| {
+            self.estimates.run_ms(effort, backend_id)
         }) as u64;
         let is_measured =
-            workflow.is_some_and(|hash| self.estimates.measured_run_ms(hash, backend_id).is_some());
+            effort.is_some_and(|hash| self.estimates.measured_run_ms(hash, backend_id).is_some());
         if !is_measured {
             // A run that has not ended yet already says how long it takes at least.
             for attempt in self.followed_at(backend_id) {
-                if attempt.workflow == workflow
+                if attempt.effort == effort
                     && let Some(started_ms) = attempt.started_ms
                 {
                     let until_ms = attempt.executed_ms.unwrap_or(now_ms);
@@ -309,15 +308,15 @@ impl Machine {
             .sum();
         let desk = desks.get(&backend_id);
         let models = models_of(run, index);
-        let swap_ms = match (workflow, models) {
-            (Some(workflow), Some(models)) if desk.and_then(|desk| desk.models) != Some(models) => {
-                self.estimates.swap_ms(workflow, backend_id) as u64
+        let swap_ms = match (effort, models) {
+            (Some(effort), Some(models)) if desk.and_then(|desk| desk.models) != Some(models) => {
+                self.estimates.swap_ms(effort, backend_id) as u64
             }
             _ => 0,
         };
         // Of n attempts that fail each time with share p, p/(1-p) are in vain.
-        let share = workflow.map_or(0.0, |workflow| {
-            self.estimates.failure_share(workflow, backend_id)
+        let share = effort.map_or(0.0, |effort| {
+            self.estimates.failure_share(effort, backend_id)
         });
         // What was measured there has it in it.
         let moving_ms = if is_measured {

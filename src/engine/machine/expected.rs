@@ -71,7 +71,7 @@ impl Machine {
                 continue;
             }
             let planned = &run.plan.nodes[node];
-            let hash = planned.workflow_hash?;
+            let hash = planned.effort_hash?;
             if !self.estimates.knows(hash) {
                 return None;
             }
@@ -211,9 +211,11 @@ impl Machine {
         let Some(planned) = self.runs.get(&run_id).map(|run| &run.plan.nodes[node]) else {
             return Vec::new();
         };
-        let (NodeKind::Workflow(workflow), Some(hash)) =
-            (&planned.node.kind, planned.workflow_hash)
-        else {
+        let (NodeKind::Workflow(workflow), Some(hash), Some(effort)) = (
+            &planned.node.kind,
+            planned.workflow_hash,
+            planned.effort_hash,
+        ) else {
             return Vec::new();
         };
         let able: Vec<(BackendId, f64, bool)> = self
@@ -227,14 +229,14 @@ impl Machine {
             })
             .map(|facts| {
                 let backend_id = facts.backend_id;
-                let memory = self.memory_of_workflow(hash, facts);
-                let is_measured = self.estimates.measured_run_ms(hash, backend_id).is_some();
+                let memory = self.memory_of_workflow(planned, facts);
+                let is_measured = self.estimates.measured_run_ms(effort, backend_id).is_some();
                 let moving_ms = match memory {
                     Some(fit) if !is_measured => fit.moving_ms() as f64,
                     _ => 0.0,
                 };
-                let is_large = self.shortage(hash, facts, memory).is_none();
-                let run_ms = self.estimates.run_ms(hash, backend_id) + moving_ms;
+                let is_large = self.shortage(effort, facts, memory).is_none();
+                let run_ms = self.estimates.run_ms(effort, backend_id) + moving_ms;
                 (backend_id, run_ms, is_large)
             })
             .collect();

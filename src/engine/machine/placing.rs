@@ -217,9 +217,9 @@ impl Machine {
                     continue;
                 };
                 if models_of(run, *first) == Some(models)
-                    && let Some(workflow) = run.plan.nodes[*node].workflow_hash
+                    && let Some(effort) = run.plan.nodes[*node].effort_hash
                 {
-                    total_ms += ready.len() as f64 * self.estimates.run_ms(workflow, backend_id);
+                    total_ms += ready.len() as f64 * self.estimates.run_ms(effort, backend_id);
                 }
             }
         }

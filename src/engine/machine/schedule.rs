@@ -264,7 +264,7 @@ impl Machine {
         item.attempts = number;
         item.live_attempt = Some(attempt_id);
         let planned = &run.plan.nodes[item.node];
-        let workflow = planned.workflow_hash;
+        let (workflow, effort) = (planned.workflow_hash, planned.effort_hash);
         let fields = match &planned.node.kind {
             NodeKind::Workflow(settings) => fields_of(run, index, settings),
             _ => Fields::new(),
@@ -284,6 +284,7 @@ impl Machine {
                 item: index,
                 backend_id,
                 workflow,
+                effort,
                 fields,
                 models,
                 started_ms: None,

@@ -1,6 +1,6 @@
 //! From a project to a plan.
 
-use super::identity::{hash_of, models_of};
+use super::identity::{effort_hash, hash_of, models_of};
 use super::links::{check_links, topological_order};
 use super::open::{join_stages, positions, union_of, without};
 use super::{
@@ -152,6 +152,7 @@ impl Compiler {
             sources: sources.into_iter().collect(),
             dependents: Vec::new(),
             workflow_hash,
+            effort_hash: effort_hash(&self.plan.project, node),
             models: models_of(&self.plan.project, node),
         });
     }
@@ -332,7 +333,7 @@ impl Compiler {
             );
             self.problems.push(PlanProblem::at(node, message));
         }
-        file.map(|file| hash_of(file, workflow, node))
+        file.map(|file| hash_of(file, workflow, node, |_| true))
     }
 
     /// Counts items as far as the plan knows them; a batch counts as one.

@@ -1,7 +1,9 @@
 //! What a Workflow node runs, by hash, and the models it names.
 
 use crate::artifacts::ContentHash;
-use crate::project::{Literal, Node, NodeKind, PortBinding, Project, WorkflowFile, WorkflowNode};
+use crate::project::{
+    ExposedParameter, Literal, Node, NodeKind, PortBinding, Project, WorkflowFile, WorkflowNode,
+};
 use crate::workflow::is_model_name;
 use std::collections::BTreeSet;
 
@@ -37,23 +39,38 @@ pub(super) fn models_of(project: &Project, node: &Node) -> Vec<String> {
     found.into_iter().collect()
 }
 
-/// The hash under which what a Workflow node runs is known: how long it takes, and how much memory it was seen to take. None
-/// for other nodes, and while its file is missing.
+/// The hash under which is known how long a Workflow node takes and how much memory, see [`super::PlanNode::effort_hash`]. None for
+/// other nodes, and while its file is missing.
 #[must_use]
-pub fn workflow_hash(project: &Project, node: &Node) -> Option<ContentHash> {
+pub fn effort_hash(project: &Project, node: &Node) -> Option<ContentHash> {
     let NodeKind::Workflow(workflow) = &node.kind else {
         return None;
     };
     let file = project.workflows.get(&workflow.workflow)?;
-    Some(hash_of(file, workflow, node))
+    Some(hash_of(file, workflow, node, tells_of_effort))
 }
 
-/// The hash of what a node runs before its links have values: the workflow's forms with the node's own parameters, and
-/// which fields its ports fill.
-pub(super) fn hash_of(file: &WorkflowFile, workflow: &WorkflowNode, node: &Node) -> ContentHash {
+/// Whether the value of a parameter says how long a prompt takes: not what is written in a prompt, and not a seed. A name or a
+/// choice does.
+fn tells_of_effort(parameter: &ExposedParameter) -> bool {
+    match &parameter.value {
+        Some(Literal::Text(text)) => is_model_name(text) || !text.contains(char::is_whitespace),
+        Some(Literal::Integer(_)) => !parameter.address.input.contains("seed"),
+        _ => true,
+    }
+}
+
+/// The hash of what a node runs before its links have values: the workflow's forms with those of the node's own parameters that
+/// count, and which fields its ports fill.
+pub(super) fn hash_of(
+    file: &WorkflowFile,
+    workflow: &WorkflowNode,
+    node: &Node,
+    counts: impl Fn(&ExposedParameter) -> bool,
+) -> ContentHash {
     let mut parts = vec![file.text.as_ref().to_owned()];
     parts.extend(file.page_prompt.as_deref().map(str::to_owned));
-    for parameter in &workflow.parameters {
+    for parameter in workflow.parameters.iter().filter(|one| counts(one)) {
         if let Some(value) = &parameter.value {
             parts.push(format!("{:?} = {}", parameter.address, value.to_json()));
         }

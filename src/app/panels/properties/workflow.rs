@@ -255,7 +255,7 @@ fn backends(ui: &mut Ui, panel: &mut PanelContext<'_>, node: &Node) {
     let document = panel.document;
     let fits = panel.catalog.fits(document.project(), node);
     let peak_bytes = panel.history.and_then(|history| {
-        let hash = panel.catalog.workflow_hash(node.id)?;
+        let hash = panel.catalog.effort_hash(node.id)?;
         history.estimates.memory_bytes(hash)
     });
     let weights = panel.catalog.needs(node.id);
