@@ -5,7 +5,7 @@ CARGO ?= cargo
 BIN := comfyui-orchestrator
 DEMO_OUT ?= out/demo
 
-.PHONY: help deps demo run test fmt lint check-headless unit bench sim kills bench-placement fuzz
+.PHONY: help deps demo run test fmt lint check-headless unit bench sim kills power bench-placement fuzz
 
 help:
 	@echo "make demo    start three built-in backends and run the sample project (headless without a display)"
@@ -14,6 +14,7 @@ help:
 	@echo "make bench   measure the budgets and print them"
 	@echo "make sim SEEDS=10000   simulate runs with everything going wrong; SEED=17 replays one"
 	@echo "make kills KILLS=300   kill -9 the program and its backends at random instants of runs"
+	@echo "make power CUTS=100    cut the power of the program's machine at random instants of runs (Linux)"
 	@echo "make bench-placement   makespans of simulated fleets under our placement and others"
 	@echo "make fuzz TARGET=embedded SECONDS=300   feed a reader of files with damaged ones (nightly, cargo-fuzz)"
 	@echo "make deps    install the system packages that are missing (Debian, Ubuntu)"
@@ -77,6 +78,12 @@ KILLS_SEED ?= 1
 
 kills:
 	KILLS=$(KILLS) KILLS_SEED=$(KILLS_SEED) $(CARGO) test --no-default-features --test it killed_at_any_instant -- --nocapture
+
+CUTS ?= 50
+CUTS_SEED ?= 1
+
+power:
+	CUTS=$(CUTS) CUTS_SEED=$(CUTS_SEED) $(CARGO) test --no-default-features --test it power_loss -- --nocapture --test-threads=1
 
 bench-placement:
 	CARGO_PROFILE_DEV_OPT_LEVEL=2 $(CARGO) test --no-default-features --test it placement_bench -- --nocapture

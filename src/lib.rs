@@ -13,6 +13,7 @@ pub mod artifacts;
 pub mod builtin;
 pub mod cli;
 pub mod comfy;
+pub mod durable;
 pub mod editor;
 pub mod engine;
 pub mod fleet;

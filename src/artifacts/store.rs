@@ -2,6 +2,7 @@
 
 use super::artifact::{Artifact, ContentHash, Measures};
 use super::room;
+use crate::durable;
 use crate::media::{MediaError, MediaKind, measure_file};
 use crate::project::DataType;
 use bytes::Bytes;
@@ -137,11 +138,17 @@ impl ArtifactStore {
             folder: folder.to_path_buf(),
         };
         let unfinished = store.unfinished_folder();
-        fs::create_dir_all(&unfinished).map_err(|error| ArtifactError::io(folder, error))?;
-        for entry in fs::read_dir(&unfinished)
-            .map_err(|error| ArtifactError::io(folder, error))?
-            .flatten()
-        {
+        let failed = |error| ArtifactError::io(folder, error);
+        durable::make_folder(&unfinished).map_err(failed)?;
+        // All at once, so that their names cost one flush and not one each. On a disk that is full the rest are made later.
+        for name in 0..=u8::MAX {
+            match fs::create_dir(folder.join(format!("{name:02x}"))) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => break,
+                _ => {}
+            }
+        }
+        durable::keep_names(folder).map_err(failed)?;
+        for entry in fs::read_dir(&unfinished).map_err(failed)?.flatten() {
             let age = entry
                 .metadata()
                 .and_then(|metadata| metadata.modified())
@@ -454,17 +461,23 @@ impl ArtifactWriter {
             origin: None,
         };
         // What lies there already may have been cut off by a crash of the machine, or damaged since; this one is sound.
+        let path = self.store.path(&artifact);
+        let parent = durable::parent_of(&path);
         if self.store.check(&artifact) != FileCondition::Sound {
-            let path = self.store.path(&artifact);
-            let parent = path.parent().unwrap_or(folder);
-            fs::create_dir_all(parent)
-                .and_then(|()| self.file.as_file().sync_all())
+            // Its name is durable since the store was opened, unless somebody removed it.
+            let made = if parent.is_dir() {
+                Ok(())
+            } else {
+                durable::make_folder(parent)
+            };
+            made.and_then(|()| self.file.as_file().sync_all())
                 .map_err(|error| ArtifactError::io(&path, error))?;
             self.file
                 .persist(&path)
                 .map_err(|error| ArtifactError::io(&path, error.error))?;
-            sync_folder(parent).map_err(|error| ArtifactError::io(parent, error))?;
         }
+        // Also of one that lay there: who stored it may have been killed before its name was on the disk.
+        durable::keep_names(parent).map_err(|error| ArtifactError::io(parent, error))?;
         Ok(artifact)
     }
 }
@@ -503,12 +516,4 @@ fn harmless_extension(extension: &str) -> String {
     } else {
         "bin".to_owned()
     }
-}
-
-/// Makes a new name in a folder survive a power loss. Windows has no such call and needs none.
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    if cfg!(unix) {
-        File::open(folder)?.sync_all()?;
-    }
-    Ok(())
 }

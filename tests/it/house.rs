@@ -111,6 +111,10 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
         &["bevy", "crate::app", "crate::cli", "crate::comfy"],
     ),
     (
+        "durable",
+        &["tokio", "reqwest", "rusqlite", "bevy", "crate::"],
+    ),
+    (
         "comfy",
         &[
             "rusqlite",

@@ -41,6 +41,9 @@ mod partial_runs;
 mod pictures;
 mod placement_bench;
 mod plans;
+#[cfg(target_os = "linux")]
+mod power_loss;
+mod processes;
 mod project;
 mod project_files;
 mod project_validation;

@@ -5,6 +5,7 @@ use super::{
     LocalContext, artifact_failure, failure, io_failure, provenance, title_of, write_failure,
 };
 use crate::artifacts::{Artifact, ContentHash};
+use crate::durable;
 use crate::engine::failure::Failure;
 use crate::engine::machine::LocalWork;
 use crate::engine::value::{Labels, Value};
@@ -179,7 +180,7 @@ fn place(
     let parent = folders
         .iter()
         .fold(folder.to_path_buf(), |path, segment| path.join(segment));
-    fs::create_dir_all(&parent)
+    durable::make_folder(&parent)
         .map_err(|error| write_failure("Making the output folder", &parent, &error))?;
     match fs::remove_file(parent.join(unfinished)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -191,6 +192,7 @@ fn place(
         }
         _ => {}
     }
+    let unkept = |path: &Path, error: &io::Error| write_failure("Writing the output", path, error);
     let known = known_by(source);
     let mut unplaced: Option<NamedTempFile> = None;
     for number in 1..=MAX_NAMES {
@@ -200,6 +202,8 @@ fn place(
                 let is_same = holds(&path, known, source)
                     .map_err(|error| io_failure("Reading an earlier output", &path, &error))?;
                 if is_same {
+                    // Whoever wrote it may have been killed before it was on the disk.
+                    durable::keep_file(&path).map_err(|error| unkept(&path, &error))?;
                     return Ok(path);
                 }
             }
@@ -210,14 +214,13 @@ fn place(
                 };
                 match file.persist_noclobber(&path) {
                     Ok(_file) => {
-                        sync_folder(&parent).map_err(|error| {
-                            write_failure("Writing the output", &parent, &error)
-                        })?;
+                        durable::keep_names(&parent).map_err(|error| unkept(&path, &error))?;
                         return Ok(path);
                     }
                     // Somebody was faster; what lies there now is looked at in the same way.
                     Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => {
                         if holds(&path, known, source).unwrap_or(false) {
+                            durable::keep_file(&path).map_err(|error| unkept(&path, &error))?;
                             return Ok(path);
                         }
                         unplaced = Some(error.file);
@@ -331,22 +334,4 @@ fn holds(path: &Path, (hash, byte_len): (ContentHash, u64), source: &Source) -> 
     let mut hasher = blake3::Hasher::new();
     hasher.update_reader(File::open(path)?)?;
     Ok(ContentHash::from_bytes(*hasher.finalize().as_bytes()) == hash)
-}
-
-/// Makes a new name in a folder survive a power loss. Windows has no such call; network shares may refuse it.
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    if cfg!(unix) {
-        match File::open(folder)?.sync_all() {
-            Err(error)
-                if !matches!(
-                    error.kind(),
-                    io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported
-                ) =>
-            {
-                return Err(error);
-            }
-            _ => {}
-        }
-    }
-    Ok(())
 }

@@ -1,6 +1,7 @@
 //! Reading and writing single files: plain files only, within a size, whole or not at all.
 
 use super::error::ProjectFolderError;
+use crate::durable;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
@@ -51,10 +52,7 @@ pub(super) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), ProjectFolderE
 }
 
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
+    let folder = durable::parent_of(path);
     let mut builder = tempfile::Builder::new();
     builder.prefix(".saving-").suffix(".tmp");
     // Others who share the folder may read the file, as far as the umask allows.
@@ -67,22 +65,12 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     }
     file.as_file().sync_all()?;
     file.persist(path).map_err(|error| error.error)?;
-    sync_folder(folder);
-    Ok(())
-}
-
-/// Makes a rename durable. Network shares refuse this; the file itself is on the disk already, so that is no failure.
-#[cfg(unix)]
-fn sync_folder(folder: &Path) {
-    let flushed = File::open(folder).and_then(|folder| folder.sync_all());
-    if let Err(error) = flushed {
+    // The file is on the disk already; without its name the old one is there, which is no failure of a save.
+    if let Err(error) = durable::keep_names(folder) {
         tracing::debug!(folder = %folder.display(), %error, "folder not flushed");
     }
+    Ok(())
 }
-
-/// Windows flushes a rename with the file system's own journal and has no call for folders.
-#[cfg(not(unix))]
-fn sync_folder(_folder: &Path) {}
 
 /// Removes a file if it is there. A link is removed itself, not what it leads to.
 pub(super) fn remove_file(path: &Path) -> Result<(), ProjectFolderError> {
@@ -95,7 +83,7 @@ pub(super) fn remove_file(path: &Path) -> Result<(), ProjectFolderError> {
 
 /// Makes a folder with its parents, unless it is there.
 pub(super) fn ensure_folder(path: &Path) -> Result<(), ProjectFolderError> {
-    fs::create_dir_all(path).map_err(|error| failed("make the folder", path, error))
+    durable::make_folder(path).map_err(|error| failed("make the folder", path, error))
 }
 
 /// Refuses a folder inside the project that is a link.
