@@ -47,7 +47,7 @@ pub use library_fill::{
     LibraryFillError, LibraryTally, import_into_library, pull_into_library, push_from_library,
 };
 pub use live::{EngineEvent, Preview, Progress};
-pub use machine::{MAX_RATING, ReviewAnswer, ReviewVerdict};
+pub use machine::{MAX_RATING, PAIR_BLOCK_MS, ReviewAnswer, ReviewVerdict};
 pub use on_start::OnStart;
 pub use outlook::{NodeWait, RunOutlook, WaitCause};
 pub use plan::{MAX_ITEMS_PER_RUN, Plan, PlanProblem, effort_hash};

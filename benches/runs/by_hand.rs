@@ -108,6 +108,7 @@ async fn by_the_engine(folder: &Path, takes: Duration) -> Duration {
         extra_backends: backends,
         registry: RegistryUse::ExtraOnly,
         resume: ResumePolicy::Leave,
+        pair_block_ms: comfyui_orchestrator::engine::PAIR_BLOCK_MS,
     })
     .await
     .unwrap();

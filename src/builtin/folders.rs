@@ -128,6 +128,13 @@ impl Folders {
             .then(|| self.root.join("models").join(folder))
     }
 
+    /// The files of one kind of model, as paths below their folder, sorted.
+    pub fn model_files(&self, folder: &str) -> Vec<String> {
+        self.models(folder)
+            .map(|folder| files_below(&folder))
+            .unwrap_or_default()
+    }
+
     /// The names of the images in the input folder, sorted; judged by extension, as ComfyUI does.
     pub fn input_images(&self) -> Vec<String> {
         const EXTENSIONS: [&str; 9] = [

@@ -1,7 +1,7 @@
 //! What the HTTP handlers, the sockets and the worker thread of one server share.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     fs::File,
     io::Write as _,
     sync::{
@@ -62,6 +62,7 @@ pub struct Host {
     pub current: Mutex<Current>,
     /// The next prompt's number.
     pub next_number: Mutex<i64>,
+    removed_classes: Mutex<HashSet<String>>,
     posts: Mutex<HashMap<String, u64>>,
     posts_file: Option<File>,
     log: Mutex<VecDeque<LogLine>>,
@@ -89,11 +90,23 @@ impl Host {
             crashed: AtomicBool::new(false),
             current: Mutex::default(),
             next_number: Mutex::new(0),
+            removed_classes: Mutex::default(),
             posts: Mutex::default(),
             posts_file,
             log: Mutex::default(),
             preview_letters: (0..5).map(|_| fastrand::lowercase()).collect(),
         })
+    }
+
+    /// A node class, unless it was removed.
+    pub fn class(&self, name: &str) -> Option<&NodeClass> {
+        let is_removed = lock(&self.removed_classes).contains(name);
+        self.classes.get(name).filter(|_| !is_removed)
+    }
+
+    /// Answers from here on as if the class had never been there.
+    pub fn remove_class(&self, name: &str) {
+        lock(&self.removed_classes).insert(name.to_owned());
     }
 
     /// Ends everything at once, as a killed process would: connections are cut, queue and history are gone.

@@ -89,6 +89,12 @@ impl ServerHandle {
         self.host.posts()
     }
 
+    /// Takes a node class away, as a ComfyUI lacks it that was started again without the custom node that brings it. Whoever
+    /// read the list of classes before does not know.
+    pub fn remove_class(&self, name: &str) {
+        self.host.remove_class(name);
+    }
+
     /// Ends the server as a killed process ends: connections are cut without a close frame, the running prompt is
     /// dropped, queue and history are gone.
     pub fn stop_abruptly(&self) {

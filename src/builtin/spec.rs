@@ -33,6 +33,8 @@ pub enum InputKind {
     InputLatents,
     /// The sounds and videos that lie in the input folder; any file there is valid, checked by name.
     InputSounds,
+    /// The files that lie in a folder of models; checked against that list.
+    Models(&'static str),
     /// A `COMBO` whose choices the frontend fetches; any file there is valid, checked by name.
     RemoteFiles,
 }
@@ -41,7 +43,7 @@ impl InputKind {
     /// What ComfyUI calls a file of such an input in its messages; none for inputs that name no file.
     pub fn file_word(&self) -> Option<&'static str> {
         match self {
-            Self::Named(_) | Self::Choice(_) => None,
+            Self::Named(_) | Self::Choice(_) | Self::Models(_) => None,
             Self::InputImages | Self::InputFiles | Self::RemoteFiles => Some("image"),
             Self::InputLatents => Some("latent"),
             Self::InputSounds => Some("audio"),
@@ -259,8 +261,12 @@ impl NodeClass {
         match (&input.kind, self.interface) {
             (InputKind::Named(name), _) => json!(name),
             (InputKind::Choice(choices), Interface::V1) => json!(choices),
-            (InputKind::Choice(_) | InputKind::InputSounds, Interface::V3)
+            (
+                InputKind::Choice(_) | InputKind::InputSounds | InputKind::Models(_),
+                Interface::V3,
+            )
             | (InputKind::RemoteFiles, _) => json!("COMBO"),
+            (InputKind::Models(folder), Interface::V1) => json!(folders.model_files(folder)),
             (InputKind::InputImages, _) => json!(folders.input_images()),
             (InputKind::InputFiles, _) => json!(folders.input_files()),
             (InputKind::InputLatents, _) => json!(folders.input_files_of(&["latent"])),
@@ -272,6 +278,7 @@ impl NodeClass {
     pub fn options_value(&self, input: &InputSpec, folders: &Folders) -> Map<String, Value> {
         let choices = match (&input.kind, self.interface) {
             (InputKind::Choice(choices), Interface::V3) => json!(choices),
+            (InputKind::Models(folder), Interface::V3) => json!(folders.model_files(folder)),
             (InputKind::InputSounds, Interface::V3) => {
                 json!(folders.input_files_of(&SOUND_EXTENSIONS))
             }

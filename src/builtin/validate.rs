@@ -66,7 +66,7 @@ pub fn validate(
     let mut outputs = Vec::new();
     for (node_id, node) in nodes.iter() {
         let class = class_name(node_id, node).and_then(|name| {
-            let class = name.as_str().and_then(|name| host.classes.get(name));
+            let class = name.as_str().and_then(|name| host.class(name));
             class.ok_or_else(|| {
                 refused(
                     "invalid_prompt",
@@ -545,7 +545,13 @@ impl Validation<'_> {
         input: &InputSpec,
         value: Value,
     ) -> Result<Value, Value> {
-        let InputKind::Choice(choices) = input.kind else {
+        let models;
+        let choices: Vec<&str> = if let InputKind::Choice(choices) = input.kind {
+            choices.to_vec()
+        } else if let InputKind::Models(folder) = input.kind {
+            models = self.host.folders.model_files(folder);
+            models.iter().map(String::as_str).collect()
+        } else {
             let name = python::text(&value);
             let file = self.host.folders.annotated_file(&name);
             return if file.is_some_and(|file| file.exists()) {

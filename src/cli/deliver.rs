@@ -52,6 +52,7 @@ pub(super) async fn deliver(
         extra_backends: backends,
         registry: RegistryUse::Registered,
         resume: ResumePolicy::Leave,
+        pair_block_ms: crate::engine::PAIR_BLOCK_MS,
     })
     .await?;
     if !engine.handle.claim_run(run.run_id).await? {

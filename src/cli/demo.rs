@@ -82,6 +82,7 @@ async fn start_engine(out: &Path) -> anyhow::Result<Engine> {
         extra_backends: backends,
         registry: RegistryUse::ExtraOnly,
         resume: ResumePolicy::Leave,
+        pair_block_ms: crate::engine::PAIR_BLOCK_MS,
     })
     .await?;
     Ok(engine)

@@ -22,6 +22,7 @@ pub(super) fn open(
         extra_backends: Vec::new(),
         registry: RegistryUse::Registered,
         resume: ResumePolicy::BySetting,
+        pair_block_ms: crate::engine::PAIR_BLOCK_MS,
     }))?;
     let mut options = AppOptions::new(engine.handle.clone());
     options.project = project;

@@ -104,6 +104,7 @@ pub(super) async fn run(
         extra_backends: backends,
         registry: RegistryUse::Registered,
         resume: ResumePolicy::Leave,
+        pair_block_ms: crate::engine::PAIR_BLOCK_MS,
     })
     .await?;
     let telling = if arguments.json {

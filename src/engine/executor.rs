@@ -63,6 +63,9 @@ pub struct EngineOptions {
     pub registry: RegistryUse,
     /// What happens with unfinished runs of earlier processes.
     pub resume: ResumePolicy,
+    /// How many milliseconds a backend is left alone with a workflow that failed there twice in a row;
+    /// [`super::PAIR_BLOCK_MS`] but in tests.
+    pub pair_block_ms: u64,
 }
 
 /// Whether backends of the registry are used.
@@ -152,7 +155,9 @@ pub async fn start(options: EngineOptions) -> Result<Engine, EngineError> {
     );
     let stop = CancellationToken::new();
     let mut executor = Executor {
-        machine: Machine::new().with_cache(CacheUse::Ask),
+        machine: Machine::new()
+            .with_cache(CacheUse::Ask)
+            .with_pair_block(options.pair_block_ms),
         shared: Arc::new(Shared::new(
             store,
             artifacts,

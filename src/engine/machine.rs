@@ -41,6 +41,7 @@ mod waiting;
 mod wishes;
 
 pub use asked::Asked;
+pub use attempts::PAIR_BLOCK_MS;
 pub use effect::{CacheQuestion, Effect, LocalTask, LocalWork, ServerCache, Submission};
 pub use input::{
     AttemptOutputs, Availability, BackendFacts, Input, KnownSizes, LocalOutcome, NodeClasses,
@@ -56,7 +57,7 @@ use crate::engine::id::{AttemptId, ItemId, RunId};
 use crate::engine::placement::Estimates;
 use crate::engine::plan::Plan;
 use crate::project::BackendId;
-use attempts::{Attempt, PairHealth};
+use attempts::{Attempt, PairBlockMs, PairHealth};
 use item::ItemIndex;
 use run::Run;
 use schedule::Fields;
@@ -101,6 +102,7 @@ pub struct Machine {
     /// The models of the prompt that was sent last to each backend; none where that is not known.
     loaded: BTreeMap<BackendId, ContentHash>,
     pairs: HashMap<(ContentHash, BackendId), PairHealth>,
+    pair_block: PairBlockMs,
     /// Files that were brought to a backend; they lie there.
     brought: HashSet<(BackendId, ContentHash)>,
     /// What a failed attempt taught: this backend cannot run this workflow.

@@ -292,6 +292,7 @@ async fn pass_all(passages: &[Passage], first: &BackendConfig, second: &BackendC
         extra_backends: backends,
         registry: RegistryUse::ExtraOnly,
         resume: ResumePolicy::Leave,
+        pair_block_ms: comfyui_orchestrator::engine::PAIR_BLOCK_MS,
     })
     .await
     .unwrap();

@@ -2,10 +2,14 @@
 
 use crate::small_projects::numbered;
 use crate::whole_runs::{
-    assert_posted_once, files_below, run_to_end, start_server, start_server_with,
+    BuiltinServer, assert_posted_once, begin, files_below, finish, next, run_to_end, start_engine,
+    start_server, start_server_with,
 };
 use comfyui_orchestrator::builtin::ServerOptions;
-use comfyui_orchestrator::engine::{FailureClass, RunEvent, RunEventBody, RunState};
+use comfyui_orchestrator::engine::{
+    self, EngineEvent, EngineOptions, FailureClass, RegistryUse, ResumePolicy, RunEvent,
+    RunEventBody, RunState, RunView,
+};
 use comfyui_orchestrator::project::{Project, RetryPolicy};
 use serde_json::{Value, json};
 use std::num::NonZeroU32;
@@ -280,4 +284,218 @@ async fn previews_that_are_gone_from_the_server_are_made_again() {
     );
     assert_eq!(count(&log, FailureClass::OutputGone), 1);
     assert_eq!(failures(&log).len(), 1, "{:?}", failures(&log));
+}
+
+/// A run of twelve pictures during which a server loses something that it had when the run was planned.
+async fn run_and_lose(
+    folder: &TempDir,
+    servers: &[&BuiltinServer],
+    prompt: &Value,
+    lose: impl FnOnce(),
+) -> (RunView, Vec<RunEvent>) {
+    let engine = start_engine(folder.path(), servers, ResumePolicy::Leave).await;
+    let (run_id, mut events) = begin(&engine, folder.path(), pictures(prompt, 12));
+    let first = servers[0].config.id;
+    let mut log = Vec::new();
+    let mut lose = Some(lose);
+    let mut view = RunView::default();
+    while !view.state.is_some_and(RunState::is_ended) {
+        if let EngineEvent::Run(event) = next(&mut events).await {
+            view.apply(&event);
+            if let RunEventBody::AttemptPlaced { backend_id, .. } = &event.body
+                && *backend_id == first
+                && view.files_written > 0
+                && let Some(lose) = lose.take()
+            {
+                lose();
+            }
+            log.push(event);
+        }
+    }
+    assert!(lose.is_none(), "nothing was lost");
+    assert_eq!(log.first().map(|event| event.run_id), Some(run_id));
+    engine.stop().await;
+    (view, log)
+}
+
+/// A picture that takes its time, and needs a node and a model.
+fn needing_a_model() -> Value {
+    json!({
+        "1": {"class_type": "EmptyImage", "inputs": {"width": 16, "height": 16, "batch_size": 1, "color": 0}},
+        "2": {"class_type": "OrchestratorSleep", "inputs": {"seconds": 0.3, "steps": 3, "seed": 1, "anything": ["1", 0]}},
+        "3": {"class_type": "OrchestratorModel", "inputs": {"model": "harbour.safetensors", "anything": ["2", 0]}},
+        "4": {"class_type": "SaveImage", "inputs": {"images": ["3", 0], "filename_prefix": "passed"}},
+    })
+}
+
+async fn server_with_a_model(folder: &TempDir, name: &str) -> (BuiltinServer, std::path::PathBuf) {
+    let models = folder.path().join(name).join("models/checkpoints");
+    std::fs::create_dir_all(&models).unwrap();
+    let model = models.join("harbour.safetensors");
+    std::fs::write(&model, "weights").unwrap();
+    (start_server(folder.path(), name, 0, None).await, model)
+}
+
+/// The sentences that say why the first server was not chosen, after it had refused something of this class.
+fn why_not_there(log: &[RunEvent], there: &BuiltinServer, class: FailureClass) -> Vec<String> {
+    log.iter()
+        .skip_while(|event| {
+            !matches!(&event.body, RunEventBody::AttemptFailed { failure, .. } if failure.class == class)
+        })
+        .filter_map(|event| match &event.body {
+            RunEventBody::AttemptPlaced { decision, .. } => {
+                let id = there.config.id;
+                let mut candidates = decision.candidates.iter();
+                let of_it = candidates.find(|one| one.backend_id == id).unwrap();
+                Some(serde_json::to_string(&of_it.verdict).unwrap())
+            }
+            _ => None,
+        })
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_class_that_is_gone_when_the_prompt_arrives_is_looked_for_elsewhere() {
+    let folder = TempDir::new().unwrap();
+    let (loses, _) = server_with_a_model(&folder, "loses").await;
+    let (keeps, _) = server_with_a_model(&folder, "keeps").await;
+    let (view, log) = run_and_lose(&folder, &[&loses, &keeps], &needing_a_model(), || {
+        loses.handle.remove_class("OrchestratorSleep");
+    })
+    .await;
+    let failures = failures(&log);
+    assert_eq!(view.state, Some(RunState::Completed), "{failures:?}");
+    // What was on its way when the first refusal came is refused, too.
+    assert!((1..=2).contains(&failures.len()), "{failures:?}");
+    for (class, message) in &failures {
+        assert_eq!(*class, FailureClass::MissingNode);
+        assert!(
+            message.contains("no node class OrchestratorSleep"),
+            "{message}"
+        );
+    }
+    for why in why_not_there(&log, &loses, FailureClass::MissingNode) {
+        assert!(why.contains("no node class OrchestratorSleep"), "{why}");
+    }
+    assert_eq!(files_below(&folder.path().join("out")).len(), 12);
+    assert_posted_once(&log, &[&loses.handle, &keeps.handle]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_model_that_is_gone_when_the_prompt_arrives_is_looked_for_elsewhere() {
+    let folder = TempDir::new().unwrap();
+    let (loses, model) = server_with_a_model(&folder, "loses").await;
+    let (keeps, _) = server_with_a_model(&folder, "keeps").await;
+    let (view, log) = run_and_lose(&folder, &[&loses, &keeps], &needing_a_model(), || {
+        std::fs::remove_file(model).unwrap();
+    })
+    .await;
+    let failures = failures(&log);
+    assert_eq!(view.state, Some(RunState::Completed), "{failures:?}");
+    assert!((1..=2).contains(&failures.len()), "{failures:?}");
+    for (class, message) in &failures {
+        assert_eq!(*class, FailureClass::MissingModel);
+        assert!(message.contains("harbour.safetensors"), "{message}");
+    }
+    for why in why_not_there(&log, &loses, FailureClass::MissingModel) {
+        assert!(why.contains("harbour.safetensors"), "{why}");
+    }
+    assert_eq!(files_below(&folder.path().join("out")).len(), 12);
+    assert_posted_once(&log, &[&loses.handle, &keeps.handle]);
+}
+
+/// Nobody has it: the items that are left fail, and say why, instead of waiting for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_only_server_lost_fails_with_its_name() {
+    let folder = TempDir::new().unwrap();
+    let (loses, model) = server_with_a_model(&folder, "loses").await;
+    let (view, log) = run_and_lose(&folder, &[&loses], &needing_a_model(), || {
+        std::fs::remove_file(model).unwrap();
+    })
+    .await;
+    assert_eq!(view.state, Some(RunState::CompletedWithFailures));
+    assert!(count(&log, FailureClass::MissingModel) > 0);
+    assert!(
+        end_of(&log).contains("harbour.safetensors"),
+        "{}",
+        end_of(&log)
+    );
+    let left = log
+        .iter()
+        .filter(|event| matches!(event.body, RunEventBody::ItemFailed { .. }));
+    assert_eq!(
+        left.count() + files_below(&folder.path().join("out")).len(),
+        12
+    );
+}
+
+/// Two failures in a row, and a backend is left alone with that workflow for a while; then it is tried again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backend_where_a_workflow_failed_twice_is_left_alone_with_it_for_a_while() {
+    const BLOCK_MS: u64 = 1_500;
+    let folder = TempDir::new().unwrap();
+    let bad = start_server(folder.path(), "bad", 0, None).await;
+    let good = start_server(folder.path(), "good", 60, None).await;
+    let engine = engine::start(EngineOptions {
+        data_dir: folder.path().join("data"),
+        extra_backends: vec![bad.config.clone(), good.config.clone()],
+        registry: RegistryUse::ExtraOnly,
+        resume: ResumePolicy::Leave,
+        pair_block_ms: BLOCK_MS,
+    })
+    .await
+    .unwrap();
+    let project = pictures(&failing("error", "bad"), 40);
+    let (run_id, mut events) = begin(&engine, folder.path(), project);
+    let (view, log) = finish(&mut events, run_id).await;
+    engine.stop().await;
+    let failed = failures(&log);
+    assert_eq!(view.state, Some(RunState::Completed), "{failed:?}");
+    assert_eq!(files_below(&folder.path().join("out")).len(), 40);
+    assert_posted_once(&log, &[&bad.handle, &good.handle]);
+
+    let failed_at: Vec<u64> = log
+        .iter()
+        .filter(|event| matches!(event.body, RunEventBody::AttemptFailed { .. }))
+        .map(|event| event.at_ms)
+        .collect();
+    let placed: Vec<(u64, bool, String)> = log
+        .iter()
+        .filter_map(|event| match &event.body {
+            RunEventBody::AttemptPlaced {
+                backend_id,
+                decision,
+                ..
+            } => {
+                let why = serde_json::to_string(decision).unwrap();
+                Some((event.at_ms, *backend_id == bad.config.id, why))
+            }
+            _ => None,
+        })
+        .collect();
+    let blocked_at = failed_at[1];
+    let end = blocked_at + BLOCK_MS;
+    let meanwhile: Vec<_> = placed
+        .iter()
+        .filter(|(at_ms, ..)| (blocked_at + 1..end).contains(at_ms))
+        .collect();
+    assert!(meanwhile.len() > 2, "{placed:?}");
+    for (at_ms, is_on_bad, why) in meanwhile {
+        assert!(!is_on_bad, "tried again after {} ms", at_ms - blocked_at);
+        // What failed there itself says that.
+        let is_told = why.contains("this workflow failed there twice")
+            || why.contains("this item failed there");
+        assert!(is_told, "{why}");
+    }
+    let is_blocked = |why: &str| why.contains("this workflow failed there twice");
+    assert!(placed.iter().filter(|(.., why)| is_blocked(why)).count() > 2);
+    assert!(
+        placed
+            .iter()
+            .any(|(at_ms, is_on_bad, _)| *is_on_bad && *at_ms >= end),
+        "never tried again: {failed_at:?}"
+    );
+    // Each time it is tried again it may take as many as it is sent ahead.
+    let tries = placed.iter().filter(|(_, is_on_bad, _)| *is_on_bad).count();
+    assert!(tries < 20, "it was hardly left alone: {tries}");
 }

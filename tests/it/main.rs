@@ -49,6 +49,7 @@ mod project_files;
 mod project_validation;
 mod questions;
 mod real_comfyui;
+mod resting_runs;
 mod result_cache;
 mod reviews;
 mod run_controls;

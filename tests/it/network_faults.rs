@@ -3,9 +3,10 @@
 
 use crate::small_projects::one_for_each_file;
 use crate::whole_runs::{BuiltinServer, assert_posted_once, run_to_end, start_server};
-use comfyui_orchestrator::engine::RunState;
+use comfyui_orchestrator::engine::{FailureClass, RunEvent, RunEventBody, RunState};
 use comfyui_orchestrator::fleet::BackendConfig;
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -217,7 +218,7 @@ async fn run_through(
     fault: Fault,
     way: Way,
     times: u32,
-) -> (BuiltinServer, FaultProxy) {
+) -> (Vec<RunEvent>, FaultProxy) {
     let folder = TempDir::new().unwrap();
     let server = start_server(folder.path(), "a", 0, None).await;
     let proxy = FaultProxy::start(server.address, path, fault, way, times).await;
@@ -258,7 +259,7 @@ async fn run_through(
     }
     assert_eq!(written, 3, "{path} {fault:?} {way:?}");
     assert_posted_once(&log, &[&server.handle]);
-    (server, proxy)
+    (log, proxy)
 }
 
 const PATHS: [&str; 5] = ["/prompt", "/ws", "/view", "/history", "/upload"];
@@ -307,4 +308,59 @@ async fn a_download_that_broke_goes_on_where_it_broke() {
         .filter(|head| head.contains("range: bytes=") && head.contains("if-range:"))
         .count();
     assert!(resumed >= 1, "{heads:#?}");
+}
+
+/// The failed attempts of an item, and how long after each the next one was placed, in milliseconds.
+fn failures_and_pauses(log: &[RunEvent]) -> Vec<(FailureClass, u64)> {
+    let mut item_of = BTreeMap::new();
+    let mut failed = BTreeMap::new();
+    let mut found = Vec::new();
+    for event in log {
+        match &event.body {
+            RunEventBody::AttemptPlaced {
+                attempt_id,
+                item_id,
+                ..
+            } => {
+                item_of.insert(*attempt_id, *item_id);
+                if let Some((class, at_ms)) = failed.remove(item_id) {
+                    found.push((class, event.at_ms - at_ms));
+                }
+            }
+            RunEventBody::AttemptFailed {
+                attempt_id,
+                failure,
+            } => {
+                failed.insert(item_of[attempt_id], (failure.class, event.at_ms));
+            }
+            _ => {}
+        }
+    }
+    assert!(failed.is_empty(), "not sent again: {failed:?}");
+    found
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upload_that_broke_is_sent_again_after_a_pause() {
+    let (log, proxy) = run_through("/upload", Fault::CutAfter(2_000), Way::Request, 2).await;
+    let failures = failures_and_pauses(&log);
+    assert_eq!(failures.len(), 2, "{failures:?}");
+    for (class, pause_ms) in failures {
+        assert_eq!(class, FailureClass::Transfer);
+        assert!((1_000..10_000).contains(&pause_ms), "{pause_ms}");
+    }
+    // Three pictures, and two that did not arrive.
+    assert_eq!(proxy.heads.lock().unwrap().len(), 5);
+}
+
+/// Cut off more often than a download goes on by itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_download_that_keeps_breaking_is_made_again_after_a_pause() {
+    let (log, proxy) = run_through("/view", Fault::CutAfter(100), Way::Answer, 40).await;
+    let failures = failures_and_pauses(&log);
+    assert!(!failures.is_empty(), "{:#?}", proxy.heads.lock().unwrap());
+    for (class, pause_ms) in failures {
+        assert_eq!(class, FailureClass::Transfer);
+        assert!(pause_ms >= 1_000, "{pause_ms}");
+    }
 }

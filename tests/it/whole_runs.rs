@@ -63,6 +63,7 @@ pub async fn start_engine(
         extra_backends: servers.iter().map(|server| server.config.clone()).collect(),
         registry: RegistryUse::ExtraOnly,
         resume,
+        pair_block_ms: comfyui_orchestrator::engine::PAIR_BLOCK_MS,
     })
     .await
     .unwrap()

@@ -26,6 +26,7 @@ pub async fn object_info(State(host): SharedHost) -> Response {
     let described = tokio::task::spawn_blocking(move || {
         host.classes
             .values()
+            .filter(|class| host.class(class.name).is_some())
             .map(|class| (class.name.to_owned(), class.describe(&host.folders)))
             .collect::<Map<String, Value>>()
     })
@@ -36,8 +37,7 @@ pub async fn object_info(State(host): SharedHost) -> Response {
 /// `GET /object_info/CLASS`: an unknown class is an empty object.
 pub async fn object_info_of(State(host): SharedHost, Path(name): Path<String>) -> Response {
     let classes: Map<String, Value> = host
-        .classes
-        .get(name.as_str())
+        .class(&name)
         .map(|class| (name, class.describe(&host.folders)))
         .into_iter()
         .collect();

@@ -1,4 +1,4 @@
-//! Nodes of our own: pictures from a seed, waiting, and failing on purpose.
+//! Nodes of our own: pictures from a seed, waiting, needing a model, and failing on purpose.
 
 use std::{sync::atomic::Ordering, time::Duration};
 
@@ -8,7 +8,7 @@ use crate::builtin::{
     node::{NodeFailure, NodeOutput, NodeRun, OUT_OF_MEMORY},
     paint::{Painting, Scene},
     picture::ImageBatch,
-    spec::NodeClass,
+    spec::{InputKind, NodeClass},
 };
 
 const MODULE: &str = "orchestrator";
@@ -58,6 +58,15 @@ pub fn classes() -> Vec<NodeClass> {
             .float("seconds", seconds(1.0))
             .int("steps", json!({ "default": 10, "min": 1, "max": 1000 }))
             .int("seed", any_seed())
+            .typed("anything", "*", json!({}))
+            .optional()
+            .named_output("*", "anything"),
+        NodeClass::v3("OrchestratorModel", MODULE, CATEGORY, model)
+            .titled("Model")
+            .described(
+                "Names a file in the folder of checkpoints and passes its input on. Nothing is loaded: it stands for a workflow that runs only where its model lies.",
+            )
+            .files("model", InputKind::Models("checkpoints"), json!(null))
             .typed("anything", "*", json!({}))
             .optional()
             .named_output("*", "anything"),
@@ -118,6 +127,11 @@ fn sleep(run: &mut NodeRun<'_>) -> Result<NodeOutput, NodeFailure> {
         wait(run, each)?;
         run.progress(step, steps, None)?;
     }
+    Ok(passed_on(run))
+}
+
+fn model(run: &mut NodeRun<'_>) -> Result<NodeOutput, NodeFailure> {
+    run.progress(1, 1, None)?;
     Ok(passed_on(run))
 }
 

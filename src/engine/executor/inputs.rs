@@ -308,6 +308,8 @@ async fn state_of(client: &Client, file: &StoredFile) -> Result<Option<FileState
 pub(super) fn transfer_failure(error: &ComfyError) -> Failure {
     let class = match error {
         ComfyError::LocalFile { .. } => FailureClass::Local,
+        // It was reached, and the connection did not last. Whether it is gone shows when it is reached for again.
+        ComfyError::Broken { .. } | ComfyError::TimedOut { .. } => FailureClass::Transfer,
         error if error.is_offline() => FailureClass::Offline,
         _ => FailureClass::Transfer,
     };

@@ -24,8 +24,13 @@ impl Executor {
             } => {
                 if let Some(worker) = self.attempts.get(&attempt_id) {
                     worker.cancel.cancel();
-                } else {
-                    tracing::debug!(%attempt_id, %backend_id, "nothing to call off");
+                } else if let Some(client) = self.shared.fleet.client(backend_id) {
+                    // Of a run that rests: nobody follows it. What became of it is asked when the run is taken up.
+                    self.spawn(async move {
+                        if let Err(error) = attempt::call_off(&client, attempt_id).await {
+                            tracing::warn!(%error, %attempt_id, "an attempt of a resting run could not be called off");
+                        }
+                    });
                 }
             }
             Effect::FreeMemory { backend_id } => {

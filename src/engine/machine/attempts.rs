@@ -20,8 +20,9 @@ use crate::engine::value::{ListElement, Value};
 use crate::project::{BackendId, NodeKind, PortBinding, PortId};
 use std::collections::BTreeMap;
 
-/// How long a (backend, workflow) pair is left alone after [`FAILURES_THAT_BLOCK`] failures in a row (DESIGN §7).
-pub(super) const PAIR_BLOCK_MS: u64 = 120_000;
+/// How long a (backend, workflow) pair is left alone after [`FAILURES_THAT_BLOCK`] failures in a row, unless
+/// [`Machine::with_pair_block`] says otherwise (DESIGN §7).
+pub const PAIR_BLOCK_MS: u64 = 120_000;
 /// Failures in a row that block a pair.
 const FAILURES_THAT_BLOCK: u32 = 2;
 
@@ -56,7 +57,25 @@ pub(super) struct PairHealth {
     pub blocked_until_ms: u64,
 }
 
+/// How long a pair is left alone, milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PairBlockMs(u64);
+
+impl Default for PairBlockMs {
+    fn default() -> Self {
+        Self(PAIR_BLOCK_MS)
+    }
+}
+
 impl Machine {
+    /// The same machine, leaving a backend alone for so many milliseconds with a workflow that failed there twice in a row, where another
+    /// one can run it.
+    #[must_use]
+    pub fn with_pair_block(mut self, pair_block_ms: u64) -> Self {
+        self.pair_block = PairBlockMs(pair_block_ms);
+        self
+    }
+
     pub(super) fn attempt_accepted(&mut self, attempt_id: AttemptId) {
         if let Some(attempt) = self.attempts.get_mut(&attempt_id)
             && !attempt.is_accepted
@@ -201,14 +220,10 @@ impl Machine {
         }
     }
 
-    /// Calls off what is at a backend, so that its items go elsewhere.
+    /// Calls off what is at a backend, so that its items go elsewhere: at once, or when the run that rests is taken up.
     pub(super) fn vacate(&mut self, now_ms: u64, backend_id: BackendId) {
         for attempt_id in self.load.get(&backend_id).cloned().unwrap_or_default() {
-            if let Some(attempt) = self.attempts.get(&attempt_id)
-                && !self.dormant.contains(&attempt.run_id)
-            {
-                self.call_off_attempt(now_ms, attempt_id, CallOff::ToMove);
-            }
+            self.call_off_attempt(now_ms, attempt_id, CallOff::ToMove);
         }
     }
 
@@ -372,7 +387,7 @@ impl Machine {
             pair.failures += 1;
             if pair.failures >= FAILURES_THAT_BLOCK {
                 pair.failures = 0;
-                pair.blocked_until_ms = now_ms.saturating_add(PAIR_BLOCK_MS);
+                pair.blocked_until_ms = now_ms.saturating_add(self.pair_block.0);
             }
         }
     }

@@ -117,6 +117,7 @@ impl Hand {
                 extra_backends: Vec::new(),
                 registry: RegistryUse::ExtraOnly,
                 resume: ResumePolicy::Leave,
+                pair_block_ms: comfyui_orchestrator::engine::PAIR_BLOCK_MS,
             }))
             .unwrap();
         let mut app = App::new();
