@@ -2,10 +2,12 @@
 
 use crate::engine_driver::{Graph, World};
 use crate::run_semantics::item_id;
-use comfyui_orchestrator::engine::ItemState::{Blocked, Cancelled, Done, Skipped, Waiting};
+use comfyui_orchestrator::engine::ItemState::{
+    Blocked, Cancelled, Done, Ready, Running, Skipped, Waiting,
+};
 use comfyui_orchestrator::engine::machine::Input;
 use comfyui_orchestrator::engine::{
-    FailureClass, RetryScope, ReviewAnswer, ReviewVerdict, RunState, RunWish,
+    FailureClass, RetryScope, ReviewAnswer, ReviewVerdict, RunEventBody, RunState, RunWish,
 };
 use comfyui_orchestrator::project::{BatchMode, MergeFailurePolicy, MergeMode, MergeScope, NodeId};
 
@@ -41,6 +43,82 @@ fn a_retry_wished_while_the_run_is_cancelled_survives_a_death() {
     assert_eq!(world.run_state, RunState::Completed);
     assert_eq!(world.count("O", Done), 3);
     assert_eq!(world.item("W1 F:0").attempts, 1);
+}
+
+/// Goes on as far as it goes while the disk that "O" writes to takes nothing.
+fn run_without_a_disk(world: &mut World) {
+    loop {
+        let news = world.locals.iter().position(|work| {
+            world.project.nodes[&work.node_id].title != "O"
+                || !world.without_disk.contains(&work.item_id)
+        });
+        if let Some(work) = news.and_then(|place| world.locals.remove(place)) {
+            let item_id = work.item_id;
+            if world.project.nodes[&work.node_id].title == "O" {
+                world.without_disk.insert(item_id);
+                world.locals.push_back(work);
+                world.step(Input::LocalWaits { item_id });
+            } else {
+                let outcome = Ok(world.local_outcome(&work));
+                world.step(Input::LocalEnded { item_id, outcome });
+            }
+        } else if !world.execute(|_| true) {
+            return;
+        }
+    }
+}
+
+#[test]
+fn what_waits_for_a_disk_holds_up_its_node_alone_and_ends_with_its_run() {
+    let mut graph = Graph::new();
+    let fan_out = graph.fan_out("F", 9);
+    let work = graph.workflow("W1", &["seed"]);
+    let condition = graph.condition("C");
+    let (stuck, free) = (graph.output("O"), graph.output("P"));
+    graph.link(fan_out, "F", work, "seed");
+    graph.link(work, "image", stuck, "value");
+    graph.link(work, "image", condition, "value");
+    graph.link(condition, "true", free, "value");
+    let mut world = World::new(&graph);
+    world.start();
+    run_without_a_disk(&mut world);
+    assert_eq!(world.count("P", Done), 9);
+    let waiting = world.count("O", Running);
+    assert!((4..8).contains(&waiting), "{waiting}");
+    assert_eq!(world.count("O", Ready), 9 - waiting);
+    // One is called off alone: the next of its node has its turn.
+    let one = world.locals[0].item_id;
+    world.wish(RunWish::CancelItem(one));
+    run_without_a_disk(&mut world);
+    assert_eq!(world.count("O", Cancelled), 1);
+    assert!(world.count("O", Running) >= 4);
+    world.wish(RunWish::Cancel);
+    assert_eq!(world.run_state, RunState::Cancelled);
+    assert!(world.locals.is_empty(), "nothing waits any more");
+
+    // A process that died when it had only begun to cancel: the next one finds a disk that still takes nothing.
+    let is_begin = |body: &RunEventBody| matches!(body, RunEventBody::RunStateChanged { state } if *state == RunState::Cancelling);
+    let begin = world.log.iter().position(|event| is_begin(&event.body));
+    let log = world.log[..=begin.unwrap()].to_vec();
+    let mut next = World::new(&graph);
+    next.take_in_log(log);
+    // All that waited is ordered again.
+    next.without_disk = std::mem::take(&mut world.without_disk);
+    let (run_id, plan) = (next.run_id, next.plan.clone());
+    next.machine.restore(run_id, plan, next.log.clone());
+    for effect in next.machine.take_up_run(next.now_ms, run_id) {
+        next.perform(effect);
+    }
+    next.without_disk.clear();
+    assert_eq!(next.run_state, RunState::Cancelling);
+    run_without_a_disk(&mut next);
+    assert_eq!(next.run_state, RunState::Cancelled);
+    // Mended, it goes on with what is missing.
+    next.restart();
+    next.wish(RunWish::Resume);
+    next.run();
+    assert_eq!(next.run_state, RunState::Completed);
+    assert_eq!(next.count("O", Done), 9);
 }
 
 #[test]
