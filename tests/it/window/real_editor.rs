@@ -1,5 +1,6 @@
-//! The way from a node through a real ComfyUI's own editor and back, with the app, the editor's window and the server as they are:
-//! `COMFYUI_URLS=http://127.0.0.1:8188 cargo test real_editor`. Skipped without it.
+//! The way from a node through the editor's window and back, with the app, the window and the backend as they are: on a page of a
+//! few lines that the built-in backend serves, and on the page of a real ComfyUI. For the latter:
+//! `COMFYUI_URLS=http://127.0.0.1:8188 cargo test real_editor`; skipped without it.
 
 use super::hand::Hand;
 use crate::editor::in_a_window::{Display, window_program};
@@ -8,6 +9,7 @@ use comfyui_orchestrator::app::bridge::{Backends, RunViews};
 use comfyui_orchestrator::app::document::Selection;
 use comfyui_orchestrator::app::editors::Editors;
 use comfyui_orchestrator::app::model::NodeEditing;
+use comfyui_orchestrator::builtin::{Server, ServerOptions};
 use comfyui_orchestrator::engine::RunState;
 use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -36,6 +38,48 @@ const PERSON: &str = r#"<script>(async () => {
     await sleep(1500);
     window.dispatchEvent(new KeyboardEvent("keydown", {key: "s", ctrlKey: true}));
 })();</script>"#;
+
+/// A page that keeps a graph as ComfyUI does and makes its prompt, with the same person on it.
+const SMALL_PAGE: &str = r#"<!doctype html><title>ComfyUI</title><body><script>
+    const WIDGETS = {EmptyImage: ["width", "height", "batch_size", "color"], ImageInvert: [], SaveImage: ["filename_prefix"]};
+    let graph = {nodes: [], links: []};
+    const find = (type) => graph.nodes.find((node) => node.type === type);
+    window.app = {
+        graph: {serialize: () => graph},
+        loadGraphData: async (loaded) => { graph = structuredClone(loaded); },
+        graphToPrompt: async () => {
+            const output = {};
+            for (const node of graph.nodes) {
+                const inputs = {};
+                WIDGETS[node.type].forEach((name, index) => { inputs[name] = node.widgets_values[index]; });
+                for (const input of node.inputs ?? []) {
+                    const link = graph.links.find(([id]) => id === input.link);
+                    if (link) inputs[input.name] = [String(link[1]), link[2]];
+                }
+                output[node.id] = {class_type: node.type, inputs};
+            }
+            return {workflow: graph, output};
+        },
+    };
+    const sleep = (time_ms) => new Promise((resolve) => setTimeout(resolve, time_ms));
+    (async () => {
+        while (!find("EmptyImage")) await sleep(100);
+        await sleep(2500);
+        const save = find("SaveImage"), link = graph.links[0];
+        find("EmptyImage").widgets_values[0] = 96;
+        graph.nodes.push({
+            id: 90, type: "ImageInvert", pos: [0, 300], size: [200, 50], flags: {}, order: 1, mode: 0, properties: {}, widgets_values: [],
+            inputs: [{name: "image", type: "IMAGE", link: link[0]}], outputs: [{name: "IMAGE", type: "IMAGE", links: [91]}],
+        });
+        graph.links.push([91, 90, 0, save.id, link[4], "IMAGE"]);
+        save.inputs.find((input) => input.link === link[0]).link = 91;
+        [link[3], link[4]] = [90, 0];
+        [graph.last_node_id, graph.last_link_id] = [90, 91];
+        window.dispatchEvent(new Event("pointerup"));
+        await sleep(1500);
+        window.dispatchEvent(new KeyboardEvent("keydown", {key: "s", ctrlKey: true}));
+    })();
+</script></body>"#;
 
 /// Passes everything on to a server as it is, and puts a person's hands into its first page.
 async fn with_hands(server: SocketAddr) -> SocketAddr {
@@ -95,13 +139,36 @@ fn a_node_goes_through_a_real_editor_and_runs_as_it_was_changed() {
     let server = url.socket_addrs(|| None).unwrap()[0];
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let address = runtime.block_on(with_hands(server));
-    let page: url::Url = format!("http://{address}/").parse().unwrap();
-
     let folder = tempfile::tempdir().unwrap();
-    let program = window_program(&display, folder.path());
-    let file = folder.path().join("Blank.json");
+    goes_through_the_window(address, &display, folder.path());
+}
+
+#[test]
+fn a_node_goes_through_a_page_of_the_builtin_backend_and_runs_as_it_was_changed() {
+    let Some(display) = Display::start() else {
+        println!("skipped: there is no Xvfb here");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let pages = folder.path().join("pages");
+    std::fs::create_dir_all(&pages).unwrap();
+    std::fs::write(pages.join("index.html"), SMALL_PAGE).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let mut options = ServerOptions::new(folder.path().join("server"));
+    options.frontend_dir = Some(pages);
+    let server = runtime.block_on(Server::bind(options)).unwrap();
+    let address = server.local_addr();
+    runtime.spawn(server.serve(std::future::pending()));
+    goes_through_the_window(address, &display, folder.path());
+}
+
+/// Opens a node's editor on the page at this address, takes what the person there saves, and runs it.
+fn goes_through_the_window(address: SocketAddr, display: &Display, folder: &std::path::Path) {
+    let page: url::Url = format!("http://{address}/").parse().unwrap();
+    let program = window_program(display, folder);
+    let file = folder.join("Blank.json");
     std::fs::write(&file, BEFORE).unwrap();
-    let mut hand = Hand::open_with(folder.path(), |options| {
+    let mut hand = Hand::open_with(folder, |options| {
         options.editor_program = Some(program);
         options.start_builtin = Some(Box::new(move || Ok(page.clone())));
     });
@@ -154,7 +221,7 @@ fn a_node_goes_through_a_real_editor_and_runs_as_it_was_changed() {
     let view = hand.get::<RunViews>().shown_view().unwrap();
     assert_eq!(view.state, Some(RunState::Completed));
     // What was made is 96 wide: the change of the page is what ran.
-    let widths: Vec<u32> = walk(folder.path())
+    let widths: Vec<u32> = walk(folder)
         .iter()
         .filter_map(|path| {
             let reader = image::ImageReader::open(path).ok()?;
