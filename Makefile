@@ -5,7 +5,7 @@ CARGO ?= cargo
 BIN := comfyui-orchestrator
 DEMO_OUT ?= out/demo
 
-.PHONY: help deps demo run test fmt lint check-headless unit bench sim kills power bench-placement fuzz
+.PHONY: help deps demo run test fmt lint check-headless check-platforms unit bench sim kills power bench-placement fuzz
 
 help:
 	@echo "make demo    start three built-in backends and run the sample project (headless without a display)"
@@ -17,6 +17,7 @@ help:
 	@echo "make power CUTS=100    cut the power of the program's machine at random instants of runs (Linux)"
 	@echo "make bench-placement   makespans of simulated fleets under our placement and others"
 	@echo "make fuzz TARGET=embedded SECONDS=300   feed a reader of files with damaged ones (nightly, cargo-fuzz)"
+	@echo "make check-platforms   check that the window of ComfyUI's editor compiles for Windows and macOS (clang)"
 	@echo "make deps    install the system packages that are missing (Debian, Ubuntu)"
 
 deps:
@@ -39,6 +40,10 @@ fmt:
 # The compiler proves that the core knows no window.
 check-headless:
 	$(CARGO) clippy --no-default-features --all-targets -- -D warnings
+
+# The window of ComfyUI's editor, for Windows and macOS as far as that can be checked elsewhere. Needs clang.
+check-platforms:
+	@scripts/check-platforms.sh
 
 lint:
 	$(CARGO) clippy --all-targets -- -D warnings

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use url::Url;
 
 /// Both sides refuse to talk when this differs: the app may have been replaced while a window was open.
-pub const PROTOCOL_VERSION: u32 = 4;
+pub const PROTOCOL_VERSION: u32 = 5;
 
 /// Longest line either side reads. A workflow file may have 64 MiB; a save carries two forms of it.
 pub const MAX_LINE_BYTES: usize = 160 * 1024 * 1024;
