@@ -78,11 +78,10 @@ impl Fitness {
 
 fn weights_of(models: &[ModelFile]) -> Option<ModelWeights> {
     let mut seen = BTreeSet::new();
-    models
+    let different = models
         .iter()
-        .filter(|model| seen.insert(model.name.replace('\\', "/")))
-        .filter_map(|model| model.weights)
-        .reduce(ModelWeights::and)
+        .filter(|model| seen.insert(model.name.replace('\\', "/")));
+    ModelWeights::together(different.map(|model| model.weights))
 }
 
 /// What the models that a prompt names weigh on a device, as [`Fitness::weights`] says it.
@@ -112,6 +111,7 @@ fn loaded(input: &str, byte_len: u64) -> ModelWeights {
         } else {
             byte_len
         },
+        is_complete: true,
     }
 }
 

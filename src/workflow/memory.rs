@@ -25,15 +25,33 @@ pub struct ModelWeights {
     pub all_bytes: u64,
     /// The largest one, bytes.
     pub largest_bytes: u64,
+    /// Whether the sizes of all of them are known; else it is more.
+    pub is_complete: bool,
 }
 
 impl ModelWeights {
-    /// Of several models together.
+    /// Of several models together, of which some may not be known; none when none is.
+    pub fn together(models: impl IntoIterator<Item = Option<Self>>) -> Option<Self> {
+        let mut is_complete = true;
+        let known: Vec<Self> = models
+            .into_iter()
+            .inspect(|one| is_complete &= one.is_some())
+            .flatten()
+            .collect();
+        let all = known.into_iter().reduce(Self::and)?;
+        Some(Self {
+            is_complete: all.is_complete && is_complete,
+            ..all
+        })
+    }
+
+    /// Of two together.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         Self {
             all_bytes: self.all_bytes.saturating_add(other.all_bytes),
             largest_bytes: self.largest_bytes.max(other.largest_bytes),
+            is_complete: self.is_complete && other.is_complete,
         }
     }
 }
@@ -57,6 +75,8 @@ pub enum KnownBy {
     Measured,
     /// From the sizes of its model files.
     FileSizes,
+    /// From the sizes of some of its model files: it needs more.
+    SomeFileSizes,
 }
 
 impl MemoryNeed {
@@ -69,7 +89,11 @@ impl MemoryNeed {
             (Some(weights), _) => Some(Self {
                 least_bytes: weights.largest_bytes.saturating_add(COMPUTING_BYTES),
                 all_bytes: weights.all_bytes.saturating_add(COMPUTING_BYTES),
-                known_by: KnownBy::FileSizes,
+                known_by: if weights.is_complete {
+                    KnownBy::FileSizes
+                } else {
+                    KnownBy::SomeFileSizes
+                },
             }),
             (None, Some(peak_bytes)) => Some(Self {
                 least_bytes: peak_bytes,
@@ -143,29 +167,38 @@ impl MemoryFit {
     }
 }
 
+impl KnownBy {
+    /// How exact a figure is.
+    fn precision(self) -> &'static str {
+        match self {
+            Self::Measured | Self::FileSizes => "about",
+            Self::SomeFileSizes => "at least",
+        }
+    }
+}
+
 impl fmt::Display for MemoryFit {
     /// As the end of a sentence that begins with the backend's name.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (least, all) = (gib(self.need.least_bytes), gib(self.need.all_bytes));
         let has = gib(self.has_bytes);
+        let about = self.need.known_by.precision();
         match (self.room(), self.need.known_by) {
-            (MemoryRoom::Enough, KnownBy::FileSizes) => {
-                write!(f, "its models take about {all} of {has}")
-            }
             (MemoryRoom::Enough, KnownBy::Measured) => {
                 write!(f, "the workflow takes {all} (measured) of {has}")
             }
+            (MemoryRoom::Enough, _) => write!(f, "its models take {about} {all} of {has}"),
             (MemoryRoom::Tight, _) => write!(
                 f,
-                "its models take about {all}, this backend has {has}: they are moved in and out, slower"
-            ),
-            (MemoryRoom::TooLittle, KnownBy::FileSizes) => write!(
-                f,
-                "its largest model takes about {least}, this backend has {has}: parts of it are moved in and out all the time, much slower"
+                "its models take {about} {all}, this backend has {has}: they are moved in and out, slower"
             ),
             (MemoryRoom::TooLittle, KnownBy::Measured) => write!(
                 f,
                 "the workflow took {least} where it took least (measured), this backend has {has}: it may run out, or move models in and out, much slower"
+            ),
+            (MemoryRoom::TooLittle, _) => write!(
+                f,
+                "its largest model takes {about} {least}, this backend has {has}: parts of it are moved in and out all the time, much slower"
             ),
         }
     }
@@ -176,13 +209,18 @@ impl fmt::Display for MemoryNeed {
         let (least, all) = (gib(self.least_bytes), gib(self.all_bytes));
         match self.known_by {
             KnownBy::Measured => write!(f, "{all} (measured)"),
-            KnownBy::FileSizes if least == all => {
-                write!(f, "about {all} by the sizes of its model files")
+            KnownBy::FileSizes | KnownBy::SomeFileSizes => {
+                write!(
+                    f,
+                    "{} {all} by the sizes of its model files",
+                    self.known_by.precision()
+                )?;
+                if least == all {
+                    Ok(())
+                } else {
+                    write!(f, ", of which {least} for the largest")
+                }
             }
-            KnownBy::FileSizes => write!(
-                f,
-                "about {all}, at least {least}, by the sizes of its model files"
-            ),
         }
     }
 }
@@ -204,6 +242,7 @@ mod tests {
         let weights = weights.map(|(all, largest)| ModelWeights {
             all_bytes: all * GIB,
             largest_bytes: largest * GIB,
+            is_complete: true,
         });
         MemoryNeed::of(peak.map(|peak| peak * GIB), weights).expect("something is known")
     }
@@ -236,5 +275,16 @@ mod tests {
         assert_eq!(seen.on(24 * GIB).room(), MemoryRoom::TooLittle);
         assert_eq!(seen.on(32 * GIB).room(), MemoryRoom::Enough);
         assert_eq!(MemoryNeed::of(None, None), None);
+        // A file of which nobody tells the size.
+        let some = ModelWeights {
+            all_bytes: 9 * GIB,
+            largest_bytes: 9 * GIB,
+            is_complete: false,
+        };
+        let some = MemoryNeed::of(None, Some(some)).expect("something is known");
+        assert_eq!(
+            some.on(16 * GIB).to_string(),
+            "its models take at least 10.2 GiB of 16.0 GiB"
+        );
     }
 }

@@ -54,6 +54,7 @@ fn weighing(hash: ContentHash, mut facts: BackendFacts, all: u64, largest: u64) 
     let weights = ModelWeights {
         all_bytes: all * GIB,
         largest_bytes: largest * GIB,
+        is_complete: true,
     };
     facts.weights = BTreeMap::from([(hash, weights)]);
     facts

@@ -503,6 +503,7 @@ fn our_makespan(fleet: &Fleet, taught: Estimates) -> (u64, Estimates) {
                 let weights = ModelWeights {
                     all_bytes: bytes,
                     largest_bytes: bytes,
+                    is_complete: true,
                 };
                 let hash = world.plan.workflow_hash(*node_id).unwrap();
                 facts.weights.insert(hash, weights);

@@ -239,16 +239,14 @@ impl Machine {
     ) -> Option<MemoryFit> {
         let has_bytes = facts.vram_bytes?;
         let planned = &run.plan.nodes[run.items[index as usize].node];
-        let brought = facts.model_sizes.as_ref().and_then(|sizes| {
-            own_texts(run, index)
-                .filter(|(_, text)| is_model_name(text))
-                .filter_map(|(address, name)| weights_of_name(name, &address.input, &sizes.0))
-                .reduce(ModelWeights::and)
-        });
-        let weights = match (self.weights_of(planned, facts), brought) {
-            (Some(own), Some(brought)) => Some(own.and(brought)),
-            (own, brought) => own.or(brought),
-        };
+        let own = self.weights_of(planned, facts).map(Some);
+        let brought = own_texts(run, index)
+            .filter(|(_, text)| is_model_name(text))
+            .map(|(address, name)| {
+                let sizes = facts.model_sizes.as_ref()?;
+                weights_of_name(name, &address.input, &sizes.0)
+            });
+        let weights = ModelWeights::together(own.into_iter().chain(brought));
         let peak_bytes = self.estimates.memory_bytes(planned.effort_hash?);
         Some(MemoryNeed::of(peak_bytes, weights)?.on(has_bytes))
     }
