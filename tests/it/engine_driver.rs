@@ -269,6 +269,8 @@ impl World {
             Effect::Local(work) => {
                 let seen = &self.watched(work.run_id).seen[&work.item_id];
                 assert_eq!(seen.state, ItemState::Running);
+                let told = self.watched(work.run_id).true_labels(&work.item_id);
+                assert_eq!(work.labels, told, "labels of what was not made so");
                 self.locals.push_back(work);
                 // A run that rested and goes on brings what it had ordered.
                 let most = 4 * self.runs.len();

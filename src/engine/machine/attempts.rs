@@ -8,7 +8,7 @@ use super::input::{AttemptOutputs, LocalOutcome};
 use super::item::ItemIndex;
 use super::judgement::{Circumstances, Judgement, judge, policy_of};
 use super::merged_list;
-use super::run::Run;
+use super::run::{Edits, Run};
 use super::schedule::{Fields, fields_of};
 use super::values::leaf_count;
 use crate::artifacts::ContentHash;
@@ -38,6 +38,8 @@ pub(super) struct Attempt {
     pub effort: Option<ContentHash>,
     /// What it was sent with. A person may have changed the item since.
     pub fields: Fields,
+    /// Those of them that a person had changed by then.
+    pub edits: Edits,
     /// Whether other models were sent for before it.
     pub models: Models,
     pub started_ms: Option<u64>,
@@ -196,6 +198,7 @@ impl Machine {
                 source: ResultSource::Made,
                 notices,
             };
+            run.note_made_with(attempt.item, attempt.edits);
             run.end_item(attempt.item, end);
         }
     }

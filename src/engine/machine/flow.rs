@@ -373,6 +373,11 @@ impl Run {
                 notices,
             } => {
                 self.set_item_state(index, ItemState::Done);
+                if source == ResultSource::Cache {
+                    // An answer to other fields than those of this moment was not taken.
+                    let edits = self.edits.get(&index).cloned().unwrap_or_default();
+                    self.note_made_with(index, edits);
+                }
                 self.emit(RunEventBody::ItemDone {
                     item_id,
                     attempt_id,

@@ -1,9 +1,10 @@
 //! Labels of items and values: what the fan-outs gave, and for what a person had made again with other values, what was used.
+//! What a person asked for and has not got yet changes no label.
 
 use super::item::ItemIndex;
 use super::path::{NO_INDEX, Path};
 use super::run::Run;
-use super::token::TokenIndex;
+use super::token::{Content, TokenIndex};
 use crate::engine::plan::FanIndex;
 use crate::engine::value::Labels;
 use crate::project::{NodeKind, PortBinding};
@@ -83,7 +84,7 @@ impl Run {
     /// Labels with the values that a person put in place of those of the fan-outs, for an item or anything it is made from.
     /// The nearest change counts.
     fn relabelled(&self, mut labels: Labels, index: ItemIndex) -> Labels {
-        if self.edits.is_empty() || labels.is_empty() {
+        if self.made_with.is_empty() || labels.is_empty() {
             return labels;
         }
         let mut changed: BTreeMap<String, String> = BTreeMap::new();
@@ -95,10 +96,13 @@ impl Run {
                 for (axis, value) in self.changed_axes(item) {
                     changed.entry(axis).or_insert(value);
                 }
-                let givers = self.items[item as usize]
-                    .inputs
-                    .iter()
-                    .filter_map(|token| self.tokens[*token as usize].producer);
+                let givers = self.items[item as usize].inputs.iter().filter_map(|token| {
+                    let token = &self.tokens[*token as usize];
+                    // What gave nothing is not what it was made from.
+                    matches!(token.content, Content::Value(_))
+                        .then_some(token.producer)
+                        .flatten()
+                });
                 further.extend(givers.filter(|giver| seen.insert(*giver)));
             }
             at_this_distance = further;
@@ -113,7 +117,7 @@ impl Run {
 
     /// The axes whose values a person replaced for this item, with the values as shown.
     fn changed_axes(&self, index: ItemIndex) -> Vec<(String, String)> {
-        let Some(edits) = self.edits.get(&index) else {
+        let Some(edits) = self.made_with.get(&index) else {
             return Vec::new();
         };
         let planned = &self.plan.nodes[self.items[index as usize].node];

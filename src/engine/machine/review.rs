@@ -3,7 +3,7 @@
 use super::flow::{End, done};
 use super::item::ItemIndex;
 use super::path::{self, Path};
-use super::run::{RedoWish, Run};
+use super::run::{Edits, RedoWish, Run};
 use super::token::{Hole, HoleKind};
 use crate::engine::event::{ItemState, RunEventBody};
 use crate::engine::id::ItemId;
@@ -91,7 +91,7 @@ impl Run {
     }
 
     /// Makes a Workflow item again with some fields changed, at once or as soon as nothing made from it executes.
-    pub(super) fn redo(&mut self, index: ItemIndex, fields: Vec<(ParameterAddress, Literal)>) {
+    pub(super) fn redo(&mut self, index: ItemIndex, fields: Edits) {
         let node = self.items[index as usize].node;
         if !self.is_remote(node) {
             return;
@@ -106,15 +106,23 @@ impl Run {
         });
         self.edit(index, fields);
         self.wish_redo(index, RedoWish::Again);
-        self.fulfil_redo_wishes();
     }
 
     /// Later changes of the same field win.
-    pub(super) fn edit(&mut self, index: ItemIndex, fields: Vec<(ParameterAddress, Literal)>) {
+    pub(super) fn edit(&mut self, index: ItemIndex, fields: Edits) {
         let edits = self.edits.entry(index).or_default();
         for (address, value) in fields {
             edits.retain(|(known, _)| *known != address);
             edits.push((address, value));
+        }
+    }
+
+    /// What an item gives from now on was made with these changes.
+    pub(super) fn note_made_with(&mut self, index: ItemIndex, edits: Edits) {
+        if edits.is_empty() {
+            self.made_with.remove(&index);
+        } else {
+            self.made_with.insert(index, edits);
         }
     }
 

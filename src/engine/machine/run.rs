@@ -16,6 +16,9 @@ use crate::workflow::ParameterAddress;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
+/// Fields of an item that a person changed, each with its value.
+pub(super) type Edits = Vec<(ParameterAddress, Literal)>;
+
 /// One run.
 #[derive(Debug)]
 #[allow(
@@ -42,8 +45,11 @@ pub(super) struct Run {
     pub satisfied: HashSet<(NodeIndex, Path)>,
     /// Live attempts whose results nothing needs any more.
     pub needless_attempts: Vec<AttemptId>,
-    /// Fields of Workflow items that a person changed.
-    pub edits: HashMap<ItemIndex, Vec<(ParameterAddress, Literal)>>,
+    /// Fields of Workflow items that a person changed: what they are made with from then on.
+    pub edits: HashMap<ItemIndex, Edits>,
+    /// The same of what Workflow items gave last: what it was made with. A change that is still to be made, or that was called
+    /// off, is not among it.
+    pub made_with: HashMap<ItemIndex, Edits>,
     /// Ratings of Review items, 0 to 5.
     pub ratings: HashMap<ItemIndex, u8>,
     /// What a person is asked of items that have no place left.
@@ -214,6 +220,7 @@ impl Run {
             satisfied: HashSet::new(),
             needless_attempts: Vec::new(),
             edits: HashMap::new(),
+            made_with: HashMap::new(),
             ratings: HashMap::new(),
             questions: HashMap::new(),
             standing_answer: None,

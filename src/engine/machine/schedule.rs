@@ -286,6 +286,7 @@ impl Machine {
                 workflow,
                 effort,
                 fields,
+                edits: run.edits.get(&index).cloned().unwrap_or_default(),
                 models,
                 started_ms: None,
                 executed_ms: None,

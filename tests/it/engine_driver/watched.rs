@@ -6,7 +6,9 @@ use comfyui_orchestrator::engine::{
     Answer, AttemptId, IndexPath, ItemId, ItemState, Plan, Question, RunEvent, RunEventBody, RunId,
     RunState, Value,
 };
-use comfyui_orchestrator::project::{NodeId, PortId, Project};
+use comfyui_orchestrator::project::{
+    MergeMode, NodeId, NodeKind, PortBinding, PortId, PortRef, Project,
+};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -283,6 +285,69 @@ impl Watched {
             .collect();
         let title = &self.project.nodes[&node_id].title;
         format!("{title} {}", path.join(",")).trim_end().to_owned()
+    }
+
+    /// The labels of what an item is given, from the log alone: those it was created with, but for values that a person had put
+    /// in the place of a fan-out's when what it is made from was made. The nearest counts.
+    pub fn true_labels(&self, item_id: &ItemId) -> BTreeMap<String, String> {
+        let mut labels = self.seen[item_id].labels.clone();
+        let mut changed: BTreeMap<String, String> = BTreeMap::new();
+        let mut known = vec![&self.seen[item_id]];
+        let mut at = 0;
+        while let Some(seen) = known.get(at).copied() {
+            at += 1;
+            let node = &self.project.nodes[&seen.node_id];
+            // Every element of a list has labels of its own.
+            if matches!(&node.kind, NodeKind::Merge(merge) if merge.mode != MergeMode::Either) {
+                continue;
+            }
+            for port in &node.inputs {
+                for link in self.project.links.values() {
+                    if (link.to.node, link.to.port) != (node.id, port.id) {
+                        continue;
+                    }
+                    let from = &self.project.nodes[&link.from.node];
+                    let output = from.output(link.from.port).unwrap();
+                    if let (PortBinding::Axis(axis), PortBinding::Parameter(address)) =
+                        (&output.binding, &port.binding)
+                        && let Some(value) = seen.made_with.get(&address.input)
+                    {
+                        changed.entry(axis.clone()).or_insert(value.clone());
+                    }
+                    if let Some(giver) = self.giver(link.from, &seen.path)
+                        && !known.iter().any(|one| std::ptr::eq(*one, giver))
+                    {
+                        known.push(giver);
+                    }
+                }
+            }
+        }
+        for (axis, label) in &mut labels {
+            if let Some(value) = changed.remove(axis) {
+                *label = value;
+            }
+        }
+        labels
+    }
+
+    /// The item whose value left an output for an item of this path; none where there is no value.
+    fn giver(&self, from: PortRef, path: &IndexPath) -> Option<&Seen> {
+        let node = &self.project.nodes[&from.node];
+        let gives = |seen: &&Seen| {
+            seen.node_id == from.node
+                && seen.state == ItemState::Done
+                && (matches!(node.kind, NodeKind::FanOut(_))
+                    || seen.outputs.contains_key(&from.port))
+                && seen
+                    .path
+                    .0
+                    .iter()
+                    .all(|(fan_out, index)| path.0.get(fan_out) == Some(index))
+        };
+        let mut givers = self.seen.values().filter(gives);
+        let giver = givers.next();
+        assert!(givers.next().is_none(), "two gave the same value");
+        giver
     }
 
     /// The machine says what the log says, and so does the fold.

@@ -1,12 +1,13 @@
 //! Reviews: picked, rated, made again.
 
 use super::{example_2, item_id, played};
-use crate::engine_driver::{Graph, World};
+use crate::engine_driver::{Graph, World, field};
 use comfyui_orchestrator::engine::machine::LocalTask;
 use comfyui_orchestrator::engine::{
     ItemState, ReviewAnswer, ReviewVerdict, RunState, RunWish, Value,
 };
 use comfyui_orchestrator::project::{Literal, PortBinding};
+use std::collections::BTreeMap;
 
 use ItemState::{Done, Parked, Skipped};
 
@@ -109,6 +110,69 @@ fn a_rating_reaches_conditions_and_a_redo_asks_again() {
         })
         .unwrap();
     assert_eq!(asked, Some(4));
+}
+
+/// `F(2) → W1 → W2 → C`: the label that each Condition sees beside the picture that is before it.
+fn labels_seen(world: &mut World) -> BTreeMap<String, Value> {
+    let mut seen = BTreeMap::new();
+    while let Some(work) = world.locals.front().cloned() {
+        if let LocalTask::Decide { value, .. } = &work.task {
+            seen.insert(work.labels["F"].clone(), value.clone());
+        }
+        world.answer_local();
+    }
+    seen
+}
+
+#[test]
+fn labels_tell_what_a_value_was_made_with_and_not_what_was_asked_for_since() {
+    let mut graph = Graph::new();
+    let fan_out = graph.fan_out("F", 1);
+    let first = graph.workflow("W1", &["seed"]);
+    let second = graph.workflow("W2", &["image"]);
+    let condition = graph.condition("C");
+    graph.link(fan_out, "F", first, "seed");
+    graph.link(first, "image", second, "image");
+    graph.link(second, "image", condition, "value");
+    for is_restarted in [false, true] {
+        let mut world = World::new(&graph);
+        world.start();
+        world.execute(|name| name == "W1 F:0");
+        let item = item_id(&world, "W1 F:0");
+        // It waits: something that is made from it executes.
+        world.wish(RunWish::RedoItem {
+            item_id: item,
+            fields: vec![(field("seed"), Literal::Integer(9_u32.into()))],
+        });
+        world.wish(RunWish::Cancel);
+        world.answer_cancel();
+        assert_eq!(world.run_state, RunState::Cancelled);
+        if is_restarted {
+            world.restart();
+        }
+        world.wish(RunWish::Resume);
+        assert!(world.execute(|name| name == "W2 F:0"));
+        assert_eq!(world.item("W1 F:0").attempts, 1, "it was not made again");
+        let with_its_own = labels_seen(&mut world);
+        assert_eq!(with_its_own.keys().collect::<Vec<_>>(), ["0"]);
+        assert_eq!(world.run_state, RunState::Completed);
+        // What was asked for is made when somebody asks again, and then its label says so.
+        world.wish(RunWish::RedoItem {
+            item_id: item,
+            fields: vec![],
+        });
+        for name in ["W1 F:0", "W2 F:0"] {
+            assert!(world.execute(|one| one == name));
+        }
+        if is_restarted {
+            world.restart();
+        }
+        let with_another = labels_seen(&mut world);
+        assert_eq!(with_another.keys().collect::<Vec<_>>(), ["9"]);
+        assert_ne!(with_its_own["0"], with_another["9"]);
+        world.run();
+        assert_eq!(world.run_state, RunState::Completed);
+    }
 }
 
 #[test]
