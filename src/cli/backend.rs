@@ -24,8 +24,8 @@ pub(super) enum BackendCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Register a backend, so that `run` and the app use it. One of the same address is replaced. An app that is open sees it at
-    /// its next start.
+    /// Register a backend, so that `run` and the app use it. One of the same address is replaced. An app that is open sees it
+    /// within seconds.
     Add {
         /// Its address, for example `https://example.org/comfy`.
         #[arg(value_parser = super::parse_address)]

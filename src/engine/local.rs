@@ -72,7 +72,8 @@ pub fn unreadable(project: &Project, folders: &RunFolders) -> Vec<(Option<NodeId
 /// Does the work. Blocks.
 ///
 /// # Errors
-/// A [`Failure`] of class `Local` whose message says what went wrong, with what, and what to do.
+/// A [`Failure`] whose message says what went wrong, with what, and what to do: of class `Disk` where a disk takes nothing and
+/// the work may be done later, else of class `Local`.
 pub fn perform(work: &LocalWork, context: LocalContext) -> Result<LocalOutcome, Failure> {
     let node = context.project.nodes.get(&work.node_id);
     match &work.task {

@@ -12,6 +12,7 @@
 
 mod asked;
 mod attempts;
+mod brought;
 mod candidates;
 mod effect;
 mod expected;
@@ -58,6 +59,7 @@ use crate::engine::placement::Estimates;
 use crate::engine::plan::Plan;
 use crate::project::BackendId;
 use attempts::{Attempt, PairBlockMs, PairHealth};
+use brought::Brought;
 use item::ItemIndex;
 use run::Run;
 use schedule::Fields;
@@ -104,7 +106,7 @@ pub struct Machine {
     pairs: HashMap<(ContentHash, BackendId), PairHealth>,
     pair_block: PairBlockMs,
     /// Files that were brought to a backend; they lie there.
-    brought: HashSet<(BackendId, ContentHash)>,
+    brought: Brought,
     /// What a failed attempt taught: this backend cannot run this workflow.
     learned_unable: HashMap<(ContentHash, BackendId), Failure>,
     /// Local work that was ordered and not answered.
@@ -150,6 +152,7 @@ impl Machine {
             Input::Backend(facts) => self.backend_known(facts),
             Input::BackendRemoved { backend_id } => {
                 self.backends.remove(&backend_id);
+                self.brought.forget(backend_id);
                 self.check_all_nodes();
             }
             Input::AttemptAccepted { attempt_id } => self.attempt_accepted(attempt_id),
@@ -169,7 +172,7 @@ impl Machine {
                 bytes,
                 took_ms,
             } => {
-                self.brought.insert((backend_id, content));
+                self.brought.note(backend_id, content);
                 self.estimates.learn_transfer(backend_id, bytes, took_ms);
             }
             Input::MemorySeen {
@@ -269,19 +272,32 @@ impl Machine {
         let backend_id = facts.backend_id;
         let before = self.backends.get(&backend_id);
         let came_back = before.is_none_or(|before| {
-            before.unable != facts.unable
-                || (before.availability != Availability::Online
-                    && facts.availability == Availability::Online)
+            before.availability != Availability::Online
+                && facts.availability == Availability::Online
         });
-        if came_back {
-            // It may have got what it lacked; if not, the next attempt says so again.
-            self.learned_unable
-                .retain(|(_, known), _| *known != backend_id);
+        let has_changed = before
+            .is_some_and(|before| before.unable != facts.unable || before.classes != facts.classes);
+        let is_news = before != Some(&facts);
+        if came_back || has_changed {
+            self.forget_lacks_of(backend_id);
         }
-        let changed = before != Some(&facts);
+        if came_back {
+            // Somebody may have emptied its folders. What lies there is told again when it is found.
+            self.brought.forget(backend_id);
+        }
         self.backends.insert(backend_id, facts);
-        if changed {
+        if is_news {
             self.check_all_nodes();
+        }
+    }
+
+    /// A backend may have got what it lacked; if not, the next attempt says so again.
+    fn forget_lacks_of(&mut self, backend_id: BackendId) {
+        self.learned_unable
+            .retain(|(_, known), _| *known != backend_id);
+        let items = self.runs.values_mut().flat_map(|run| &mut run.items);
+        for trouble in items.filter_map(|item| item.trouble.as_mut()) {
+            trouble.lacking.retain(|(known, _)| *known != backend_id);
         }
     }
 

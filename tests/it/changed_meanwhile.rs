@@ -2,14 +2,17 @@
 
 use crate::engine_driver::{Graph, World, backend_id, field, online, picture};
 use crate::run_semantics::item_id;
+use comfyui_orchestrator::artifacts::Artifact;
 use comfyui_orchestrator::engine::machine::{
-    AttemptOutputs, Availability, BackendFacts, CacheUse, Input, LocalOutcome, Machine,
+    AttemptOutputs, Availability, BackendFacts, CacheUse, Input, LocalOutcome, Machine, NodeClasses,
 };
 use comfyui_orchestrator::engine::{
-    Answer, AnswerReach, FailureClass, ItemState, RetryScope, RunEventBody, RunState, RunWish,
-    Value,
+    Answer, AnswerReach, FailureClass, ItemState, PlacementVerdict, RetryScope, RunEventBody,
+    RunState, RunWish, Value,
 };
 use comfyui_orchestrator::project::{Fallback, Literal};
+use comfyui_orchestrator::workflow::ObjectInfo;
+use std::sync::Arc;
 
 fn one_workflow() -> Graph {
     let mut graph = Graph::new();
@@ -99,6 +102,154 @@ fn an_old_log_does_not_tell_what_a_machine_lacks_today() {
     let log = world.log.clone();
     world.machine.restore(run_id, plan, log);
     world.wish(RunWish::Retry(RetryScope::Run));
+    world.run();
+    assert_eq!(world.run_state, RunState::Completed);
+}
+
+#[test]
+fn a_backend_gets_another_try_when_it_says_anew_what_it_has() {
+    let mut graph = Graph::new();
+    let model = graph.input("I", "new.safetensors");
+    let workflow = graph.workflow("W", &["checkpoint"]);
+    graph.link(model, "value", workflow, "checkpoint");
+    let offline = || {
+        let availability = Availability::Offline {
+            reason: "connection refused".to_owned(),
+        };
+        Input::Backend(BackendFacts {
+            availability,
+            ..online(1)
+        })
+    };
+    for is_restarted in [false, true] {
+        let mut world = World::with_backends(&graph, 2);
+        // There is hope as long as another may have it.
+        world.step(offline());
+        world
+            .fails
+            .insert("W".to_owned(), (FailureClass::MissingModel, 1));
+        world.start();
+        world.run();
+        assert_eq!(world.item("W").state, ItemState::Ready);
+        if is_restarted {
+            // What an old log says of that is not what the backend has today.
+            let (run_id, plan) = (world.run_id, world.plan.clone());
+            world.machine = Machine::new();
+            world.machine.restore(run_id, plan, world.log.clone());
+            world.step(Input::Backend(online(0)));
+            world.step(offline());
+            world.step(Input::TakeUp { run_id });
+        } else {
+            world.step(Input::Backend(online(0)));
+            assert!(world.submitted.is_empty(), "it said nothing new");
+            let classes = Some(NodeClasses(Arc::new(ObjectInfo::parse(b"{}").unwrap())));
+            world.step(Input::Backend(BackendFacts {
+                classes,
+                ..online(0)
+            }));
+        }
+        world.run();
+        assert_eq!(world.run_state, RunState::Completed);
+        assert_eq!(world.item("W").attempts, 2);
+    }
+}
+
+#[test]
+fn what_was_brought_to_a_backend_is_reckoned_with_again_when_it_was_away() {
+    let mut graph = Graph::new();
+    let fan_out = graph.fan_out("F", 4);
+    let file = graph.input("I", "a file");
+    let workflow = graph.workflow("W", &["seed", "image"]);
+    graph.link(fan_out, "F", workflow, "seed");
+    graph.link(file, "value", workflow, "image");
+    let mut world = World::new(&graph);
+    world.start();
+    let large = match picture("a large one") {
+        Value::Artifact(artifact) => Artifact {
+            byte_len: 1_000_000_000,
+            ..(*artifact).clone()
+        },
+        other => panic!("{other:?}"),
+    };
+    let content = large.hash;
+    while let Some(work) = world.locals.pop_front() {
+        let value = Value::Artifact(Arc::new(large.clone()));
+        world.step(Input::LocalEnded {
+            item_id: work.item_id,
+            outcome: Ok(LocalOutcome::Loaded(value)),
+        });
+    }
+    let backend_id = backend_id(0);
+    let found = |bytes| Input::Transferred {
+        backend_id,
+        content,
+        bytes,
+        took_ms: bytes / 100_000,
+    };
+    // Milliseconds that the last placed item was expected to take to bring its file there.
+    let transfer_ms = |world: &World| {
+        let placed = world.log.iter().rev().find_map(|event| match &event.body {
+            RunEventBody::AttemptPlaced { decision, .. } => Some(decision.candidates[0].clone()),
+            _ => None,
+        });
+        match placed.unwrap().verdict {
+            PlacementVerdict::Possible { transfer_ms, .. } => transfer_ms,
+            PlacementVerdict::Excluded { reason } => panic!("{reason}"),
+        }
+    };
+    assert_eq!(transfer_ms(&world), 10_000);
+    world.step(found(1_000_000_000));
+    world.execute(|_| true);
+    assert_eq!(transfer_ms(&world), 0);
+    let availability = Availability::Offline {
+        reason: "restarted with an empty folder".to_owned(),
+    };
+    world.step(Input::Backend(BackendFacts {
+        availability,
+        ..online(0)
+    }));
+    world.step(Input::Backend(online(0)));
+    world.execute(|_| true);
+    assert_eq!(
+        transfer_ms(&world),
+        10_000,
+        "nobody knows whether it is there"
+    );
+    world.step(found(0));
+    assert_eq!(world.count("W", ItemState::Ready), 0);
+    world.run();
+    assert_eq!(world.run_state, RunState::Completed);
+}
+
+#[test]
+fn who_waits_for_results_to_be_fetched_is_told_so() {
+    let mut graph = Graph::new();
+    let fan_out = graph.fan_out("F", 8);
+    let workflow = graph.workflow("W", &["seed"]);
+    graph.link(fan_out, "F", workflow, "seed");
+    let mut world = World::new(&graph);
+    world.start();
+    let reason = |world: &World| {
+        world
+            .machine
+            .waiting_reason(world.now_ms, world.run_id, item_id(world, "W F:7"))
+            .unwrap()
+    };
+    assert!(reason(&world).starts_with("waits for machine-0, which is full (2 prompts)"));
+    while let Some(attempt_id) = world
+        .submitted
+        .iter()
+        .map(|submission| submission.attempt_id)
+        .find(|attempt_id| !world.executed.contains(attempt_id))
+    {
+        world.executed.insert(attempt_id);
+        world.step(Input::AttemptStarted { attempt_id });
+        world.step(Input::AttemptExecuted { attempt_id });
+    }
+    assert_eq!(
+        reason(&world),
+        "waits for machine-0, from which the results of 6 prompts are being fetched"
+    );
     world.run();
     assert_eq!(world.run_state, RunState::Completed);
 }

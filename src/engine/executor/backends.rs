@@ -98,6 +98,7 @@ impl Executor {
         ])
         .await;
         self.shared.fleet.remove(backend_id);
+        self.shared.forget_files_at(backend_id);
         self.tell(&EngineEvent::BackendRemoved(backend_id)).await;
     }
 

@@ -215,12 +215,23 @@ async fn bring(
             is_in_place: true,
         });
     }
-    let key = (backend_id, artifact.hash);
-    if let Some(file) = shared.uploaded(&key)
+    // Nobody listens any more only when the engine is ending.
+    let tell = async |bytes, took_ms| {
+        let content = artifact.hash;
+        let brought = Input::Transferred {
+            backend_id,
+            content,
+            bytes,
+            took_ms,
+        };
+        shared.facts.send(brought).await.ok();
+    };
+    if let Some(file) = shared.uploaded(backend_id, &artifact.hash)
         && let Some(state) = state_of(client, &file).await?
         // It bears the name of its content, so nobody puts other content there by chance.
         && state.byte_len == Some(artifact.byte_len)
     {
+        tell(0, 0).await;
         return Ok(Brought {
             file,
             is_in_place: false,
@@ -247,15 +258,8 @@ async fn bring(
         .upload_image(upload)
         .await
         .map_err(|error| transfer_failure(&error))?;
-    shared.note_upload(key, file.clone());
-    let measured = Input::Transferred {
-        backend_id,
-        content: artifact.hash,
-        bytes: artifact.byte_len,
-        took_ms: begin.elapsed().as_millis() as u64,
-    };
-    // Nobody listens any more: the engine is ending.
-    shared.facts.send(measured).await.ok();
+    shared.note_upload(backend_id, artifact.hash, file.clone());
+    tell(artifact.byte_len, begin.elapsed().as_millis() as u64).await;
     Ok(Brought {
         file,
         is_in_place: false,

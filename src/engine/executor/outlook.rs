@@ -93,11 +93,12 @@ impl Executor {
                 let items = self
                     .machine
                     .remaining_of_items_ms(now_ms, run_id, EXPECTED_ITEMS);
-                self.tell_live(EngineEvent::Expected {
+                self.tell(&EngineEvent::Expected {
                     run_id,
                     remaining_ms,
                     items,
-                });
+                })
+                .await;
             }
             let waits = self.machine.waits(now_ms, run_id);
             // What has not changed is not told again, so that nobody is woken in vain.
@@ -109,10 +110,12 @@ impl Executor {
                     said.is_told && said.outlook.waits == waits
                 });
             if !is_known {
-                self.tell_live(EngineEvent::Waiting {
+                // It holds until it changes, and is not told again: nobody may miss it.
+                self.tell(&EngineEvent::Waiting {
                     run_id,
                     waits: waits.clone(),
-                });
+                })
+                .await;
             }
             let outlook = RunOutlook {
                 at_ms: now_ms,

@@ -14,6 +14,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{RwLock, mpsc};
 
+/// Uploads remembered of one backend. Beyond that all are forgotten, and what is used again is sent once more.
+const MOST_UPLOADS: usize = 100_000;
+
 /// Handles that every worker needs, and what they learn for each other.
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -29,7 +32,7 @@ pub(super) struct Shared {
     /// Work on this machine that is under way.
     pub(super) local_tasks: LocalTasks,
     /// What was uploaded where, and the name the backend gave it.
-    uploads: Mutex<HashMap<(BackendId, ContentHash), StoredFile>>,
+    uploads: Mutex<HashMap<BackendId, HashMap<ContentHash, StoredFile>>>,
     /// Loader classes that take no file from where a backend made it.
     refuses_in_place: Mutex<HashSet<(BackendId, String)>>,
     /// Held for writing while a backend is told to free its memory, for reading while a prompt is sent there: a backend
@@ -63,20 +66,44 @@ impl Shared {
     }
 
     /// Where a file was uploaded to earlier by this process.
-    pub(super) fn uploaded(&self, key: &(BackendId, ContentHash)) -> Option<StoredFile> {
+    pub(super) fn uploaded(
+        &self,
+        backend_id: BackendId,
+        content: &ContentHash,
+    ) -> Option<StoredFile> {
         self.uploads
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .get(key)
+            .get(&backend_id)?
+            .get(content)
             .cloned()
     }
 
     /// Remembers an upload.
-    pub(super) fn note_upload(&self, key: (BackendId, ContentHash), file: StoredFile) {
+    pub(super) fn note_upload(
+        &self,
+        backend_id: BackendId,
+        content: ContentHash,
+        file: StoredFile,
+    ) {
+        let mut uploads = self.uploads.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_backend = uploads.entry(backend_id).or_default();
+        if of_backend.len() >= MOST_UPLOADS {
+            of_backend.clear();
+        }
+        of_backend.insert(content, file);
+    }
+
+    /// Forgets what lies at a backend that was removed, and what its loaders take.
+    pub(super) fn forget_files_at(&self, backend_id: BackendId) {
         self.uploads
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .insert(key, file);
+            .remove(&backend_id);
+        self.refuses_in_place
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|(of, _)| *of != backend_id);
     }
 
     /// Whether loaders of a class take files from the backend's input folder only.

@@ -24,6 +24,8 @@ const LONGEST_WAIT_FOR_MEMORY_MS: u64 = 300_000;
 /// A backend while work is given out.
 pub(super) struct Desk {
     pub free: usize,
+    /// Prompts there that are executed, and whose results are not fetched yet.
+    pub fetched: usize,
     pub wait_ms: u64,
     /// The models that will be loaded when it is free.
     pub models: Option<ContentHash>,
@@ -71,6 +73,7 @@ impl Machine {
             .clone()
             .map(|attempt| self.remaining_ms(now_ms, attempt))
             .sum();
+        let fetched = live.len() - unexecuted.clone().count();
         let free = if facts.availability == Availability::Online {
             let room = ATTEMPTS_AHEAD_PER_BACKEND + ATTEMPTS_FETCHED_PER_BACKEND;
             ATTEMPTS_AHEAD_PER_BACKEND
@@ -81,6 +84,7 @@ impl Machine {
         };
         Desk {
             free,
+            fetched,
             wait_ms,
             models: self.loaded.get(&facts.backend_id).copied(),
         }

@@ -75,13 +75,13 @@ pub enum Input {
         /// What came of it.
         outcome: Result<AttemptOutputs, Failure>,
     },
-    /// A file was brought to a backend.
+    /// A file was brought to a backend, or found there as it was brought before.
     Transferred {
         /// The backend.
         backend_id: BackendId,
         /// What it holds.
         content: ContentHash,
-        /// How many bytes.
+        /// How many bytes went there; 0 where it was found.
         bytes: u64,
         /// How long it took, milliseconds.
         took_ms: u64,

@@ -14,7 +14,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 impl Machine {
-    /// Rebuilds a run from its log, in the log's order. It rests until [`super::Input::TakeUp`] or
+    /// Rebuilds a run from its log, in the log's order. It rests until a person wants anything of it, or
     /// [`Machine::take_up_run`] takes it up again. Run times in the log are learned as far as nobody has learned them
     /// yet: neither this machine, nor the one whose estimates it took over. An empty log makes a run that is about to begin.
     pub fn restore(
@@ -49,6 +49,15 @@ impl Machine {
         }
         self.learned_unable = unable;
         self.loaded.extend(loaded);
+        if let Some(run) = self.runs.get_mut(&run_id) {
+            for trouble in run
+                .items
+                .iter_mut()
+                .filter_map(|item| item.trouble.as_mut())
+            {
+                trouble.lacking.clear();
+            }
+        }
     }
 
     /// Takes a restored run up again: records what a crash cut off, asks what became of live attempts

@@ -1,9 +1,9 @@
 //! Taking values apart and putting them together.
 
-use crate::artifacts::{Artifact, ContentHash};
+use super::brought::Brought;
+use crate::artifacts::Artifact;
 use crate::engine::value::Value;
 use crate::project::BackendId;
-use std::collections::HashSet;
 
 /// Several values of one port as one: a batch when all are files, else a list; none when there are none.
 pub(super) fn collapsed(mut values: Vec<Value>) -> Option<Value> {
@@ -63,15 +63,10 @@ pub(super) fn first_leaf(value: &Value) -> Option<Value> {
 }
 
 /// Bytes of all files inside that do not already lie on the backend, made there or `brought`.
-pub(super) fn bytes_elsewhere(
-    value: &Value,
-    backend_id: BackendId,
-    brought: &HashSet<(BackendId, ContentHash)>,
-) -> u64 {
+pub(super) fn bytes_elsewhere(value: &Value, backend_id: BackendId, brought: &Brought) -> u64 {
     let bytes_of = |artifact: &Artifact| {
         let made_there = artifact.origin.as_ref().map(|origin| origin.backend_id);
-        let is_there =
-            made_there == Some(backend_id) || brought.contains(&(backend_id, artifact.hash));
+        let is_there = made_there == Some(backend_id) || brought.has(backend_id, &artifact.hash);
         if is_there { 0 } else { artifact.byte_len }
     };
     match value {

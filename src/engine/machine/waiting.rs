@@ -4,7 +4,7 @@ use super::candidates::{Desk, not_wanted};
 use super::input::Availability;
 use super::item::{Bound, ItemIndex};
 use super::run::Run;
-use super::{ATTEMPTS_AHEAD_PER_BACKEND, BackendFacts, Machine};
+use super::{ATTEMPTS_AHEAD_PER_BACKEND, ATTEMPTS_FETCHED_PER_BACKEND, BackendFacts, Machine};
 use crate::engine::event::{ItemState, RunState};
 use crate::engine::id::{ItemId, RunId};
 use crate::engine::outlook::{NodeWait, WaitCause};
@@ -107,17 +107,17 @@ impl Machine {
         }
         let candidates = self.candidates(now_ms, run, index, desks);
         if let Some((best, cost)) = placement::best(&candidates) {
-            let is_full = desks
-                .get(&best.backend_id)
-                .is_none_or(|desk| desk.free == 0);
             let name = best.name;
-            let words = if is_full {
-                format!(
+            let words = match desks.get(&best.backend_id) {
+                Some(desk) if desk.free > 0 => format!("waits for {name}: others go there first"),
+                Some(desk) if desk.fetched > ATTEMPTS_FETCHED_PER_BACKEND => format!(
+                    "waits for {name}, from which the results of {} prompts are being fetched",
+                    desk.fetched
+                ),
+                _ => format!(
                     "waits for {name}, which is full ({ATTEMPTS_AHEAD_PER_BACKEND} prompts); expected to be free in {} s",
                     cost.wait_ms.div_ceil(1000)
-                )
-            } else {
-                format!("waits for {name}: others go there first")
+                ),
             };
             return Some((WaitCause::Turn, words));
         }
