@@ -168,16 +168,22 @@ pub async fn dry_run(
     };
     play.play(Arc::new(plan), store, artifacts, object_info)
         .await;
-    let fates = Fates {
-        machine: &play.machine,
-        run_id: play.run_id,
-        project: &project,
-        items: &play.items,
-        ended: &play.ended,
-        missing: &play.missing,
-        unable: &unable,
-    };
-    Ok(fates.count(&order))
+    // Of a large run this takes long enough to hold others up.
+    let counted = tokio::task::spawn_blocking(move || {
+        let fates = Fates {
+            machine: &play.machine,
+            run_id: play.run_id,
+            project: &project,
+            items: &play.items,
+            ended: &play.ended,
+            missing: &play.missing,
+            unable: &unable,
+        };
+        fates.count(&order)
+    });
+    counted
+        .await
+        .map_err(|panicked| vec![(None, format!("counting broke off: {panicked}"))])
 }
 
 /// The project with Merges that want every value.

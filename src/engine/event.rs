@@ -362,6 +362,12 @@ impl ItemState {
         Self::Cancelled,
     ];
 
+    /// Whether it is at a backend, or being done on this machine.
+    #[must_use]
+    pub fn is_executing(self) -> bool {
+        matches!(self, Self::Submitted | Self::Running)
+    }
+
     /// Whether nothing more happens to the item unless a person asks.
     #[must_use]
     pub fn is_ended(self) -> bool {

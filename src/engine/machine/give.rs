@@ -215,6 +215,7 @@ impl Run {
             self.tokens.push(Token {
                 path,
                 producer: Some(index),
+                output,
                 content,
             });
             for (node, input) in consumers {

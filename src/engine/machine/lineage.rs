@@ -26,26 +26,11 @@ impl Machine {
         let index = run.item_by_id.get(&item_id).copied()?;
         let item = run.items.get(index as usize)?;
         let planned = &run.plan.nodes[item.node];
-        let inputs = item
-            .inputs
-            .iter()
-            .enumerate()
-            .map(|(input, token)| {
-                let group = run.nodes[item.node]
-                    .collectors
-                    .get(input)
-                    .and_then(|collector| collector.as_ref())
-                    .and_then(|collector| collector.groups.get(&run.tokens[*token as usize].path));
-                let taken: Vec<TokenIndex> = match group {
-                    Some(group) => group
-                        .chosen
-                        .clone()
-                        .unwrap_or_else(|| group.members.clone()),
-                    None => vec![*token],
-                };
-                taken
-                    .into_iter()
-                    .filter_map(|token| giver_of(run, token))
+        let inputs = (0..item.inputs.len())
+            .map(|input| {
+                run.taken_by(index, input)
+                    .iter()
+                    .filter_map(|token| giver_of(run, *token))
                     .collect()
             })
             .collect();
@@ -67,13 +52,7 @@ impl Machine {
 
 /// The item that gave a token, and by which output.
 fn giver_of(run: &Run, token: TokenIndex) -> Option<(ItemId, u32)> {
-    let giver = run
-        .items
-        .get(run.tokens.get(token as usize)?.producer? as usize)?;
-    let output = giver
-        .given
-        .iter()
-        .find(|(_, given)| *given == token)
-        .map_or(0, |(output, _)| *output);
-    Some((giver.item_id, output))
+    let token = run.tokens.get(token as usize)?;
+    let giver = run.items.get(token.producer? as usize)?;
+    Some((giver.item_id, token.output))
 }

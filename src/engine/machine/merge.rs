@@ -271,6 +271,7 @@ impl Run {
         self.tokens.push(Token {
             path: key.clone(),
             producer: None,
+            output: 0,
             content,
         });
         if let Some(group) = self.group_mut(node, input, key) {

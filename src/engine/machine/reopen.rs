@@ -25,16 +25,12 @@ impl Run {
         let mut found = Vec::new();
         for index in order {
             let item = &self.items[index as usize];
-            let depends = item
-                .inputs
-                .iter()
-                .enumerate()
-                .any(|(input, token)| self.is_dirty(index, input, *token, &dirty));
+            let depends = self.givers_of(index).any(|giver| dirty[giver as usize]);
             let is_root = is_chosen(self, index);
             if !depends && !is_root {
                 continue;
             }
-            if matches!(item.state, ItemState::Submitted | ItemState::Running) {
+            if item.state.is_executing() {
                 return false;
             }
             dirty[index as usize] = true;
@@ -57,24 +53,27 @@ impl Run {
         true
     }
 
-    /// Whether an input comes from a dirty item.
-    fn is_dirty(&self, index: ItemIndex, input: usize, token: TokenIndex, dirty: &[bool]) -> bool {
-        let is_dirty_token = |token: &TokenIndex| {
-            self.tokens[*token as usize]
-                .producer
-                .is_some_and(|producer| dirty[producer as usize])
-        };
-        if is_dirty_token(&token) {
-            return true;
+    /// The items that an item's inputs come from, also through the lists of a Merge.
+    fn givers_of(&self, index: ItemIndex) -> impl Iterator<Item = ItemIndex> + '_ {
+        let inputs = 0..self.items[index as usize].inputs.len();
+        inputs
+            .flat_map(move |input| self.taken_by(index, input))
+            .filter_map(|token| self.tokens[*token as usize].producer)
+    }
+
+    /// Items that cannot be made again now: those that execute, and all that they are made from.
+    pub fn needed_by_what_executes(&self) -> Vec<bool> {
+        let mut needed = vec![false; self.items.len()];
+        let mut pending: Vec<ItemIndex> = (0..self.items.len() as ItemIndex)
+            .filter(|index| self.items[*index as usize].state.is_executing())
+            .collect();
+        while let Some(index) = pending.pop() {
+            if !std::mem::replace(&mut needed[index as usize], true) {
+                let givers = self.givers_of(index);
+                pending.extend(givers.filter(|giver| !needed[*giver as usize]));
+            }
         }
-        let node = self.items[index as usize].node;
-        self.nodes[node].collectors[input]
-            .as_ref()
-            .and_then(|collector| collector.groups.get(&self.tokens[token as usize].path))
-            .is_some_and(|group| {
-                let taken = group.chosen.as_ref().unwrap_or(&group.members);
-                taken.iter().any(is_dirty_token)
-            })
+        needed
     }
 
     /// The item has its inputs and is done again.

@@ -58,6 +58,8 @@ pub(super) struct Run {
     pub standing_answer: Option<Answer>,
     /// Items to be made again as soon as nothing made from them executes.
     pub redo_wishes: BTreeMap<ItemIndex, RedoWish>,
+    /// Since it was last looked which of them can be, one was added or something stopped executing.
+    pub may_redo: bool,
     /// Items of Merges that ended before all that belongs into their lists was there: a retry upstream made more of it. They
     /// are made again as soon as nothing made from them executes.
     pub stale_merges: BTreeSet<ItemIndex>,
@@ -225,6 +227,7 @@ impl Run {
             questions: HashMap::new(),
             standing_answer: None,
             redo_wishes: BTreeMap::new(),
+            may_redo: false,
             stale_merges: BTreeSet::new(),
             priority: 0,
             called_off_nodes: BTreeSet::new(),
@@ -303,6 +306,7 @@ impl Run {
         if is_redone {
             self.redo_wishes.remove(&index);
         }
+        self.may_redo |= before.is_executing() && !state.is_executing();
         if before == ItemState::Ready && state != ItemState::Ready {
             self.leave_queues(index);
         }
@@ -353,6 +357,23 @@ impl Run {
                     pending.push(*dependent);
                 }
             }
+        }
+    }
+
+    /// The values that an input of an item stands for: the one that came to it, or those that a Merge gathered.
+    pub fn taken_by(&self, index: ItemIndex, input: usize) -> &[TokenIndex] {
+        let item = &self.items[index as usize];
+        let group = self.nodes[item.node]
+            .collectors
+            .get(input)
+            .and_then(|collector| collector.as_ref())
+            .and_then(|collector| {
+                let token = item.inputs.get(input)?;
+                collector.groups.get(&self.tokens[*token as usize].path)
+            });
+        match group {
+            Some(group) => group.chosen.as_ref().unwrap_or(&group.members),
+            None => item.inputs.get(input..=input).unwrap_or_default(),
         }
     }
 

@@ -25,6 +25,8 @@ pub(super) struct Token {
     pub path: Path,
     /// The item it came from; none for a Merge's group.
     pub producer: Option<ItemIndex>,
+    /// The number of the output it left by; 0 for a Merge's group.
+    pub output: u32,
     pub content: Content,
 }
 

@@ -14,7 +14,8 @@ use crate::project::NodeId;
 use std::collections::BTreeSet;
 
 impl Machine {
-    /// Notes what a person wants of a run, and does it as far as it can be done now.
+    /// Notes what a person wants of a run, and does it as far as it can be done now. What is to be made again begins when all
+    /// that came together is noted.
     pub(super) fn wish(&mut self, now_ms: u64, run_id: RunId, wish: RunWish) {
         let Some(run) = self.runs.get_mut(&run_id) else {
             return;
@@ -257,6 +258,7 @@ impl Run {
             ItemState::Submitted | ItemState::Running | ItemState::Asking
         );
         if has_begun || state.is_ended() {
+            self.may_redo = true;
             let known = self.redo_wishes.entry(index).or_insert(wish);
             if wish == RedoWish::Again {
                 *known = wish;
@@ -267,21 +269,23 @@ impl Run {
     /// Reopens items that are to be made again, as far as nothing made from them executes right now. In a run that is being
     /// called off nothing is: there they wait for its end.
     pub(super) fn fulfil_redo_wishes(&mut self) {
-        if !self.is_called_off_for_now() {
+        if self.may_redo && !self.is_called_off_for_now() {
             self.redo_what_can_be();
         }
     }
 
     fn redo_what_can_be(&mut self) {
-        let wished: Vec<ItemIndex> = self.redo_wishes.keys().copied().collect();
-        for index in wished {
-            let state = self.items[index as usize].state;
-            let executes = matches!(state, ItemState::Submitted | ItemState::Running);
-            // One that was reopened with another is no longer wished.
-            if !executes && self.redo_wishes.contains_key(&index) {
-                // Where something made from it executes the wish stays.
-                self.reopen_where(|_, one| one == index);
-            }
+        self.may_redo = false;
+        let needed = self.needed_by_what_executes();
+        // Where something made from it executes the wish stays.
+        let free: BTreeSet<ItemIndex> = self
+            .redo_wishes
+            .keys()
+            .copied()
+            .filter(|index| !needed[*index as usize])
+            .collect();
+        if !free.is_empty() {
+            self.reopen_where(|_, index| free.contains(&index));
         }
     }
 
