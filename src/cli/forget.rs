@@ -7,6 +7,7 @@ use crate::engine::{RunState, remove_unused_files};
 use crate::store::{RunSummary, Store};
 use anyhow::bail;
 use clap::Args;
+use std::collections::HashSet;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
@@ -35,7 +36,7 @@ pub(super) async fn forget(
     arguments: ForgetArguments,
 ) -> anyhow::Result<ExitCode> {
     let known = store.runs().await?;
-    let chosen: Vec<RunSummary> = match arguments.older_than {
+    let mut chosen: Vec<RunSummary> = match arguments.older_than {
         Some(days) => {
             let now_ms = SystemTime::now()
                 .duration_since(UNIX_EPOCH)
@@ -52,6 +53,9 @@ pub(super) async fn forget(
             .map(|wanted| find(&known, wanted))
             .collect::<anyhow::Result<_>>()?,
     };
+    // Whoever names one twice means it once.
+    let mut named = HashSet::new();
+    chosen.retain(|run| named.insert(run.run_id));
     if chosen.is_empty() {
         println!("No run is that old and has ended; nothing is forgotten.");
         return Ok(ExitCode::SUCCESS);

@@ -85,7 +85,7 @@ async fn files_stay_as_long_as_something_names_them() {
         };
 
         // Kept results alone keep files, too.
-        let told = place.tell(&["runs", "forget", first, second, "--yes"]);
+        let told = place.tell(&["runs", "forget", first, second, first, "--yes"]);
         assert!(told.contains("2 runs forgotten, 0 files removed"), "{told}");
         assert_eq!(place.runs(), Vec::<String>::new());
         place.make(&five, &a, "again");

@@ -4,7 +4,7 @@ use super::{Executor, attempt, starting};
 use crate::engine::command::BackendKeeping;
 use crate::engine::live::EngineEvent;
 use crate::engine::machine::{Availability, Input};
-use crate::fleet::{BackendConfig, FleetEvent};
+use crate::fleet::{BackendConfig, BackendState, FleetEvent};
 use crate::project::BackendId;
 use crate::store::{PackedObjectInfo, StoreError};
 use std::collections::HashMap;
@@ -76,8 +76,16 @@ impl Executor {
         }
         let backend_id = config.id;
         self.shared.fleet.put(config);
-        // A run that goes on must not judge by the backends that answered first: those being connected count, too.
-        if let Some(status) = self.shared.fleet.status(backend_id) {
+        let Some(status) = self.shared.fleet.status(backend_id) else {
+            return Ok(());
+        };
+        if status.state == BackendState::Disabled {
+            // Known at once: what is called off there next must not go there again.
+            self.statuses.insert(backend_id, status);
+            let facts = self.facts_about(backend_id);
+            self.take(facts.into_iter().collect()).await;
+        } else {
+            // A run that goes on must not judge by the backends that answered first: those being connected count, too.
             self.statuses.entry(backend_id).or_insert(status);
         }
         Ok(())

@@ -30,29 +30,45 @@ impl Executor {
     pub(super) async fn look_around(&mut self) {
         match self.shared.store.wishes().await {
             Ok(commands) => {
-                for (wish_id, text) in commands {
-                    match serde_json::from_str::<RunCommand>(&text) {
-                        Ok(command) => self.obey(command, Some(wish_id)).await,
-                        Err(error) => {
-                            tracing::warn!(%error, "another program asked something unknown");
-                        }
-                    }
-                    if self.stop.is_cancelled() {
-                        // Perhaps it could not be written: the next start sees whether it is still there.
-                        return;
-                    }
-                    // What led to no event is done with, too.
-                    if let Err(error) = self.shared.store.remove_wish(wish_id).await {
-                        tracing::debug!(%error, "a command that was obeyed cannot be removed yet");
-                        break;
-                    }
+                let is_due = self
+                    .registry
+                    .as_ref()
+                    .is_some_and(|seen| seen.looked.elapsed() >= REGISTRY_PERIOD);
+                // Who disables a backend and then calls off what it has must not see that go there again.
+                if (is_due || !commands.is_empty())
+                    && let Err(error) = self.look_at_registry().await
+                {
+                    tracing::debug!(%error, "it cannot be looked at the registry");
+                    return;
+                }
+                if !self.obey_others(commands).await {
+                    return;
                 }
             }
             // What the disk refuses is complained about where it matters.
             Err(error) => tracing::debug!(%error, "it cannot be looked for commands"),
         }
-        self.look_at_registry().await;
         self.look_for_left_runs().await;
+    }
+
+    /// Does what other programs asked. False when the engine is ending.
+    async fn obey_others(&mut self, commands: Vec<(i64, String)>) -> bool {
+        for (wish_id, text) in commands {
+            match serde_json::from_str::<RunCommand>(&text) {
+                Ok(command) => self.obey(command, Some(wish_id)).await,
+                Err(error) => tracing::warn!(%error, "another program asked something unknown"),
+            }
+            if self.stop.is_cancelled() {
+                // Perhaps it could not be written: the next start sees whether it is still there.
+                return false;
+            }
+            // What led to no event is done with, too.
+            if let Err(error) = self.shared.store.remove_wish(wish_id).await {
+                tracing::debug!(%error, "a command that was obeyed cannot be removed yet");
+                break;
+            }
+        }
+        true
     }
 
     /// Takes up runs whose program is gone by now: one that was killed may hold its lock for a while after the next start.
@@ -73,23 +89,18 @@ impl Executor {
         }
     }
 
-    async fn look_at_registry(&mut self) {
-        let is_due = self
-            .registry
-            .as_ref()
-            .is_some_and(|seen| seen.looked.elapsed() >= REGISTRY_PERIOD);
-        if !is_due {
-            return;
+    /// Takes over what other programs changed in the registry.
+    async fn look_at_registry(&mut self) -> Result<(), StoreError> {
+        if self.registry.is_none() {
+            return Ok(());
         }
-        let Ok(now) = self.shared.store.backends().await else {
-            return;
-        };
+        let now = self.shared.store.backends().await?;
         let Some(seen) = &mut self.registry else {
-            return;
+            return Ok(());
         };
         seen.looked = Instant::now();
         if seen.backends == now {
-            return;
+            return Ok(());
         }
         let before = std::mem::replace(&mut seen.backends, now.clone());
         let gone: Vec<BackendId> = before
@@ -114,5 +125,6 @@ impl Executor {
                 self.trouble(&error.to_string()).await;
             }
         }
+        Ok(())
     }
 }
