@@ -6,9 +6,7 @@ use super::earlier::EarlierRun;
 use super::review::set_fields;
 use super::run::node_called;
 use super::runs::state_words;
-use crate::engine::{
-    ItemId, RetryScope, RunCommand, RunId, RunState, RunWish, remembered_object_info,
-};
+use crate::engine::{ItemId, RetryScope, RunState, RunWish, remembered_object_info};
 use crate::project::{Literal, NodeKind, WorkflowNode};
 use crate::store::{Attendance, RunSummary, Store};
 use crate::workflow::{self, Control, ParameterAddress};
@@ -115,40 +113,25 @@ pub(super) async fn control(
     let run_id = run.run_id;
     // A run whose program is gone rests; calling a part of it off does not set it going.
     let rests = run.attendance == Attendance::Unattended && !run.state.is_ended();
-    let (commands, after, backends) = match command {
+    let (wishes, after, backends) = match command {
         ControlCommand::Cancel { part, backends, .. } => {
-            let (commands, after) = match part.of(&earlier)? {
-                Part::Run => (vec![RunCommand::wish(run_id, RunWish::Cancel)], After::Rest),
-                Part::Node(node_id) => of_part(
-                    run_id,
-                    rests,
-                    [RunCommand::wish(run_id, RunWish::CancelNode(node_id))],
-                ),
+            let (wishes, after) = match part.of(&earlier)? {
+                Part::Run => (vec![RunWish::Cancel], After::Rest),
+                Part::Node(node_id) => of_part(rests, [RunWish::CancelNode(node_id)]),
                 Part::Items(item_ids) => {
-                    let cancels = item_ids
-                        .into_iter()
-                        .map(|item_id| RunCommand::wish(run_id, RunWish::CancelItem(item_id)));
-                    of_part(run_id, rests, cancels)
+                    of_part(rests, item_ids.into_iter().map(RunWish::CancelItem))
                 }
             };
-            (commands, after, backends)
+            (wishes, after, backends)
         }
-        ControlCommand::Pause { backends, .. } => (
-            vec![RunCommand::wish(run_id, RunWish::Pause)],
-            After::Rest,
-            backends,
-        ),
+        ControlCommand::Pause { backends, .. } => (vec![RunWish::Pause], After::Rest, backends),
         ControlCommand::Retry { part, backends, .. } => {
             let scope = match part.of(&earlier)? {
                 Part::Run => RetryScope::Run,
                 Part::Node(node_id) => RetryScope::Node(node_id),
                 Part::Items(item_ids) => RetryScope::Items(item_ids),
             };
-            (
-                vec![RunCommand::wish(run_id, RunWish::Retry(scope))],
-                After::Follow,
-                backends,
-            )
+            (vec![RunWish::Retry(scope)], After::Follow, backends)
         }
         ControlCommand::Redo {
             part,
@@ -168,15 +151,12 @@ pub(super) async fn control(
                     .collect(),
                 Part::Items(item_ids) => item_ids,
             };
-            let mut commands = Vec::new();
+            let mut wishes = Vec::new();
             for item_id in item_ids {
                 let fields = changed(&store, &earlier, &item_id, &settings, new_seed).await?;
-                commands.push(RunCommand::wish(
-                    run_id,
-                    RunWish::RedoItem { item_id, fields },
-                ));
+                wishes.push(RunWish::RedoItem { item_id, fields });
             }
-            (commands, After::Follow, backends)
+            (wishes, After::Follow, backends)
         }
         ControlCommand::Priority {
             priority,
@@ -184,32 +164,17 @@ pub(super) async fn control(
             backends,
             ..
         } => {
-            let command = match part.of(&earlier)? {
-                Part::Run => RunCommand::wish(run_id, RunWish::SetPriority(priority)),
-                Part::Node(node_id) => {
-                    RunCommand::wish(run_id, RunWish::SetNodePriority { node_id, priority })
-                }
-                Part::Items(item_ids) => {
-                    RunCommand::wish(run_id, RunWish::SetItemPriority { item_ids, priority })
-                }
+            let wish = match part.of(&earlier)? {
+                Part::Run => RunWish::SetPriority(priority),
+                Part::Node(node_id) => RunWish::SetNodePriority { node_id, priority },
+                Part::Items(item_ids) => RunWish::SetItemPriority { item_ids, priority },
             };
-            (vec![command], After::Note, backends)
+            (vec![wish], After::Note, backends)
         }
     };
-    let is_paused_for_it = rests
-        && matches!(
-            commands.as_slice(),
-            [
-                RunCommand::Wish {
-                    wish: RunWish::Pause,
-                    ..
-                },
-                _,
-                ..
-            ]
-        );
+    let is_paused_for_it = rests && matches!(wishes.as_slice(), [RunWish::Pause, _, ..]);
     let backends = backends.configs()?;
-    let code = deliver(data_dir, store, &run, &earlier, commands, after, backends).await?;
+    let code = deliver(data_dir, store, &run, &earlier, wishes, after, backends).await?;
     if is_paused_for_it {
         println!("The run stays paused; go on with it: comfyui-orchestrator runs resume {run_id}");
     }
@@ -242,14 +207,10 @@ fn needs_nothing(run: &RunSummary, command: &ControlCommand) -> Option<String> {
 }
 
 /// Calls a part of a run off. One that rests is paused for that, and stays so.
-fn of_part(
-    run_id: RunId,
-    rests: bool,
-    cancels: impl IntoIterator<Item = RunCommand>,
-) -> (Vec<RunCommand>, After) {
+fn of_part(rests: bool, cancels: impl IntoIterator<Item = RunWish>) -> (Vec<RunWish>, After) {
     if rests {
-        let pause = RunCommand::wish(run_id, RunWish::Pause);
-        (std::iter::once(pause).chain(cancels).collect(), After::Note)
+        let wishes = std::iter::once(RunWish::Pause).chain(cancels);
+        (wishes.collect(), After::Note)
     } else {
         (cancels.into_iter().collect(), After::Follow)
     }

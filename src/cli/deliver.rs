@@ -5,6 +5,7 @@ use super::review::exit_code;
 use super::watch::{self, Telling};
 use crate::engine::{
     EngineEvent, EngineOptions, RegistryUse, ResumePolicy, RunCommand, RunEventBody, RunState,
+    RunWish,
 };
 use crate::fleet::BackendConfig;
 use crate::store::{Attendance, RunSummary, Store};
@@ -31,19 +32,23 @@ pub(super) enum After {
     Note,
 }
 
-/// Brings commands to a run. `earlier` is what is known of it.
+/// Brings wishes to a run, all in one: none is done without the others. `earlier` is what is known of it.
 pub(super) async fn deliver(
     data_dir: PathBuf,
     store: Store,
     run: &RunSummary,
     earlier: &EarlierRun,
-    commands: Vec<RunCommand>,
+    wishes: Vec<RunWish>,
     after: After,
     backends: Vec<BackendConfig>,
 ) -> anyhow::Result<ExitCode> {
+    let command = RunCommand::Wish {
+        run_id: run.run_id,
+        wishes,
+    };
     // A run that has ended may still be in the hands of a program that lives.
     if run.attendance == Attendance::Attended || !store.claim_run(run.run_id).await? {
-        return tell_other(&store, run, commands).await;
+        return tell_other(&store, run, &command).await;
     }
     drop(store);
     let database = crate::engine::database_path(&data_dir);
@@ -58,12 +63,10 @@ pub(super) async fn deliver(
     if !engine.handle.claim_run(run.run_id).await? {
         // An open window took it up in between.
         engine.stop().await;
-        return tell_other(&Store::open(&database)?, run, commands).await;
+        return tell_other(&Store::open(&database)?, run, &command).await;
     }
     let mut events = engine.handle.subscribe()?;
-    for command in commands {
-        engine.handle.send(command)?;
-    }
+    engine.handle.send(command)?;
     if after == After::Follow {
         let followed = watch::follow(
             &engine.handle,
@@ -88,7 +91,7 @@ pub(super) async fn deliver(
         while !is_heard || (after == After::Rest && !rests) {
             let event = tokio::select! {
                 biased;
-                // What follows from the commands at once is told before they count as heard.
+                // What follows from the command at once is told before it counts as heard.
                 event = events.recv() => event,
                 _ = &mut heard, if !is_heard => {
                     is_heard = true;
@@ -120,32 +123,27 @@ pub(super) async fn deliver(
     }
 }
 
-/// Leaves commands for the program that works on a run, and waits until it has taken them.
+/// Leaves a command for the program that works on a run, and waits until it has taken it.
 async fn tell_other(
     store: &Store,
     run: &RunSummary,
-    commands: Vec<RunCommand>,
+    command: &RunCommand,
 ) -> anyhow::Result<ExitCode> {
-    let mut left = Vec::new();
-    for command in &commands {
-        let text = serde_json::to_string(command)?;
-        left.push(store.leave_wish(run.run_id, text).await?);
-    }
+    let text = serde_json::to_string(command)?;
+    let wish_id = store.leave_wish(run.run_id, text).await?;
     let begun = tokio::time::Instant::now();
-    for wish_id in left {
-        while !store.is_wish_taken(wish_id).await? {
-            if begun.elapsed() > HEARING {
-                if !store.remove_wish(wish_id).await? {
-                    // It was heard at last.
-                    break;
-                }
-                bail!(
-                    "the program that works on {} does not listen; end it, then ask again",
-                    run.name
-                );
+    while !store.is_wish_taken(wish_id).await? {
+        if begun.elapsed() > HEARING {
+            if !store.remove_wish(wish_id).await? {
+                // It was heard at last.
+                break;
             }
-            tokio::time::sleep(HEARING_POLL).await;
+            bail!(
+                "the program that works on {} does not listen; end it, then ask again",
+                run.name
+            );
         }
+        tokio::time::sleep(HEARING_POLL).await;
     }
     println!("The program that works on {} was told.", run.name);
     Ok(ExitCode::SUCCESS)

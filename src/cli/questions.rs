@@ -5,9 +5,7 @@ use super::backend::BackendArguments;
 use super::deliver::{After, deliver};
 use super::earlier::EarlierRun;
 use super::review::places;
-use crate::engine::{
-    Answer, AnswerReach, ItemId, PlacementVerdict, Question, RunCommand, RunView, RunWish,
-};
+use crate::engine::{Answer, AnswerReach, ItemId, PlacementVerdict, Question, RunView, RunWish};
 use crate::project::BackendId;
 use crate::store::{RunSummary, Store};
 use anyhow::{Context as _, bail};
@@ -151,25 +149,21 @@ pub(super) async fn answer(
         ChoiceArguments { skip: true, .. } => Answer::Skip,
         _ => Answer::Fail,
     };
-    let command = RunCommand::wish(
-        run.run_id,
-        RunWish::Answer {
-            item_ids,
-            answer,
-            reach: if arguments.always {
-                AnswerReach::ThisRun
-            } else {
-                AnswerReach::TheseItems
-            },
+    let wish = RunWish::Answer {
+        item_ids,
+        answer,
+        reach: if arguments.always {
+            AnswerReach::ThisRun
+        } else {
+            AnswerReach::TheseItems
         },
-    );
-    let commands = vec![command];
+    };
     deliver(
         data_dir,
         store,
         &run,
         &earlier,
-        commands,
+        vec![wish],
         After::Follow,
         arguments.backends.configs()?,
     )

@@ -7,8 +7,8 @@ use super::runs::counted;
 use super::watch;
 use crate::artifacts::ArtifactStore;
 use crate::engine::{
-    IndexPath, ItemId, ItemState, MAX_RATING, ReviewAnswer, ReviewVerdict, RunCommand,
-    RunEventBody, RunId, RunState, RunView, RunWish, Value,
+    IndexPath, ItemId, ItemState, MAX_RATING, ReviewAnswer, ReviewVerdict, RunEventBody, RunId,
+    RunState, RunView, RunWish, Value,
 };
 use crate::project::{Literal, Maker, NodeId, NodeKind, Project, WorkflowNode};
 use crate::store::{RunSummary, Store};
@@ -80,15 +80,14 @@ pub(super) async fn review(
         list(&run, &parked, &project, arguments.json);
         return Ok(ExitCode::SUCCESS);
     }
-    let command = RunCommand::wish(run.run_id, RunWish::Review(answers));
     let earlier = EarlierRun::read(&store, &run).await?;
-    let commands = vec![command];
+    let wishes = vec![RunWish::Review(answers)];
     deliver(
         data_dir,
         store,
         &run,
         &earlier,
-        commands,
+        wishes,
         After::Follow,
         arguments.backends.configs()?,
     )

@@ -7,8 +7,8 @@ use super::earlier::EarlierRun;
 use super::watch;
 use crate::engine::fold::ItemCounts;
 use crate::engine::{
-    ItemId, ItemState, OnStart, RetryScope, RunCommand, RunEvent, RunEventBody, RunId, RunOutlook,
-    RunState, RunView, RunWish, run_outlook,
+    ItemId, ItemState, OnStart, RetryScope, RunEvent, RunEventBody, RunId, RunOutlook, RunState,
+    RunView, RunWish, run_outlook,
 };
 use crate::project::{NodeId, Project};
 use crate::store::{Attendance, RunSummary, Store};
@@ -149,19 +149,18 @@ async fn resume(
     {
         bail!("there is no backend to go on with; name the run's backends with --backend URL");
     }
-    let command = if retry_failed {
-        RunCommand::wish(run_id, RunWish::Retry(RetryScope::Run))
+    let wish = if retry_failed {
+        RunWish::Retry(RetryScope::Run)
     } else {
-        RunCommand::wish(run_id, RunWish::Resume)
+        RunWish::Resume
     };
     let earlier = EarlierRun::read(&store, &run).await?;
-    let commands = vec![command];
     deliver(
         data_dir,
         store,
         &run,
         &earlier,
-        commands,
+        vec![wish],
         After::Follow,
         backends,
     )

@@ -34,12 +34,12 @@ pub enum RunCommand {
         /// Where a run would write and read.
         folders: RunFolders,
     },
-    /// Something is wanted of a run.
+    /// Something is wanted of a run. All of it is done, or nothing.
     Wish {
         /// The run.
         run_id: RunId,
-        /// What.
-        wish: RunWish,
+        /// What, in this order.
+        wishes: Vec<RunWish>,
     },
     /// Register a backend, or change one that is registered.
     #[serde(skip)]
@@ -74,10 +74,13 @@ pub enum RunCommand {
 }
 
 impl RunCommand {
-    /// Something is wanted of a run.
+    /// One thing is wanted of a run.
     #[must_use]
     pub fn wish(run_id: RunId, wish: RunWish) -> Self {
-        Self::Wish { run_id, wish }
+        Self::Wish {
+            run_id,
+            wishes: vec![wish],
+        }
     }
 }
 

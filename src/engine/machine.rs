@@ -147,7 +147,11 @@ impl Machine {
             Input::Start { run_id, plan } => self.start(now_ms, run_id, plan),
             // Done above.
             Input::TakeUp { .. } => {}
-            Input::Wish { run_id, wish } => self.wish(now_ms, run_id, wish),
+            Input::Wish { run_id, wishes } => {
+                for wish in wishes {
+                    self.wish(now_ms, run_id, wish);
+                }
+            }
             Input::VacateBackend { backend_id } => self.vacate(now_ms, backend_id),
             Input::Backend(facts) => self.backend_known(facts),
             Input::BackendRemoved { backend_id } => {

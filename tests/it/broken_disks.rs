@@ -269,10 +269,7 @@ async fn what_waits_for_a_folder_keeps_no_other_run_waiting_and_can_be_called_of
         let wish = |wish| {
             engine
                 .handle
-                .send(RunCommand::Wish {
-                    run_id: stuck_id,
-                    wish,
-                })
+                .send(RunCommand::wish(stuck_id, wish))
                 .unwrap();
         };
         if free.state == Some(RunState::Completed) && !has_been_cancelled {

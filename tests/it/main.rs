@@ -4,6 +4,7 @@
     reason = "a test that cannot go on fails where it stands"
 )]
 
+mod asked_together;
 mod backends_on_the_command_line;
 mod broken_disks;
 mod build;

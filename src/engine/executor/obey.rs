@@ -56,9 +56,9 @@ impl Executor {
             }
             RunCommand::RemoveBackend { backend_id } => self.disconnect(backend_id).await,
             RunCommand::RefreshBackend { backend_id } => self.shared.fleet.refresh(backend_id),
-            RunCommand::Wish { run_id, wish } => {
+            RunCommand::Wish { run_id, wishes } => {
                 if self.load(run_id).await {
-                    self.take_asked(vec![Input::wish(run_id, wish)], wish_id)
+                    self.take_asked(vec![Input::Wish { run_id, wishes }], wish_id)
                         .await;
                     self.unfinished.retain(|waiting| *waiting != run_id);
                 }

@@ -30,8 +30,8 @@ pub enum Input {
     Wish {
         /// The run.
         run_id: RunId,
-        /// What.
-        wish: RunWish,
+        /// What, in this order.
+        wishes: Vec<RunWish>,
     },
     /// A person wants nothing of ours at a backend any more: what is there is called off and goes elsewhere.
     VacateBackend {
@@ -110,10 +110,13 @@ pub enum Input {
 }
 
 impl Input {
-    /// A person wants something of a run.
+    /// A person wants one thing of a run.
     #[must_use]
     pub fn wish(run_id: RunId, wish: RunWish) -> Self {
-        Self::Wish { run_id, wish }
+        Self::Wish {
+            run_id,
+            wishes: vec![wish],
+        }
     }
 
     /// The run that somebody wants something of.

@@ -178,7 +178,7 @@ impl Tally {
         let name = match input {
             Input::Start { .. } => "command: start",
             Input::TakeUp { .. } => "command: take up",
-            Input::Wish { wish, .. } => return self.wish(wish),
+            Input::Wish { wishes, .. } => return wishes.iter().for_each(|wish| self.wish(wish)),
             Input::VacateBackend { .. } => "command: vacate backend",
             Input::Backend(_) => "fact: backend",
             Input::BackendRemoved { .. } => "fact: backend removed",

@@ -18,19 +18,22 @@ impl Life {
     /// The run that a person wants something of; remembers what explains later events.
     pub(super) fn note_wish(&mut self, input: &Input) -> Option<RunId> {
         let (run_id, calls_off) = match input {
-            Input::Wish { run_id, wish } => {
-                if let RunWish::Answer {
-                    answer: Answer::RunOn(chosen),
-                    ..
-                } = wish
-                {
-                    let number = self.number_of_run(*run_id);
-                    self.stories[number].chosen.insert(*chosen);
+            Input::Wish { run_id, wishes } => {
+                let number = self.number_of_run(*run_id);
+                let mut calls_off = false;
+                for wish in wishes {
+                    if let RunWish::Answer {
+                        answer: Answer::RunOn(chosen),
+                        ..
+                    } = wish
+                    {
+                        self.stories[number].chosen.insert(*chosen);
+                    }
+                    calls_off |= matches!(
+                        wish,
+                        RunWish::Cancel | RunWish::CancelItem(_) | RunWish::CancelNode(_)
+                    );
                 }
-                let calls_off = matches!(
-                    wish,
-                    RunWish::Cancel | RunWish::CancelItem(_) | RunWish::CancelNode(_)
-                );
                 (run_id, calls_off)
             }
             Input::TakeUp { run_id } => (run_id, false),

@@ -148,6 +148,7 @@ impl Life {
                 let scope = RetryScope::Run;
                 self.step(Input::wish(run_id, RunWish::Retry(scope)));
             }
+            12 if self.random.u32(0..3) == 0 => self.redo_several(number, run_id),
             12 | 13 => {
                 let any = self.random.u32(0..3) == 0;
                 if let Some(item_id) =
@@ -233,6 +234,23 @@ impl Life {
         let run_id = self.world.runs[number].run_id;
         let fields = self.other_fields();
         self.step(Input::wish(run_id, RunWish::RedoItem { item_id, fields }));
+    }
+
+    /// Several items are to be made again by one command, and some of them not after all.
+    fn redo_several(&mut self, number: usize, run_id: RunId) {
+        let mut wishes = Vec::new();
+        while self.stories[number].redone < MAX_REDONE && self.random.u32(0..4) > 0 {
+            let Some(item_id) = self.some_item(number, |state| state == ItemState::Done) else {
+                break;
+            };
+            self.stories[number].redone += 1;
+            let fields = self.other_fields();
+            wishes.push(RunWish::RedoItem { item_id, fields });
+            if self.random.u32(0..6) == 0 {
+                wishes.push(RunWish::CancelItem(item_id));
+            }
+        }
+        self.step(Input::Wish { run_id, wishes });
     }
 
     /// Nothing changed, another seed, another value in place of a linked one, or another model.
