@@ -38,7 +38,7 @@ pub use executor::{
     Engine, EngineError, EngineOptions, RegistryUse, ResumePolicy, database_path, start,
 };
 pub use failure::{Failure, FailureClass};
-pub use fit::{excluded, lacks, model_weights};
+pub use fit::{lacks, model_weights};
 pub use fold::RunView;
 pub use handle::{CommandError, EngineHandle};
 pub use id::{AttemptId, IndexPath, ItemId, RunId};

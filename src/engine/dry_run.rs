@@ -15,10 +15,10 @@ use super::command::{RunFolders, RunWish};
 use super::event::RunEventBody;
 use super::executor;
 use super::executor::cache::{self, Unknowable};
-use super::executor::run_workflow::{Choice, RunWorkflow};
+use super::executor::run_workflow::RunWorkflow;
 use super::executor::starting;
 use super::failure::{Failure, FailureClass};
-use super::fit::{excluded, lacks};
+use super::fit::{lacks, not_wanted};
 use super::id::{ItemId, RunId};
 use super::local::{self, LocalContext};
 use super::machine::{
@@ -213,7 +213,7 @@ fn unable_nodes(
             };
             if backends.is_empty() {
                 let info = object_info?;
-                let lack = starting::lack_by(info, project, workflows, node, Choice::First)?;
+                let lack = starting::lack(info, project, workflows, node)?;
                 return Some((node.id, format!("every known backend {lack}")));
             }
             let file = project.workflows.get(&settings.workflow)?;
@@ -221,8 +221,8 @@ fn unable_nodes(
             let obstacles: Vec<String> = backends
                 .iter()
                 .map(|one| {
-                    let obstacle = match excluded(settings, one.config.id, &one.config.tags) {
-                        Some(reason) => reason.to_owned(),
+                    let obstacle = match not_wanted(settings, one.config.id, &one.config.tags) {
+                        Some(exclusion) => exclusion.to_string(),
                         // Values that no backend takes are told, too: nothing comes of sending them.
                         None => lacks(&document, node, one.object_info.as_ref()?).join(", "),
                     };

@@ -315,7 +315,7 @@ fn everything_that_is_wrong_is_said_at_once_and_before_anything_is_sent() {
         "1 will run because no equal item was made before",
         "nowhere.png",
         "no-folder",
-        "lacks a tag that the node asks for",
+        "lacks the tag video",
         "NobodyHasThis",
     ] {
         assert!(plan.contains(words), "\"{words}\" in {plan}");

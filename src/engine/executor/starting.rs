@@ -5,14 +5,15 @@ use super::runs::StartError;
 use super::shared::Shared;
 use crate::artifacts::ContentHash;
 use crate::engine::command::RunFolders;
+use crate::engine::fit::{lack_of, not_wanted, own_prompt};
 use crate::engine::id::RunId;
 use crate::engine::local;
 use crate::engine::machine::{Availability, BackendFacts, KnownSizes, NodeClasses, no_backend_has};
 use crate::engine::plan::Plan;
 use crate::fleet::{BackendConfig, BackendState, BackendStatus, Fleet};
 use crate::project::{
-    self, Affinity, BackendId, Fallback, Node, NodeId, NodeKind, PortBinding, PortId, PortRef,
-    Project, WorkflowName, WorkflowNode,
+    self, Affinity, BackendId, Fallback, Node, NodeId, NodeKind, PortId, Project, WorkflowName,
+    WorkflowNode,
 };
 use crate::store::{NewRun, Store, StoreError, StoredRun};
 use crate::workflow::{self, ModelWeights, ObjectInfo, Prompt};
@@ -234,12 +235,9 @@ fn node_problem(
     if settings.fallback == Fallback::AskUser {
         return None;
     }
-    let is_allowed = |status: &&BackendStatus| match &settings.affinity {
-        Affinity::Any => true,
-        Affinity::Backend(tied) => *tied == status.backend_id,
-        Affinity::Tags(tags) => fleet
-            .config(status.backend_id)
-            .is_some_and(|config| tags.is_subset(&config.tags)),
+    let is_allowed = |status: &&BackendStatus| {
+        let config = fleet.config(status.backend_id);
+        config.is_some_and(|config| not_wanted(settings, config.id, &config.tags).is_none())
     };
     let allowed: Vec<&BackendStatus> = statuses.iter().filter(is_allowed).collect();
     let title = &node.title;
@@ -258,7 +256,7 @@ fn node_problem(
         .filter(|status| is_reachable(status))
         .map(|status| {
             let object_info = fleet.object_info(status.backend_id)?;
-            lack_by(&object_info, project, workflows, node, Choice::First)
+            lack(&object_info, project, workflows, node)
                 .map(|reason| format!("{} {reason}", status.name))
         })
         .collect::<Option<_>>()?;
@@ -309,68 +307,36 @@ pub(super) fn is_reachable(status: &BackendStatus) -> bool {
 
 /// Why a backend with these node classes cannot run a node at all; none when it can. Judged with the node's own parameters in
 /// place; fields that links fill are judged item by item.
-pub(in crate::engine) fn lack_by(
+pub(in crate::engine) fn lack(
     object_info: &ObjectInfo,
     project: &Project,
     workflows: &HashMap<WorkflowName, RunWorkflow>,
     node: &Node,
-    choice: Choice,
 ) -> Option<String> {
-    match prompt_by(object_info, project, workflows, node, choice)? {
-        Ok(prompt) => lack_of_prompt(object_info, &prompt),
+    match prompt_of(object_info, project, workflows, node)? {
+        Ok(prompt) => lack_of(&prompt, object_info),
         Err(lack) => lack,
     }
 }
 
-fn lack_of_prompt(object_info: &ObjectInfo, prompt: &Prompt) -> Option<String> {
-    let reasons: Vec<String> = workflow::preflight(prompt, object_info)
-        .into_iter()
-        .filter(workflow::Reason::is_about_backend)
-        .map(|reason| reason.to_string())
-        .collect();
-    (!reasons.is_empty()).then(|| reasons.join(", "))
-}
-
-/// A node's prompt for a backend with these node classes, with the node's own parameters and without the fields that links fill;
-/// or what the backend lacks to have one, where that is its fault. None for nodes that have no workflow.
-fn prompt_by(
+/// A node's prompt for a backend with these node classes, without any item's values; or what the backend lacks to have one, where
+/// that is its fault. None for nodes that have no workflow.
+fn prompt_of(
     object_info: &ObjectInfo,
     project: &Project,
     workflows: &HashMap<WorkflowName, RunWorkflow>,
     node: &Node,
-    choice: Choice,
 ) -> Option<Result<Prompt, Option<String>>> {
     let NodeKind::Workflow(settings) = &node.kind else {
         return None;
     };
     let workflow = workflows.get(&settings.workflow)?;
-    let mut prompt = match workflow.prompt_for(Some(object_info), choice) {
-        Ok(prompt) => prompt,
-        Err(unconverted) => return Some(Err(unconverted.lack())),
-    };
-    for parameter in &settings.parameters {
-        if let (Some(value), Ok(found)) = (
-            &parameter.value,
-            workflow::resolve(&prompt, &parameter.address),
-        ) && let Some(target) = prompt.nodes.get_mut(&found.node.node_id)
-        {
-            target.inputs.insert(found.input, value.to_json());
-        }
-    }
-    for port in &node.inputs {
-        let end = PortRef {
-            node: node.id,
-            port: port.id,
-        };
-        if let PortBinding::Parameter(address) = &port.binding
-            && project.links.into_port(end).next().is_some()
-            && let Ok(found) = workflow::resolve(&prompt, address)
-            && let Some(target) = prompt.nodes.get_mut(&found.node.node_id)
-        {
-            target.inputs.shift_remove(&found.input);
-        }
-    }
-    Some(Ok(prompt))
+    Some(
+        match workflow.prompt_for(Some(object_info), Choice::First) {
+            Ok(prompt) => Ok(own_prompt(prompt, project, node)),
+            Err(unconverted) => Err(unconverted.lack()),
+        },
+    )
 }
 
 /// What is known of a backend and the workflows of runs, by [`Plan::workflow_hash`].
@@ -403,13 +369,7 @@ pub(super) fn judge(fleet: &Fleet, backend_id: BackendId, context: &RunContext) 
         let Some(hash) = context.plan.workflow_hash(node.id) else {
             continue;
         };
-        let prompt = prompt_by(
-            &object_info,
-            &context.project,
-            &context.workflows,
-            node,
-            Choice::First,
-        );
+        let prompt = prompt_of(&object_info, &context.project, &context.workflows, node);
         let lack = match &prompt {
             None => None,
             Some(Ok(prompt)) => {
@@ -419,7 +379,7 @@ pub(super) fn judge(fleet: &Fleet, backend_id: BackendId, context: &RunContext) 
                 judgement
                     .weights
                     .extend(weights.map(|weights| (hash, weights)));
-                lack_of_prompt(&object_info, prompt)
+                lack_of(prompt, &object_info)
             }
             Some(Err(lack)) => lack.clone(),
         };

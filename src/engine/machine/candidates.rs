@@ -7,10 +7,11 @@ use super::run::Run;
 use super::values::bytes_elsewhere;
 use super::{ATTEMPTS_AHEAD_PER_BACKEND, ATTEMPTS_FETCHED_PER_BACKEND, BackendFacts, Machine};
 use crate::artifacts::ContentHash;
+use crate::engine::failure::FailureClass;
 use crate::engine::placement::{self, Candidate, Cost, Exclusion, Lacking};
 use crate::engine::plan::PlanNode;
 use crate::engine::value::Value;
-use crate::project::{Affinity, BackendId, Literal, NodeKind, PortBinding, WorkflowNode};
+use crate::project::{BackendId, Literal, NodeKind, PortBinding};
 use crate::workflow::{
     MemoryFit, MemoryNeed, MemoryRoom, ModelWeights, ParameterAddress, is_model_name, lacks_choice,
     weights_of_name,
@@ -353,9 +354,23 @@ impl Machine {
         match item.only_on() {
             // What a person chose stands above what the node says.
             Some(only) => (only != facts.backend_id).then_some(Exclusion::NotChosen),
-            None => not_wanted(workflow, facts),
+            None => facts.not_wanted_by(workflow),
         }
         .or_else(|| self.exclusion_of_facts(now_ms, run, index, facts))
+    }
+
+    /// Why a backend can run no item of a workflow: what was known before, or what a failed attempt taught, with its class.
+    pub(super) fn inability<'a>(
+        &'a self,
+        workflow: Option<ContentHash>,
+        facts: &'a BackendFacts,
+    ) -> Option<(&'a str, Option<FailureClass>)> {
+        let hash = workflow?;
+        if let Some(reason) = facts.unable.get(&hash) {
+            return Some((reason, None));
+        }
+        let failure = self.learned_unable.get(&(hash, facts.backend_id))?;
+        Some((&failure.message, Some(failure.class)))
     }
 
     /// The same without where the node or a person wants the item to run.
@@ -368,21 +383,9 @@ impl Machine {
     ) -> Option<Exclusion> {
         let item = &run.items[index as usize];
         let planned = &run.plan.nodes[item.node];
-        if let Some(reason) = planned
-            .workflow_hash
-            .and_then(|hash| facts.unable.get(&hash))
-        {
-            return Some(Exclusion::Unable {
-                reason: reason.clone(),
-            });
-        }
-        if let Some(failure) = planned
-            .workflow_hash
-            .and_then(|hash| self.learned_unable.get(&(hash, facts.backend_id)))
-        {
-            return Some(Exclusion::Unable {
-                reason: failure.message.clone(),
-            });
+        if let Some((reason, _)) = self.inability(planned.workflow_hash, facts) {
+            let reason = reason.to_owned();
+            return Some(Exclusion::Unable { reason });
         }
         if let Some(exclusion) = lacks_own_choice(run, index, facts) {
             return Some(exclusion);
@@ -510,18 +513,4 @@ fn lacks_own_choice(run: &Run, index: ItemIndex, facts: &BackendFacts) -> Option
             },
         })
     })
-}
-
-/// Why a node does not want a backend.
-pub(super) fn not_wanted(workflow: &WorkflowNode, facts: &BackendFacts) -> Option<Exclusion> {
-    match &workflow.affinity {
-        Affinity::Any => None,
-        Affinity::Backend(wanted) => {
-            (*wanted != facts.backend_id).then_some(Exclusion::TiedElsewhere)
-        }
-        Affinity::Tags(tags) => {
-            let missing: Vec<String> = tags.difference(&facts.tags).cloned().collect();
-            (!missing.is_empty()).then_some(Exclusion::LacksTags { tags: missing })
-        }
-    }
 }

@@ -1,6 +1,6 @@
 //! How long a run and its items are expected to take, from the same figures as placement.
 
-use super::candidates::{models_of, not_wanted};
+use super::candidates::models_of;
 use super::input::Availability;
 use super::run::Run;
 use super::values::bytes_elsewhere;
@@ -223,9 +223,8 @@ impl Machine {
             .values()
             .filter(|facts| {
                 facts.availability == Availability::Online
-                    && not_wanted(workflow, facts).is_none()
-                    && !facts.unable.contains_key(&hash)
-                    && !self.learned_unable.contains_key(&(hash, facts.backend_id))
+                    && facts.not_wanted_by(workflow).is_none()
+                    && self.inability(Some(hash), facts).is_none()
             })
             .map(|facts| {
                 let backend_id = facts.backend_id;

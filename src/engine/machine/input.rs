@@ -3,10 +3,12 @@
 use crate::artifacts::ContentHash;
 use crate::engine::command::RunWish;
 use crate::engine::failure::Failure;
+use crate::engine::fit::not_wanted;
 use crate::engine::id::{AttemptId, ItemId, RunId};
+use crate::engine::placement::Exclusion;
 use crate::engine::plan::Plan;
 use crate::engine::value::Value;
-use crate::project::{BackendId, PortId};
+use crate::project::{BackendId, PortId, WorkflowNode};
 use crate::workflow::{ModelSizes, ModelWeights, ObjectInfo};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -165,6 +167,13 @@ pub struct BackendFacts {
     /// Its node classes, for what items bring themselves: a model named by a table, a sampler by a link. None where they are
     /// not known: then every value is assumed to be fine.
     pub classes: Option<NodeClasses>,
+}
+
+impl BackendFacts {
+    /// Why a node does not want the backend; none when it may run there.
+    pub(super) fn not_wanted_by(&self, settings: &WorkflowNode) -> Option<Exclusion> {
+        not_wanted(settings, self.backend_id, &self.tags)
+    }
 }
 
 /// The node classes of a backend, shared. Equal when they are the same answer of the backend.

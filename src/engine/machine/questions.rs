@@ -1,6 +1,5 @@
 //! Items that have no place left: what a person is asked of them, and what the answers do.
 
-use super::candidates::not_wanted;
 use super::flow::End;
 use super::input::Availability;
 use super::item::{Bound, ItemIndex, Trouble};
@@ -129,7 +128,7 @@ impl Machine {
         let mut allowed: Vec<String> = Vec::new();
         if let NodeKind::Workflow(workflow) = &planned.node.kind {
             for facts in self.backends.values() {
-                let unwanted = not_wanted(workflow, facts);
+                let unwanted = facts.not_wanted_by(workflow);
                 let against = self.exclusion_of_facts(now_ms, run, index, facts);
                 if let Some(
                     exclusion @ (Exclusion::Unable { .. }
@@ -288,7 +287,7 @@ impl Machine {
         };
         let mut reasons = Vec::new();
         for facts in self.backends.values() {
-            if let Some(exclusion) = not_wanted(workflow, facts) {
+            if let Some(exclusion) = facts.not_wanted_by(workflow) {
                 reasons.push(format!("{} {exclusion}", facts.name));
                 continue;
             }

@@ -1,7 +1,7 @@
 //! Giving work out: local tasks and questions to the cache a few at a time, then prompts (see `placing`).
 
 use super::attempts::Attempt;
-use super::candidates::{models_of, not_wanted};
+use super::candidates::models_of;
 use super::flow::End;
 use super::item::ItemIndex;
 use super::local_orders::local_work;
@@ -188,23 +188,12 @@ impl Machine {
         let mut reasons = Vec::new();
         let mut class = FailureClass::MissingNode;
         for facts in self.backends.values() {
-            if not_wanted(workflow, facts).is_some() {
+            if facts.not_wanted_by(workflow).is_some() {
                 continue;
             }
-            let learned = planned
-                .workflow_hash
-                .and_then(|hash| self.learned_unable.get(&(hash, facts.backend_id)));
-            let unable = planned
-                .workflow_hash
-                .and_then(|hash| facts.unable.get(&hash));
-            if let Some(reason) = unable {
-                reasons.push(format!("{}: {reason}", facts.name));
-            } else if let Some(failure) = learned {
-                class = failure.class;
-                reasons.push(format!("{}: {}", facts.name, failure.message));
-            } else {
-                return None;
-            }
+            let (reason, learned) = self.inability(planned.workflow_hash, facts)?;
+            class = learned.unwrap_or(class);
+            reasons.push(format!("{}: {reason}", facts.name));
         }
         (!reasons.is_empty()).then(|| {
             Failure::new(

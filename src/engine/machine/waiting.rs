@@ -1,6 +1,6 @@
 //! Why Ready items are not on their way, in words for people.
 
-use super::candidates::{Desk, not_wanted};
+use super::candidates::Desk;
 use super::input::Availability;
 use super::item::{Bound, ItemIndex};
 use super::run::Run;
@@ -144,7 +144,7 @@ impl Machine {
                     if self
                         .backends
                         .values()
-                        .all(|facts| not_wanted(workflow, facts).is_some())
+                        .all(|facts| facts.not_wanted_by(workflow).is_some())
                     {
                         return no_backend_has(tags);
                     }
