@@ -10,13 +10,20 @@ use bevy::prelude::*;
 /// Nodes with their places on the canvas.
 pub(super) type Boxes<'w, 's> = Query<'w, 's, (&'static NodeKey, &'static NodeBox)>;
 
-/// What a frame around these nodes covers; none when no node is there.
-fn around(boxes: &Boxes<'_, '_>, is_in: impl Fn(NodeId) -> bool) -> Option<([f32; 2], [f32; 2])> {
-    let area = boxes
+/// What a frame around these nodes and frames covers; none when no node is there.
+fn around<'f>(
+    boxes: &Boxes<'_, '_>,
+    is_in: impl Fn(NodeId) -> bool,
+    frames: impl Iterator<Item = &'f Frame>,
+) -> Option<([f32; 2], [f32; 2])> {
+    let of_nodes = boxes
         .iter()
         .filter(|(key, _)| is_in(key.0))
         .map(|(_, node_box)| node_box.area)
-        .reduce(Area::joined)?
+        .reduce(Area::joined)?;
+    let area = frames
+        .map(|frame| Area::at(frame.pos_world.into(), frame.size_world.into()))
+        .fold(of_nodes, Area::joined)
         .grown(Vec2::splat(FRAME_PADDING));
     let top = Vec2::new(0.0, FRAME_TITLE);
     Some((
@@ -25,13 +32,16 @@ fn around(boxes: &Boxes<'_, '_>, is_in: impl Fn(NodeId) -> bool) -> Option<([f32
     ))
 }
 
-/// Puts a frame around the selected nodes and selects it.
+/// Puts a frame around the selected nodes, and the frames that are selected with them, and selects it.
 pub(super) fn frame_selection(
     document: &mut Document,
     selection: &mut Selection,
     boxes: &Boxes<'_, '_>,
 ) -> Result<(), EditError> {
-    let Some((pos_world, size_world)) = around(boxes, |id| selection.nodes.contains(&id)) else {
+    let frames = &document.project().frames;
+    let selected = selection.frames.iter().filter_map(|id| frames.get(id));
+    let is_in = |id: NodeId| selection.nodes.contains(&id);
+    let Some((pos_world, size_world)) = around(boxes, is_in, selected) else {
         return Ok(());
     };
     let frame = Frame {
@@ -52,7 +62,7 @@ pub(super) fn select(selection: &mut Selection, frame_id: FrameId) {
     selection.frames.insert(frame_id);
 }
 
-/// Makes the selected frame as large as the nodes in it need.
+/// Makes the selected frame as large as the nodes and frames in it need.
 pub(super) fn fit(
     document: &mut Document,
     selection: &Selection,
@@ -72,7 +82,8 @@ pub(super) fn fit(
             .get(&id)
             .is_some_and(|node| frame.holds(node.pos_world, node.width_world))
     };
-    let Some((pos_world, size_world)) = around(boxes, is_in) else {
+    let inner = project.frames_in_frame(&frame);
+    let Some((pos_world, size_world)) = around(boxes, is_in, inner) else {
         return Ok(());
     };
     let edit = Edit::SetFrame(Frame {

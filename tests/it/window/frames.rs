@@ -2,7 +2,7 @@
 
 use super::hand::{Hand, Key};
 use super::{add, note};
-use comfyui_orchestrator::app::actions::{Action, Gesture, Select};
+use comfyui_orchestrator::app::actions::{Action, Select};
 use comfyui_orchestrator::app::document::Selection;
 use comfyui_orchestrator::project::{Frame, FrameId, NodeId};
 use std::collections::BTreeSet;
@@ -157,14 +157,15 @@ fn a_frame_takes_the_frames_in_it_along() {
     let mut hand = Hand::open(folder.path());
     let node = add(&mut hand, [560.0, 360.0], "fan out");
     let inner = framed(&mut hand, &[node]);
-    let outer = framed(&mut hand, &[node]);
-    let mut wide = hand.project().frames[&outer].clone();
-    wide.pos_world = wide.pos_world.map(|at| at - 60.0);
-    wide.size_world = wide.size_world.map(|side| side + 120.0);
-    hand.act(Action::SetFrame {
-        frame: wide.clone(),
-        gesture: Gesture::new(),
-    });
+    // Around everything: the frame, too.
+    hand.act(Action::SelectAll);
+    hand.act(Action::FrameSelection);
+    let outer = hand.get::<Selection>().only_frame().expect("a frame");
+    let frames = hand.project().frames.clone();
+    assert!(frames[&outer].encloses(&frames[&inner]));
+    hand.act(Action::FitFrame);
+    assert_eq!(hand.project().frames, frames, "it fits already");
+    let wide = frames[&outer].clone();
     let before = hand.project().clone();
     let title = hand.place_px(wide.pos_world, [30.0, 8.0]);
     hand.drag(title, [title[0] + 70.0, title[1] + 30.0]);
