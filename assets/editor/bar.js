@@ -354,6 +354,11 @@
       event.preventDefault();
       event.stopImmediatePropagation();
       void save("node");
+    } else if (event.key === "F5" && event.isTrusted) {
+      // The web views of Linux and macOS have no key of their own for it.
+      event.preventDefault();
+      event.stopImmediatePropagation();
+      location.reload();
     }
   }, { capture: true });
 

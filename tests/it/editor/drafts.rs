@@ -163,6 +163,28 @@ async fn a_draft_that_is_offered_stays_when_nobody_answers_and_when_the_page_is_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_key_loads_the_page_anew_and_the_changes_are_offered_in_it() {
+    let Some((display, _folder, puppet, window)) = obedient(None).await else {
+        return;
+    };
+    puppet.to_do("change");
+    wait(&window, PATIENCE, draft_of).await.expect("a change");
+    if !press(&display, "F5") {
+        println!("skipped: there is no xdotool here");
+        return;
+    }
+    wait(&window, PATIENCE, loaded)
+        .await
+        .expect("it comes back");
+    window.send(ToWindow::Close(CloseMode::Ask)).unwrap();
+    assert_eq!(
+        wait(&window, PATIENCE, fate_of).await,
+        Some(DraftFate::Keep),
+        "the draft is offered, and nobody answered"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_end_of_the_page_s_process_is_told_and_the_page_comes_back_with_the_draft() {
     let Some((_display, _folder, puppet, window)) = obedient(None).await else {
         return;
