@@ -10,6 +10,10 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How long a reader waits before it looks whether the thread still lives.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 /// Where the drafts of a node lie.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -236,13 +240,14 @@ impl DraftWriter {
 
     /// Waits until everything that was ordered is done.
     pub(super) fn finish(&self) {
+        let lives = |thread: &JoinHandle<()>| !thread.is_finished();
         let mut orders = self.desk.lock();
-        while self.thread.is_some() && (!orders.wanted.is_empty() || orders.at_work.is_some()) {
-            orders = self
-                .desk
-                .changed
-                .wait(orders)
-                .unwrap_or_else(PoisonError::into_inner);
+        while self.thread.as_ref().is_some_and(lives)
+            && (!orders.wanted.is_empty() || orders.at_work.is_some())
+        {
+            // Looks again now and then: a thread that has ended tells nobody.
+            let waited = self.desk.changed.wait_timeout(orders, LOOK_AGAIN);
+            orders = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
