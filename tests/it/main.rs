@@ -35,6 +35,7 @@ mod library;
 mod local_work;
 mod media;
 mod memory;
+mod needed;
 mod network_faults;
 mod page_prompts;
 mod partial_runs;

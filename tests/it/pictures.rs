@@ -1,9 +1,9 @@
 //! The canvas as it is drawn: known projects in known states, compared with pictures under `tests/pictures`.
 //!
 //! Drawn by whatever Vulkan driver there is, so the comparison is by tiles and tolerant: other drivers smooth edges a little
-//! differently. Without a driver the test says so and passes. `RENEW_PICTURES=1` writes the pictures anew; look at them
-//! before they are committed.
+//! differently. `RENEW_PICTURES=1` writes the pictures anew; look at them before they are committed.
 
+use crate::needed::skip_without;
 use comfyui_orchestrator::app::canvas::snapshot::{Snapshot, SnapshotError, render};
 use comfyui_orchestrator::app::model::{NodePicture, NodeRun, NodeState};
 use comfyui_orchestrator::app::previews::{PictureKey, PictureSource};
@@ -212,7 +212,7 @@ fn the_canvas_looks_as_it_did() {
         match render(snapshot) {
             Ok(picture) => wrong.extend(check(name, &picture).err()),
             Err(SnapshotError::NoAdapter) => {
-                println!("skipped: there is no Vulkan driver to draw with");
+                skip_without("Vulkan driver");
                 return;
             }
             Err(error) => panic!("{name}: {error}"),

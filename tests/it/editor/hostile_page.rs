@@ -69,7 +69,6 @@ const OWN_FRAME: &str = r#"<!doctype html><script>
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hostile_page_gets_nowhere() {
     let Some(display) = Display::start() else {
-        println!("skipped: there is no Xvfb here");
         return;
     };
     let folder = tempfile::tempdir().unwrap();
@@ -160,7 +159,6 @@ const RESTLESS: &str = r#"<!doctype html><body><script>
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_that_never_rests_cannot_keep_its_window_open() {
     let Some(display) = Display::start() else {
-        println!("skipped: there is no Xvfb here");
         return;
     };
     let folder = tempfile::tempdir().unwrap();

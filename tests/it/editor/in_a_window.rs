@@ -1,5 +1,6 @@
 //! What the tests of the window share: a display, servers of pages, the window's program, and what it says.
 
+use crate::needed;
 use comfyui_orchestrator::editor::message::{
     Appearance, DraftFate, EditorGraph, FromWindow, OpenWindow,
 };
@@ -12,24 +13,27 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// A page that answers to the calls of ComfyUI's `app` that the bar makes, with a graph of one number.
+/// A page that answers to the calls of ComfyUI's `app` that the bar makes, with a graph of one number, and a person who changes
+/// and saves it. The bar looks at what it loaded 0.7 s later; timers of one page go off in the order of their times, however
+/// slow the machine is.
 pub const FRIENDLY: &str = r#"<!doctype html><body><script>
     let graph = {nodes: [], extra: {ds: {scale: 1}}};
+    const person = () => {
+        setTimeout(() => {
+            graph.nodes.push({id: 7, type: "A"});
+            window.dispatchEvent(new Event("pointerup"));
+        }, 2000);
+        setTimeout(() => window.dispatchEvent(new KeyboardEvent("keydown", {key: "s", ctrlKey: true})), 4000);
+    };
     window.app = {
         graph: {serialize: () => graph},
-        loadGraphData: async (loaded) => { graph = structuredClone(loaded); },
+        loadGraphData: async (loaded) => { graph = structuredClone(loaded); person(); },
         loadApiJson: async (loaded) => { graph = {api: loaded}; },
         graphToPrompt: async () => ({workflow: graph, output: {"1": {class_type: "A", inputs: {}}}}),
     };
-    // What a person would do, a while after the workflow was shown.
-    setTimeout(() => {
-        graph.nodes.push({id: 7, type: "A"});
-        window.dispatchEvent(new Event("pointerup"));
-    }, 4000);
-    setTimeout(() => window.dispatchEvent(new KeyboardEvent("keydown", {key: "s", ctrlKey: true})), 6500);
 </script></body>"#;
 
-/// A display for the test alone.
+/// A display for the test alone; none where there is no Xvfb.
 pub struct Display {
     server: Child,
     /// As in `DISPLAY`.
@@ -38,15 +42,16 @@ pub struct Display {
 
 impl Display {
     pub fn start() -> Option<Self> {
-        let mut server = Command::new("Xvfb")
-            .args(["-displayfd", "1", "-screen", "0", "1280x900x24"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .ok()?;
+        let mut server = needed::spawn(
+            Command::new("Xvfb")
+                .args(["-displayfd", "1", "-screen", "0", "1280x900x24"])
+                .stdout(Stdio::piped())
+                .stderr(Stdio::null()),
+        )?;
         let mut number = String::new();
-        let mut output = std::io::BufReader::new(server.stdout.take()?);
-        std::io::BufRead::read_line(&mut output, &mut number).ok()?;
+        let mut output = std::io::BufReader::new(server.stdout.take().unwrap());
+        std::io::BufRead::read_line(&mut output, &mut number).unwrap();
+        assert!(!number.trim().is_empty(), "Xvfb does not start");
         Some(Self {
             server,
             name: format!(":{}", number.trim()),

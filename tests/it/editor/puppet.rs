@@ -3,11 +3,13 @@
 use super::in_a_window::{Display, PATIENCE, loaded, order, serve_routes, start, wait};
 use comfyui_orchestrator::editor::process::EditorProcess;
 use serde_json::value::RawValue;
+use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
-/// A page with tabs that does what `/next` says, one deed after the other, and tells what it sees of colours.
+/// A page with tabs that does what `/next` says, one deed after the other, and tells each time what it has come to;
+/// beside that what it sees of colours.
 const OBEDIENT: &str = r#"<!doctype html><body><script>
     const text = Object.getOwnPropertyDescriptor(Node.prototype, "textContent");
     const scheme = () => matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
@@ -15,7 +17,7 @@ const OBEDIENT: &str = r#"<!doctype html><body><script>
         if (this.localName === "style") fetch("/colours?" + encodeURIComponent(scheme() + " " + value));
         text.set.call(this, value);
     }});
-    let graph = {nodes: [], extra: {ds: {scale: 1}}}, next_id = 100, fails = false;
+    let graph = {nodes: [], extra: {ds: {scale: 1}}}, next_id = 100, fails = false, shown = 0, tried = 0;
     const store = {
         activeWorkflow: null, openWorkflows: [],
         closeWorkflow: async (tab) => { store.openWorkflows = store.openWorkflows.filter((open) => open !== tab); },
@@ -25,7 +27,7 @@ const OBEDIENT: &str = r#"<!doctype html><body><script>
         if (store.activeWorkflow) store.activeWorkflow.activeState = graph;
         graph = structuredClone(state);
         store.activeWorkflow = tab;
-        fetch("/tabs?" + store.openWorkflows.map((open) => open.key).join("|"));
+        shown++;
     };
     window.app = {
         graph: {serialize: () => graph},
@@ -41,7 +43,7 @@ const OBEDIENT: &str = r#"<!doctype html><body><script>
         },
         loadApiJson: async (loaded, name) => window.app.loadGraphData({api: loaded}, true, true, name),
         graphToPrompt: async () => {
-            fetch("/tried");
+            tried++;
             if (fails) throw new Error("no such node");
             return {workflow: graph, output: {"1": {class_type: "A", inputs: {}}}};
         },
@@ -55,35 +57,74 @@ const OBEDIENT: &str = r#"<!doctype html><body><script>
         reload: () => location.reload(),
         close: () => window.close(),
     };
-    setInterval(async () => deeds[await (await fetch("/next")).text()]?.(), 150);
+    (async () => {
+        for (;;) {
+            const tabs = store.openWorkflows.map((open) => open.key).join("|");
+            const next = await fetch("/next?" + new URLSearchParams({shown, tried, tabs}));
+            deeds[await next.text()]?.();
+            await new Promise((resolve) => setTimeout(resolve, 150));
+        }
+    })();
 </script></body>"#;
 
-/// What a page is to do, and what it did.
+/// What a page is to do, and what it said last of itself.
+#[derive(Default)]
+pub struct Strings {
+    deeds: VecDeque<&'static str>,
+    /// It asked for more after the last deed, so that deed is done.
+    pub is_idle: bool,
+    /// Workflows that it went to.
+    pub shown: usize,
+    /// Prompts that it was to make of its graph.
+    pub tried: usize,
+    /// The names of its tabs.
+    pub tabs: String,
+}
+
 #[derive(Clone, Default)]
 pub struct Puppet {
-    deeds: Arc<std::sync::Mutex<std::collections::VecDeque<&'static str>>>,
-    pub tried: Arc<AtomicUsize>,
-    pub tabs: Arc<std::sync::Mutex<String>>,
-    pub colours: Arc<std::sync::Mutex<String>>,
+    strings: Arc<Mutex<Strings>>,
+    pub colours: Arc<Mutex<String>>,
 }
 
 impl Puppet {
     pub fn to_do(&self, deed: &'static str) {
-        self.deeds.lock().unwrap().push_back(deed);
+        let mut strings = self.strings.lock().unwrap();
+        strings.deeds.push_back(deed);
+        strings.is_idle = false;
     }
 
-    async fn serve(&self) -> SocketAddr {
+    pub fn with<T>(&self, read: impl FnOnce(&Strings) -> T) -> T {
+        read(&self.strings.lock().unwrap())
+    }
+
+    pub async fn until(&self, what: &str, holds: impl Fn(&Strings) -> bool) {
+        let begin = Instant::now();
+        while !self.with(&holds) {
+            assert!(begin.elapsed() < PATIENCE, "{what}");
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
+    }
+
+    fn next(&self, query: &str) -> &'static str {
+        let mut strings = self.strings.lock().unwrap();
+        for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+            match &*name {
+                "shown" => strings.shown = value.parse().unwrap(),
+                "tried" => strings.tried = value.parse().unwrap(),
+                _ => strings.tabs = value.into_owned(),
+            }
+        }
+        let next = strings.deeds.pop_front();
+        strings.is_idle = next.is_none();
+        next.unwrap_or_default()
+    }
+
+    pub async fn serve(&self) -> SocketAddr {
         use axum::http::Uri;
-        use axum::response::Html;
         use axum::routing::get;
-        let (deeds, tried, tabs) = (self.deeds.clone(), self.tried.clone(), self.tabs.clone());
-        let next = move || async move { deeds.lock().unwrap().pop_front().unwrap_or("") };
-        let count = move || async move {
-            tried.fetch_add(1, Ordering::Relaxed);
-        };
-        let note = move |uri: Uri| async move {
-            *tabs.lock().unwrap() = uri.query().unwrap_or_default().replace("%20", " ");
-        };
+        let puppet = self.clone();
+        let next = move |uri: Uri| async move { puppet.next(uri.query().unwrap_or_default()) };
         let colours = self.colours.clone();
         let see = move |uri: Uri| async move {
             uri.query()
@@ -91,11 +132,9 @@ impl Puppet {
                 .clone_into(&mut colours.lock().unwrap());
         };
         let router = axum::Router::new()
-            .route("/", get(|| async { Html(OBEDIENT) }))
+            .route("/", get(|| async { axum::response::Html(OBEDIENT) }))
             .route("/colours", get(see))
-            .route("/next", get(next))
-            .route("/tried", get(count))
-            .route("/tabs", get(note));
+            .route("/next", get(next));
         serve_routes(router).await
     }
 }
@@ -104,10 +143,7 @@ impl Puppet {
 pub async fn obedient(
     draft: Option<Box<RawValue>>,
 ) -> Option<(Display, tempfile::TempDir, Puppet, EditorProcess)> {
-    let Some(display) = Display::start() else {
-        println!("skipped: there is no Xvfb here");
-        return None;
-    };
+    let display = Display::start()?;
     let folder = tempfile::tempdir().unwrap();
     let puppet = Puppet::default();
     let address = puppet.serve().await;

@@ -3,19 +3,19 @@
 use super::in_a_window::{
     Display, FRIENDLY, PATIENCE, order, serve, serve_counting, serve_routes, start, wait,
 };
+use crate::needed;
 use comfyui_orchestrator::editor::message::{
     CloseMode, DraftFate, EditorGraph, FromWindow, SaveAnswer, SaveTarget, ToWindow,
 };
 use comfyui_orchestrator::editor::process::EditorEvent;
 use serde_json::value::RawValue;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_workflow_is_shown_changed_saved_and_the_window_closes() {
     let Some(display) = Display::start() else {
-        println!("skipped: there is no Xvfb here");
         return;
     };
     let folder = tempfile::tempdir().unwrap();
@@ -83,7 +83,6 @@ async fn a_workflow_is_shown_changed_saved_and_the_window_closes() {
 async fn the_page_of_a_server_that_asks_who_we_are_is_shown_through_a_door() {
     use comfyui_orchestrator::fleet::{Auth, BackendConfig, Door, Secret};
     let Some(display) = Display::start() else {
-        println!("skipped: there is no Xvfb here");
         return;
     };
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -135,7 +134,6 @@ async fn a_login_page_of_the_server_itself_is_passed() {
     use axum::response::{Html, IntoResponse as _, Redirect};
     use axum::routing::get;
     let Some(display) = Display::start() else {
-        println!("skipped: there is no Xvfb here");
         return;
     };
     let folder = tempfile::tempdir().unwrap();
@@ -186,7 +184,6 @@ async fn a_login_page_of_the_server_itself_is_passed() {
 async fn a_login_on_another_server_is_refused_by_name() {
     use axum::response::Redirect;
     let Some(display) = Display::start() else {
-        println!("skipped: there is no Xvfb here");
         return;
     };
     let folder = tempfile::tempdir().unwrap();
@@ -219,22 +216,22 @@ async fn a_page_that_is_loaded_anew_begins_with_what_the_node_has_by_then() {
     use axum::response::Html;
     use axum::routing::get;
     let Some(display) = Display::start() else {
-        println!("skipped: there is no Xvfb here");
         return;
     };
     let folder = tempfile::tempdir().unwrap();
     let may_reload = Arc::new(AtomicUsize::new(0));
     let asked = may_reload.clone();
-    // The person reloads the page when the node has what was saved, and changes something again.
-    let page = FRIENDLY.replace(
-        "</script>",
-        r#"if (sessionStorage.reloaded) setTimeout(() => graph.nodes.push({id: 8, type: "B"}), 3500);
-        else setInterval(async () => {
-            if (!(await fetch("/may_reload")).ok) return;
-            sessionStorage.reloaded = "yes";
-            location.reload();
-        }, 300);</script>"#,
-    );
+    // The person reloads the page when the node has what was saved, and adds something else.
+    let page = FRIENDLY
+        .replace("id: 7", "id: sessionStorage.reloaded ? 8 : 7")
+        .replace(
+            "</script>",
+            r#"if (!sessionStorage.reloaded) setInterval(async () => {
+                if (!(await fetch("/may_reload")).ok) return;
+                sessionStorage.reloaded = "yes";
+                location.reload();
+            }, 300);</script>"#,
+        );
     let router = axum::Router::new()
         .route("/", get(|| async { Html(page) }))
         .route(
@@ -291,10 +288,9 @@ async fn a_page_that_is_loaded_anew_begins_with_what_the_node_has_by_then() {
 #[test]
 fn the_app_itself_is_not_linked_with_the_web_view() {
     let needed = |program: &str| {
-        let listed = Command::new("readelf")
-            .args(["-d", program])
-            .output()
-            .ok()?;
+        let mut readelf = Command::new("readelf");
+        readelf.args(["-d", program]).stdout(Stdio::piped());
+        let listed = needed::spawn(&mut readelf)?.wait_with_output().unwrap();
         let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
         let names: Vec<String> = listed
             .lines()
@@ -307,7 +303,6 @@ fn the_app_itself_is_not_linked_with_the_web_view() {
         needed(env!("CARGO_BIN_EXE_comfyui-orchestrator")),
         needed(env!("CARGO_BIN_EXE_comfyui-orchestrator-editor")),
     ) else {
-        println!("skipped: there is no readelf here");
         return;
     };
     let of_the_web_view = |names: &[String]| -> Vec<String> {
@@ -329,7 +324,6 @@ fn the_app_itself_is_not_linked_with_the_web_view() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backend_without_the_page_says_so_at_once() {
     let Some(display) = Display::start() else {
-        println!("skipped: there is no Xvfb here");
         return;
     };
     let folder = tempfile::tempdir().unwrap();

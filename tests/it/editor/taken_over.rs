@@ -2,11 +2,12 @@
 
 use super::in_a_window::{Display, FRIENDLY, PATIENCE, loaded, order, serve, start, wait};
 use super::puppet::obedient;
+use crate::needed;
 use comfyui_orchestrator::editor::message::{
     Appearance, CloseMode, FromWindow, ToWindow, WindowGeometry,
 };
 use comfyui_orchestrator::editor::process::EditorEvent;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -33,20 +34,20 @@ async fn an_open_window_takes_the_app_s_colours_and_the_node_s_name() {
     wait(&window, PATIENCE, loaded).await.expect("it is shown");
     assert!(seen().starts_with("light%20"), "{}", seen());
     assert!(seen().contains("--back%3A%23ffffff"), "{}", seen());
-    let named = Command::new("xdotool")
+    let mut search = Command::new("xdotool");
+    search
         .env("DISPLAY", &display.name)
         .args(["search", "--name", "^Landscape, Workstation$"])
-        .output();
-    match named {
-        Ok(found) => assert!(!found.stdout.is_empty(), "its title says so"),
-        Err(_) => println!("not looked at: there is no xdotool here"),
+        .stdout(Stdio::piped());
+    if let Some(search) = needed::spawn(&mut search) {
+        let found = search.wait_with_output().unwrap();
+        assert!(!found.stdout.is_empty(), "its title says so");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_window_stands_where_it_was_and_never_beyond_the_screens() {
     let Some(display) = Display::start() else {
-        println!("skipped: there is no Xvfb here");
         return;
     };
     let folder = tempfile::tempdir().unwrap();

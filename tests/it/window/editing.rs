@@ -15,6 +15,8 @@ use comfyui_orchestrator::builtin::{Server, ServerOptions};
 use comfyui_orchestrator::editor::message::PROTOCOL_VERSION;
 use comfyui_orchestrator::fleet::BackendState;
 use comfyui_orchestrator::project::{FanOutSource, NodeId, NodeKind, WorkflowFile};
+#[cfg(unix)]
+use comfyui_orchestrator::store::project_folder::{self, ProjectPlace};
 use std::path::Path;
 #[cfg(unix)]
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -172,7 +174,9 @@ fn what_an_editor_saves_is_lost_by_no_answer_and_goes_when_the_disk_has_it() {
     windows.save("Plain", "node", &text);
     let asks = "Replace the workflow of \"Plain\"?";
     hand.wait_until("the app asks", |hand| hand.sees(asks));
-    assert_eq!(windows.heard("Plain", "in_review"), 1);
+    hand.wait_until("the window hears of it", |_| {
+        windows.heard("Plain", "in_review") == 1
+    });
     hand.press(Key::Escape);
     hand.wait_until("the window hears", |_| {
         windows.heard("Plain", "Not taken") == 1
@@ -193,13 +197,21 @@ fn what_an_editor_saves_is_lost_by_no_answer_and_goes_when_the_disk_has_it() {
     assert!(draft.exists());
     // Taken: the disk has it with the unsaved project, and the draft goes. Undo takes the node back.
     hand.answer("Replace");
-    hand.wait_until("the draft goes", |_| !draft.exists());
-    hand.wait_until("the mark goes", is_marked(node_id, NodeEditing::Not));
     let unsaved = folder.path().join("unsaved");
+    let place = ProjectPlace::Folder(unsaved.join(hand.project().id.to_string()));
+    hand.wait_until("the draft goes", |hand| {
+        let is_gone = !draft.exists();
+        if is_gone {
+            let on_disk = project_folder::read_recovery(&place).unwrap();
+            let on_disk = on_disk.expect("the disk has the work").project;
+            assert_eq!(on_disk.workflows, hand.project().workflows);
+        }
+        is_gone
+    });
+    hand.wait_until("the mark goes", is_marked(node_id, NodeEditing::Not));
     let kept = hand.project().workflows.values().next().unwrap().clone();
     assert!(kept.text.contains("96"), "{}", kept.text);
     assert!(kept.page_prompt.is_some());
-    assert!(unsaved.exists() || folder.path().join("engine").exists());
 
     // A window that shows it hears when an undo takes it back.
     hand.act(Action::EditWorkflow {
@@ -265,7 +277,7 @@ fn saves_of_several_editors_wait_for_each_other_and_for_the_person() {
     hand.wait_until("the second is asked about", |hand| {
         hand.sees("Keep a new workflow?")
     });
-    assert_eq!(windows.heard("One", "\"kept\""), 1);
+    hand.wait_until("the first hears", |_| windows.heard("One", "\"kept\"") == 1);
     // Behind it comes what the node has, for a page that was loaded anew since it saved.
     hand.wait_until("it hears of the node", |_| {
         windows.heard("One", "node_workflow") == 1

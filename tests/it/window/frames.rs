@@ -74,6 +74,12 @@ fn a_frame_moves_with_what_lies_in_it_and_goes_without_it() {
     hand.type_text("s of mine");
     assert_eq!(frame(&hand).title, "Frames of mine");
     hand.press(Key::Escape);
+    hand.click_right(title);
+    hand.click_words("Rename");
+    hand.frames(2);
+    hand.type_text(" again");
+    assert_eq!(frame(&hand).title, "Frames of mine again");
+    hand.press(Key::Escape);
 
     // Taken away, it leaves what lay in it.
     hand.act(Action::SelectFrame(made.id));

@@ -228,9 +228,13 @@ impl Hand {
 
     /// Presses the left button or lets it go.
     pub fn button(&mut self, down: bool) {
+        self.any_button(MouseButton::Left, down);
+    }
+
+    fn any_button(&mut self, button: MouseButton, down: bool) {
         let window = self.window;
         self.send(MouseButtonInput {
-            button: MouseButton::Left,
+            button,
             state: if down {
                 ButtonState::Pressed
             } else {
@@ -247,6 +251,16 @@ impl Hand {
         self.button(true);
         self.frames(1);
         self.button(false);
+        self.frames(SETTLE);
+    }
+
+    /// Clicks with the right button.
+    pub fn click_right(&mut self, at_px: [f32; 2]) {
+        self.move_to(at_px);
+        self.frames(2);
+        self.any_button(MouseButton::Right, true);
+        self.frames(1);
+        self.any_button(MouseButton::Right, false);
         self.frames(SETTLE);
     }
 
