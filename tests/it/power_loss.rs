@@ -11,8 +11,8 @@
 
 use crate::command_line::command;
 use crate::processes::{
-    Desk, PATIENCE, Process, Server, Workplace, check_database, check_log, number_of, pictures,
-    wait_for_end,
+    Desk, Ends, PATIENCE, Process, Server, Workplace, check_database, check_log, number_of,
+    pictures, wait_for_end,
 };
 use comfyui_orchestrator::artifacts::ContentHash;
 use comfyui_orchestrator::engine::{RunEvent, RunEventBody, RunState, RunView, database_path};
@@ -587,7 +587,7 @@ fn play(
             "a prompt is not in the log"
         );
         left.check_files(&desk.data.join("artifacts"));
-        let (items, posts) = check_log(desk, servers);
+        let (items, posts) = check_log(desk, servers, &earlier, Ends::AtLeastOnce);
         tally.items += items;
         tally.posts += posts;
     }

@@ -3,7 +3,7 @@
 
 use crate::command_line::{command, small_scene};
 use comfyui_orchestrator::engine::{
-    ItemState, RunEvent, RunEventBody, RunId, RunState, RunView, database_path,
+    ItemId, ItemState, RunEvent, RunEventBody, RunId, RunState, RunView, database_path,
 };
 use comfyui_orchestrator::store::{RunSummary, Store, wait};
 use std::collections::{BTreeMap, BTreeSet};
@@ -297,8 +297,23 @@ pub fn pictures(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     found
 }
 
-/// What the log says: no gaps, every item ended once for all, every attempt written down before it was POSTed.
-pub fn check_log(desk: &Desk, servers: &[Server]) -> (usize, usize) {
+/// How often an item may have ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ends {
+    /// Once for all.
+    Once,
+    /// More than once where it was made again.
+    AtLeastOnce,
+}
+
+/// What the log says: no gaps; every item came to its end, as often as that may be; and every attempt was written down before it
+/// was POSTed. `earlier` are the prompts that the servers had before this run. Gives the number of items and of prompts.
+pub fn check_log(
+    desk: &Desk,
+    servers: &[Server],
+    earlier: &BTreeSet<String>,
+    ends: Ends,
+) -> (usize, usize) {
     let log = desk.events();
     for (place, event) in log.iter().enumerate() {
         assert_eq!(event.seq, place as u64, "the log has a gap");
@@ -307,6 +322,20 @@ pub fn check_log(desk: &Desk, servers: &[Server]) -> (usize, usize) {
     assert_eq!(view.state, Some(RunState::Completed));
     for item in view.items.values() {
         assert!(matches!(item.state, ItemState::Done | ItemState::Skipped));
+    }
+    let mut times: BTreeMap<ItemId, u32> = BTreeMap::new();
+    for event in &log {
+        if let Some(item_id) = ended(&event.body) {
+            *times.entry(item_id).or_default() += 1;
+        }
+    }
+    for (item_id, item) in &view.items {
+        let times = times.get(item_id).copied().unwrap_or(0);
+        assert!(
+            times == 1 || (times > 1 && ends == Ends::AtLeastOnce),
+            "{} {item_id} ended {times} times",
+            item.label
+        );
     }
     let ids = |wanted: fn(&RunEventBody) -> Option<String>| -> BTreeSet<String> {
         log.iter().filter_map(|event| wanted(&event.body)).collect()
@@ -330,14 +359,29 @@ pub fn check_log(desk: &Desk, servers: &[Server]) -> (usize, usize) {
     }
     let twice: Vec<_> = posts.iter().filter(|(_, count)| **count > 1).collect();
     assert!(twice.is_empty(), "POSTed more than once: {twice:?}");
-    let posted_of_run: BTreeSet<&String> = posts.keys().filter(|id| placed.contains(*id)).collect();
-    for attempt_id in &known_there {
-        assert!(
-            posted_of_run.contains(attempt_id),
-            "{attempt_id} was never POSTed"
-        );
+    let posted: BTreeSet<String> = posts
+        .into_keys()
+        .filter(|prompt_id| !earlier.contains(prompt_id))
+        .collect();
+    let unknown: Vec<&String> = posted.difference(&placed).collect();
+    assert!(
+        unknown.is_empty(),
+        "POSTed without being in the log: {unknown:?}"
+    );
+    let missing: Vec<&String> = known_there.difference(&posted).collect();
+    assert!(missing.is_empty(), "never POSTed: {missing:?}");
+    (view.items.len(), posted.len())
+}
+
+/// The item that is over with this event.
+fn ended(body: &RunEventBody) -> Option<ItemId> {
+    match body {
+        RunEventBody::ItemDone { item_id, .. } | RunEventBody::ItemFailed { item_id, .. } => {
+            Some(*item_id)
+        }
+        RunEventBody::ItemStateChanged { item_id, state, .. } if state.is_ended() => Some(*item_id),
+        _ => None,
     }
-    (view.items.len(), posted_of_run.len())
 }
 
 pub fn check_database(desk: &Desk) {
