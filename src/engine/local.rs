@@ -159,6 +159,9 @@ fn io_failure(doing: &str, path: &Path, error: &io::Error) -> Failure {
         }
         io::ErrorKind::PermissionDenied => "no permission; change the permissions",
         io::ErrorKind::ReadOnlyFilesystem => "the disk is read-only; make it writable",
+        io::ErrorKind::FileTooLarge => {
+            "the file is larger than that disk, or this account, may hold; choose another folder and retry"
+        }
         io::ErrorKind::NotADirectory => {
             "a file lies where a folder is needed; move it away or choose another folder, and retry"
         }

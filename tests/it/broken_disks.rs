@@ -7,8 +7,8 @@ use crate::whole_runs::{
     PATIENCE, assert_posted_once, begin, files_below, next, start_engine, start_server,
 };
 use comfyui_orchestrator::engine::{
-    EngineEvent, FailureClass, ItemId, ItemState, ResumePolicy, RunCommand, RunState, RunView,
-    RunWish, database_path,
+    EngineEvent, FailureClass, ItemId, ItemState, ResumePolicy, RunCommand, RunEvent, RunEventBody,
+    RunState, RunView, RunWish, database_path,
 };
 use comfyui_orchestrator::project::{NodeKind, Project, RetryPolicy, write_portable_form};
 use serde_json::json;
@@ -38,7 +38,7 @@ async fn a_locked_database_stops_the_run_until_it_is_let_go() {
     let folder = TempDir::new().unwrap();
     let server = start_server(folder.path(), "a", 0, None).await;
     let engine = start_engine(folder.path(), &[&server], ResumePolicy::Leave).await;
-    let (_, mut events) = begin(&engine, folder.path(), pictures(6, 0.2));
+    let (_, mut events) = begin(&engine, folder.path(), pictures(6, 1.0));
     let database = database_path(&folder.path().join("data"));
     let mut lock: Option<rusqlite::Connection> = None;
     let (mut view, mut log) = (RunView::default(), Vec::new());
@@ -74,10 +74,11 @@ async fn a_locked_database_stops_the_run_until_it_is_let_go() {
     engine.stop().await;
 }
 
-/// A process that may not write files larger than this sees what one sees on a full disk: writes fail in the middle.
+/// A process that may not write files larger than this: the database, by far the largest file here, cannot grow, and writes to it
+/// fail in the middle.
 #[cfg(unix)]
 #[test]
-fn a_full_disk_stops_the_run_safely_and_it_goes_on_when_there_is_room() {
+fn a_database_that_cannot_grow_stops_the_run_safely_and_it_goes_on_when_it_can() {
     let folder = TempDir::new().unwrap();
     let server = BuiltinProcess::start(&folder.path().join("server"));
     let data = folder.path().join("data");
@@ -97,8 +98,11 @@ fn a_full_disk_stops_the_run_safely_and_it_goes_on_when_there_is_room() {
     refuses(&full, &["stopped safely"]);
     let made = files_below(&out).len();
     assert!(made < 40, "it never was full");
-    let resumed = run(&data, &["runs", "resume", "last", "--retry-failed"]);
+    let resumed = run(&data, &["runs", "resume", "last"]);
     assert!(resumed.status.success(), "{}", stderr(&resumed));
+    let events = stdout(&run(&data, &["runs", "show", "last", "--json"]));
+    assert!(events.contains("\"event\":\"item_done\""), "{events}");
+    assert!(!events.contains("\"event\":\"item_failed\""), "{events}");
     let files = files_below(&out);
     assert_eq!(
         files.len(),
@@ -146,6 +150,88 @@ impl Door {
     }
 }
 
+/// A disk of the test's own that somebody else fills and empties again.
+#[cfg(target_os = "linux")]
+struct SmallDisk {
+    folder: PathBuf,
+}
+
+#[cfg(target_os = "linux")]
+impl SmallDisk {
+    /// None where nobody lets us mount one.
+    fn mount(folder: &Path) -> Option<Self> {
+        std::fs::create_dir_all(folder).unwrap();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"])
+            .arg(folder)
+            .stderr(std::process::Stdio::null())
+            .status();
+        if !mounted.is_ok_and(|status| status.success()) {
+            println!("skipped: no small disk can be mounted without privileges");
+            return None;
+        }
+        Some(Self {
+            folder: folder.to_path_buf(),
+        })
+    }
+
+    fn others(&self) -> PathBuf {
+        self.folder.join("of-somebody-else")
+    }
+
+    fn fill(&self) {
+        use std::io::Write as _;
+        let mut file = std::fs::File::create(self.others()).unwrap();
+        for size in [4096, 1] {
+            while file.write_all(&vec![1; size]).is_ok() {}
+        }
+    }
+
+    fn empty(&self) {
+        std::fs::remove_file(self.others()).unwrap();
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let unmounted = Command::new("umount").arg("-l").arg(&self.folder).status();
+        assert!(unmounted.is_ok_and(|status| status.success()));
+    }
+}
+
+/// A place where results or outputs are written, and what can befall it.
+#[cfg(target_os = "linux")]
+enum Site {
+    Behind(Door),
+    On(SmallDisk),
+}
+
+#[cfg(target_os = "linux")]
+impl Site {
+    fn hinder(&self) {
+        match self {
+            Self::Behind(door) => door.lock(),
+            Self::On(disk) => disk.fill(),
+        }
+    }
+
+    fn mend(&self) {
+        match self {
+            Self::Behind(door) => door.open(),
+            Self::On(disk) => disk.empty(),
+        }
+    }
+
+    /// What is wrong with it, in the words that a person reads.
+    fn words(&self) -> &'static str {
+        match self {
+            Self::Behind(_) => "permission",
+            Self::On(_) => "full",
+        }
+    }
+}
+
 /// What is done while a folder takes nothing.
 #[cfg(target_os = "linux")]
 #[derive(Clone, Copy, PartialEq)]
@@ -159,10 +245,20 @@ enum Meanwhile {
 #[cfg(target_os = "linux")]
 async fn run_with_a_locked(place: &str, meanwhile: Meanwhile) -> (RunState, usize) {
     let folder = TempDir::new().unwrap();
-    let server = start_server(folder.path(), "a", 0, None).await;
-    let door = Door::build(&folder.path().join(place));
-    let engine = start_engine(folder.path(), &[&server], ResumePolicy::Leave).await;
-    let (run_id, mut events) = begin(&engine, folder.path(), pictures(12, 0.2));
+    let site = Site::Behind(Door::build(&folder.path().join(place)));
+    run_hindered(folder.path(), &site, place, meanwhile).await
+}
+
+#[cfg(target_os = "linux")]
+async fn run_hindered(
+    folder: &Path,
+    site: &Site,
+    place: &str,
+    meanwhile: Meanwhile,
+) -> (RunState, usize) {
+    let server = start_server(folder, "a", 0, None).await;
+    let engine = start_engine(folder, &[&server], ResumePolicy::Leave).await;
+    let (run_id, mut events) = begin(&engine, folder, pictures(12, 0.6));
     let (mut view, mut log) = (RunView::default(), Vec::new());
     let mut troubles = Vec::new();
     let begun = Instant::now();
@@ -173,11 +269,13 @@ async fn run_with_a_locked(place: &str, meanwhile: Meanwhile) -> (RunState, usiz
                 view.apply(&event);
                 log.push(event);
                 if view.files_written == 1 && troubles.is_empty() {
-                    door.lock();
+                    site.hinder();
                 }
             }
             EngineEvent::Trouble(failure) => {
                 assert_eq!(failure.class, FailureClass::Disk);
+                let words = failure.message.to_lowercase();
+                assert!(words.contains(site.words()), "{failure:?}");
                 troubles.push(failure.message);
                 tokio::time::sleep(std::time::Duration::from_secs(1)).await;
                 let posted = server.handle.posts_by_prompt_id().len();
@@ -188,7 +286,7 @@ async fn run_with_a_locked(place: &str, meanwhile: Meanwhile) -> (RunState, usiz
                     assert!(posted < 12);
                 }
                 match meanwhile {
-                    Meanwhile::Mend => door.open(),
+                    Meanwhile::Mend => site.mend(),
                     Meanwhile::Cancel => engine
                         .handle
                         .send(RunCommand::wish(run_id, RunWish::Cancel))
@@ -200,12 +298,10 @@ async fn run_with_a_locked(place: &str, meanwhile: Meanwhile) -> (RunState, usiz
     }
     assert_eq!(troubles.len(), 1, "{troubles:?}");
     assert_posted_once(&log, &[&server.handle]);
+    let failed = |event: &RunEvent| matches!(event.body, RunEventBody::ItemFailed { .. });
+    assert!(!log.iter().any(failed), "{log:#?}");
     if meanwhile == Meanwhile::Mend {
-        assert_eq!(
-            files_below(&folder.path().join("out")).len(),
-            12,
-            "{log:#?}"
-        );
+        assert_eq!(files_below(&folder.join("out")).len(), 12, "{log:#?}");
     }
     engine.stop().await;
     let posted = server.handle.posts_by_prompt_id().len();
@@ -224,6 +320,20 @@ async fn a_results_folder_that_takes_nothing_stops_the_run_until_it_does() {
 async fn an_output_folder_that_takes_nothing_is_waited_for() {
     let ended = run_with_a_locked("out", Meanwhile::Mend).await;
     assert_eq!(ended, (RunState::Completed, 12), "nothing was made twice");
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_is_full_of_somebody_else_s_files_is_waited_for() {
+    for place in ["data/artifacts", "out"] {
+        let folder = TempDir::new().unwrap();
+        let Some(disk) = SmallDisk::mount(&folder.path().join(place)) else {
+            return;
+        };
+        let site = Site::On(disk);
+        let ended = run_hindered(folder.path(), &site, place, Meanwhile::Mend).await;
+        assert_eq!(ended, (RunState::Completed, 12), "nothing was made twice");
+    }
 }
 
 #[cfg(target_os = "linux")]
@@ -399,7 +509,7 @@ fn an_output_folder_of_a_wrong_name_fails_its_items_until_it_is_right() {
     let out = folder.path().join("out");
     std::fs::write(&out, "in the way").unwrap();
     let ran = run_project(&data, &project, &server.url, &out, &[]);
-    refuses(&ran, &["failed", "out"]);
+    refuses(&ran, &["a file lies where a folder is needed"]);
     std::fs::remove_file(&out).unwrap();
     let retried = run(&data, &["runs", "retry", "last"]);
     assert!(retried.status.success(), "{}", stderr(&retried));
