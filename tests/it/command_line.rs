@@ -5,7 +5,7 @@ use comfyui_orchestrator::project::{
 };
 use comfyui_orchestrator::store::project_folder::{self, Overwrite, ProjectPlace};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use tempfile::TempDir;
@@ -89,6 +89,18 @@ impl BuiltinProcess {
             .expect("an address")
             .to_owned();
         Self { child, url }
+    }
+
+    /// What it answers to a GET, head and body.
+    pub fn get(&self, path: &str) -> String {
+        let address = self.url.trim_start_matches("http://").trim_end_matches('/');
+        let mut stream = TcpStream::connect(address).unwrap();
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
     }
 }
 

@@ -12,7 +12,8 @@ use comfyui_orchestrator::engine::ItemState::{
 use comfyui_orchestrator::engine::machine::Input;
 use comfyui_orchestrator::engine::{Failure, FailureClass, RetryScope, RunState, RunWish};
 use comfyui_orchestrator::project::{
-    MergeFailurePolicy, MergeMode, MergeScope, NodeId, RetryPolicy, write_portable_form,
+    FanOutSource, MergeFailurePolicy, MergeMode, MergeScope, NodeId, NodeKind, Project,
+    RetryPolicy, write_portable_form,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -359,13 +360,25 @@ fn whatever_was_asked_is_done_although_the_program_died_before() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// A picture whose backend stops for nobody before it is done.
-fn stubborn_picture(seconds: f64) -> Value {
-    json!({
+/// How long the longer of the two pictures takes: longer than a person, and several programs, take to cancel it.
+const LONG_S: f64 = 20.0;
+
+/// Two pictures whose backend stops for nobody before they are done: a long one and a short one.
+fn stubborn_pictures() -> Project {
+    let prompt = json!({
         "1": {"class_type": "EmptyImage", "inputs": {"width": 16, "height": 16, "batch_size": 1, "color": 0}},
-        "2": {"class_type": "OrchestratorSleep", "inputs": {"seconds": seconds, "steps": 1, "seed": 1, "anything": ["1", 0]}},
+        "2": {"class_type": "OrchestratorSleep", "inputs": {"seconds": 0.0, "steps": 1, "seed": 1, "anything": ["1", 0]}},
         "3": {"class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": "slow"}},
-    })
+    });
+    let mut project = numbered(&prompt, ("2", "seconds"), 2, RetryPolicy::default());
+    for node in project.nodes.values_mut() {
+        if let NodeKind::FanOut(settings) = &mut node.kind
+            && let FanOutSource::Range { start, step, .. } = &mut settings.source
+        {
+            (*start, *step) = (LONG_S, -LONG_S);
+        }
+    }
+    project
 }
 
 #[test]
@@ -374,8 +387,7 @@ fn an_item_called_off_by_a_program_that_is_killed_then_is_cancelled_and_not_fail
     let server = BuiltinProcess::start(&folder.path().join("server"));
     let data = folder.path().join("data");
     let file = folder.path().join("slow.orchestrator.json");
-    let retry = RetryPolicy::default();
-    let project = numbered(&stubborn_picture(2.0), ("1", "color"), 3, retry);
+    let project = stubborn_pictures();
     std::fs::write(&file, write_portable_form(&project).unwrap()).unwrap();
     let added = run(&data, &["backend", "add", &server.url]);
     assert!(added.status.success(), "{}", stderr(&added));
@@ -404,15 +416,30 @@ fn an_item_called_off_by_a_program_that_is_killed_then_is_cancelled_and_not_fail
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
+    // The long one, whichever went first.
     let begun = Instant::now();
-    while of("attempt_started").is_empty() {
+    let (item_id, attempt_id) = loop {
+        let events = events();
+        let is_long = |event: &&Value| {
+            let label = event["labels"]["n"].as_str();
+            label.is_some_and(|label| label.parse::<f64>().unwrap() > 0.0)
+        };
+        let attempt = |event: &Value| {
+            let created = events.iter().filter(is_long);
+            let mut ids = created.map(|item| &item["item_id"]);
+            (event["event"] == "attempt_placed" && ids.any(|id| *id == event["item_id"]))
+                .then(|| (event["item_id"].clone(), event["attempt_id"].clone()))
+        };
+        if let Some((item_id, attempt_id)) = events.iter().find_map(attempt)
+            && events.iter().any(|event| {
+                event["event"] == "attempt_started" && event["attempt_id"] == attempt_id
+            })
+        {
+            break (item_id.as_str().unwrap().to_owned(), attempt_id);
+        }
         assert!(begun.elapsed() < PATIENCE, "it does not begin");
         std::thread::sleep(Duration::from_millis(50));
-    }
-    let attempt_id = of("attempt_started")[0]["attempt_id"].clone();
-    let placed = of("attempt_placed");
-    let attempt = placed.iter().find(|one| one["attempt_id"] == attempt_id);
-    let item_id = attempt.unwrap()["item_id"].as_str().unwrap().to_owned();
+    };
     assert!(tell(&["runs", "cancel", "last", &item_id]).contains("was told"));
     assert_eq!(of("attempt_called_off")[0]["attempt_id"], attempt_id);
     assert!(tell(&["runs", "pause", "last"]).contains("was told"));
@@ -423,8 +450,14 @@ fn an_item_called_off_by_a_program_that_is_killed_then_is_cancelled_and_not_fail
         "it died before it heard"
     );
     assert!(tell(&["runs", "pause", "last"]).contains("is already paused"));
-    // The backend interrupts it meanwhile, and nobody listens.
-    std::thread::sleep(Duration::from_secs(3));
+    // The backend interrupts it when it is done, and nobody listens.
+    let begun = Instant::now();
+    while !server.get("/queue").contains("\"queue_running\":[]") {
+        assert!(begun.elapsed() < PATIENCE, "{}", server.get("/queue"));
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let history = server.get(&format!("/history/{}", attempt_id.as_str().unwrap()));
+    assert!(history.contains("execution_interrupted"), "{history}");
 
     let resumed = run(&data, &["runs", "resume", "last"]);
     let said = stderr(&resumed);
@@ -432,17 +465,19 @@ fn an_item_called_off_by_a_program_that_is_killed_then_is_cancelled_and_not_fail
     assert!(said.contains("somebody cancelled it"), "{said}");
     assert_eq!(of("attempt_cancelled")[0]["attempt_id"], attempt_id);
     assert!(of("item_failed").is_empty() && of("attempt_failed").is_empty());
-    assert_eq!(files_below(&folder.path().join("out")).len(), 2);
+    assert_eq!(files_below(&folder.path().join("out")).len(), 1);
 
-    // What is so already is said at once.
-    for (arguments, words) in [
-        (&["runs", "pause", "last"][..], "there is nothing to pause"),
-        (&["runs", "cancel", "last"], "there is nothing to cancel"),
-        (&["runs", "priority", "last", "0"], ""),
+    // What is so already is said at once, and is no news.
+    let before = events().len();
+    for (what, words) in [
+        ("pause", "there is nothing to pause"),
+        ("cancel", "there is nothing to cancel"),
     ] {
-        assert!(tell(arguments).contains(words), "{arguments:?}");
+        assert!(tell(&["runs", what, "last"]).contains(words), "{what}");
     }
+    tell(&["runs", "priority", "last", "0"]);
+    assert_eq!(events().len(), before);
     let retried = run(&data, &["runs", "retry", "last", &item_id]);
     assert!(retried.status.success(), "{}", stderr(&retried));
-    assert_eq!(files_below(&folder.path().join("out")).len(), 3);
+    assert_eq!(files_below(&folder.path().join("out")).len(), 2);
 }
