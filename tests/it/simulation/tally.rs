@@ -40,6 +40,7 @@ pub const MUST_HAPPEN: &[&str] = &[
     "command: set node priority",
     "command: set run priority",
     "command: start",
+    "command: take up",
     "command: vacate backend",
     "event: attempt accepted",
     "event: after the end, nothing more",

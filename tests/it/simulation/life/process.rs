@@ -1,7 +1,6 @@
 //! Our own process: it steps the machine, records, orders, waits for a full disk, dies and starts again.
 
 use super::{Life, MAX_DEATHS, SERVERS, machine};
-use comfyui_orchestrator::engine::RunId;
 use comfyui_orchestrator::engine::machine::{Asked, Effect, Input};
 
 impl Life {
@@ -16,10 +15,6 @@ impl Life {
         }
         let wished_of = self.note_wish(&input);
         let effects = self.world.machine.step(self.world.now_ms, input);
-        self.perform(wished_of, effects);
-    }
-
-    fn perform(&mut self, wished_of: Option<RunId>, effects: Vec<Effect>) {
         self.check_step(wished_of, &effects);
         for effect in &effects {
             self.tally.effect(effect);
@@ -141,10 +136,8 @@ impl Life {
 
     /// A run that rested since the start of the process goes on.
     pub(super) fn take_up(&mut self, number: usize) {
-        self.stories[number].rests = false;
         let run_id = self.world.runs[number].run_id;
-        let effects = self.world.machine.take_up_run(self.world.now_ms, run_id);
-        self.perform(Some(run_id), effects);
+        self.step(Input::TakeUp { run_id });
     }
 
     /// A run that has ended is dropped from memory, and comes back out of its log.
