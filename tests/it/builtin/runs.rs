@@ -263,7 +263,8 @@ async fn an_interrupt_ends_the_running_prompt_and_no_other() {
 #[tokio::test]
 async fn the_queue_runs_the_lowest_number_first() {
     let server = Running::start().await;
-    server.submit(sleep(2.0, 1, 0), "x").await;
+    // Longer than everything below takes; it is interrupted when that is done.
+    server.submit(sleep(60.0, 600, 0), "x").await;
     // Once the worker has it, everything else waits, whatever its number.
     while server.get("/queue").await.1["queue_running"] == json!([]) {
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -301,6 +302,7 @@ async fn the_queue_runs_the_lowest_number_first() {
         server.get("/prompt").await.1,
         json!({ "exec_info": { "queue_remaining": 5 } })
     );
+    server.post("/interrupt", &json!({})).await;
     server.finished("a").await;
     let (_, history) = server.get("/history").await;
     let ids: Vec<&String> = history.as_object().unwrap().keys().skip(1).collect();
