@@ -200,7 +200,7 @@ impl World {
                 let remembered = self.machine.asked(run_id);
                 assert_eq!(remembered, asked, "what was asked is in the log");
             }
-            for effect in self.machine.take_up_run(self.now_ms, run_id) {
+            for effect in self.machine.step(self.now_ms, Input::TakeUp { run_id }) {
                 self.perform(effect);
             }
         }

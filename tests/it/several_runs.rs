@@ -53,8 +53,8 @@ fn a_run_that_rests_since_the_start_holds_no_place_that_others_need() {
     begin(&mut world, 1);
     world.run();
     assert_eq!(world.runs[1].run_state, RunState::Completed);
-    let effects = world.machine.take_up_run(world.now_ms, run_id(0));
-    for effect in effects {
+    let first = run_id(0);
+    for effect in (world.machine).step(world.now_ms, Input::TakeUp { run_id: first }) {
         world.perform(effect);
     }
     let left = std::mem::take(&mut world.reconciles);

@@ -243,7 +243,7 @@ fn any_prefix_of_a_log_continues_to_the_same_outputs() {
         world.take_in_log(prefix);
         let (run_id, plan) = (world.run_id, world.plan.clone());
         world.machine.restore(run_id, plan, world.log.clone());
-        for effect in world.machine.take_up_run(world.now_ms, run_id) {
+        for effect in world.machine.step(world.now_ms, Input::TakeUp { run_id }) {
             world.perform(effect);
         }
         for submission in std::mem::take(&mut world.reconciles) {

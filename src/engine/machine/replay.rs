@@ -14,9 +14,9 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 impl Machine {
-    /// Rebuilds a run from its log, in the log's order. It rests until a person wants anything of it, or
-    /// [`Machine::take_up_run`] takes it up again. Run times in the log are learned as far as nobody has learned them
-    /// yet: neither this machine, nor the one whose estimates it took over. An empty log makes a run that is about to begin.
+    /// Rebuilds a run from its log, in the log's order. It rests until [`super::Input::TakeUp`] or a wish takes it up again. Run
+    /// times in the log are learned as far as nobody has learned them yet: neither this machine, nor the one whose estimates it
+    /// took over. An empty log makes a run that is about to begin.
     pub fn restore(
         &mut self,
         run_id: RunId,
@@ -62,11 +62,6 @@ impl Machine {
 
     /// Takes a restored run up again: records what a crash cut off, asks what became of live attempts
     /// ([`Effect::Reconcile`]), orders unfinished local work again. A run that was paused stays paused.
-    pub fn take_up_run(&mut self, now_ms: u64, run_id: RunId) -> Vec<Effect> {
-        self.take_up(now_ms, run_id);
-        self.finish_step(now_ms)
-    }
-
     pub(super) fn take_up(&mut self, now_ms: u64, run_id: RunId) {
         if !self.dormant.remove(&run_id) {
             return;
