@@ -162,7 +162,7 @@ fn io_failure(doing: &str, path: &Path, error: &io::Error) -> Failure {
         io::ErrorKind::FileTooLarge => {
             "the file is larger than that disk, or this account, may hold; choose another folder and retry"
         }
-        io::ErrorKind::NotADirectory => {
+        io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
             "a file lies where a folder is needed; move it away or choose another folder, and retry"
         }
         io::ErrorKind::NotFound => "it is not there; check the path and retry",

@@ -297,15 +297,38 @@ async fn run_hindered(
         }
     }
     assert_eq!(troubles.len(), 1, "{troubles:?}");
+    let state = view.state.unwrap();
+    let posted = server.handle.posts_by_prompt_id().len();
+    if meanwhile == Meanwhile::Cancel {
+        // It can go on later, and says again what it waits for where it waits again.
+        let mut is_mended = place != "out";
+        if is_mended {
+            site.mend();
+        }
+        let resume = RunCommand::wish(run_id, RunWish::Resume);
+        engine.handle.send(resume).unwrap();
+        while view.state != Some(RunState::Completed) {
+            match next(&mut events).await {
+                EngineEvent::Run(event) => {
+                    view.apply(&event);
+                    log.push(event);
+                }
+                EngineEvent::Trouble(failure) => {
+                    assert!(!is_mended, "{failure:?}");
+                    is_mended = true;
+                    site.mend();
+                }
+                _ => {}
+            }
+        }
+        assert!(is_mended, "it said nothing");
+    }
     assert_posted_once(&log, &[&server.handle]);
     let failed = |event: &RunEvent| matches!(event.body, RunEventBody::ItemFailed { .. });
     assert!(!log.iter().any(failed), "{log:#?}");
-    if meanwhile == Meanwhile::Mend {
-        assert_eq!(files_below(&folder.join("out")).len(), 12, "{log:#?}");
-    }
+    assert_eq!(files_below(&folder.join("out")).len(), 12, "{log:#?}");
     engine.stop().await;
-    let posted = server.handle.posts_by_prompt_id().len();
-    (view.state.unwrap(), posted)
+    (state, posted)
 }
 
 #[cfg(target_os = "linux")]
@@ -338,7 +361,7 @@ async fn a_disk_that_is_full_of_somebody_else_s_files_is_waited_for() {
 
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_run_that_waits_for_a_disk_can_be_cancelled() {
+async fn a_run_that_waits_for_a_disk_can_be_cancelled_and_go_on_later() {
     for place in ["data/artifacts/unfinished", "out"] {
         let (state, _) = run_with_a_locked(place, Meanwhile::Cancel).await;
         assert_eq!(state, RunState::Cancelled, "{place}");
