@@ -106,7 +106,7 @@ fn what_waits_for_a_disk_holds_up_its_node_alone_and_ends_with_its_run() {
     next.without_disk = std::mem::take(&mut world.without_disk);
     let (run_id, plan) = (next.run_id, next.plan.clone());
     next.machine.restore(run_id, plan, next.log.clone());
-    for effect in next.machine.take_up_run(next.now_ms, run_id) {
+    for effect in (next.machine).step(next.now_ms, Input::TakeUp { run_id }) {
         next.perform(effect);
     }
     next.without_disk.clear();

@@ -145,7 +145,6 @@ fn a_node_goes_through_a_real_editor_and_runs_as_it_was_changed() {
 #[test]
 fn a_node_goes_through_a_page_of_the_builtin_backend_and_runs_as_it_was_changed() {
     let Some(display) = Display::start() else {
-        println!("skipped: there is no Xvfb here");
         return;
     };
     let folder = tempfile::tempdir().unwrap();
