@@ -35,6 +35,7 @@ mod library;
 mod local_work;
 mod media;
 mod memory;
+#[cfg(any(feature = "desktop", feature = "editor"))]
 mod needed;
 mod network_faults;
 mod page_prompts;

@@ -1,6 +1,6 @@
 //! Programs and drivers that some tests need and a machine may lack.
 
-use std::io::ErrorKind;
+#[cfg(all(feature = "editor", target_os = "linux"))]
 use std::process::{Child, Command};
 
 /// Says that a test is skipped because this is not here. Where everything was installed this must not happen: with
@@ -14,10 +14,11 @@ pub fn skip_without(what: &str) {
 }
 
 /// Starts a program; none where it is not installed. Every other trouble with it is a failure.
+#[cfg(all(feature = "editor", target_os = "linux"))]
 pub fn spawn(command: &mut Command) -> Option<Child> {
     match command.spawn() {
         Ok(child) => Some(child),
-        Err(error) if error.kind() == ErrorKind::NotFound => {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             skip_without(&command.get_program().to_string_lossy());
             None
         }

@@ -33,6 +33,8 @@ struct Fleet {
     tells_sizes: bool,
     /// Whether it is so short that it is only looked at when times are known.
     only_warm: bool,
+    /// Whether another rule may be faster, as long as ours keeps near the best plan.
+    may_trail: bool,
 }
 
 #[derive(Clone)]
@@ -83,6 +85,7 @@ fn fleets() -> Vec<Fleet> {
         squeezed: None,
         tells_sizes: false,
         only_warm: false,
+        may_trail: false,
     };
     let small = Rig {
         vram: 8,
@@ -177,6 +180,23 @@ fn fleets() -> Vec<Fleet> {
             ],
             vec![kind(120, 10_000)],
         ),
+        // What the flaky one loses has to be made where another model is loaded: whoever waits for the machine with that model
+        // (Swarm's rule does here, by its luck with the order) beats whoever sends it to the one that is free first.
+        Fleet {
+            may_trail: true,
+            ..fleet(
+                "models, one flaky",
+                vec![
+                    rig(1.0),
+                    rig(1.0),
+                    Rig {
+                        loses_every: 5,
+                        ..rig(1.0)
+                    },
+                ],
+                vec![model(60, 8_000), model(60, 8_000), model(60, 8_000)],
+            )
+        },
     ]
 }
 
@@ -607,7 +627,7 @@ fn placement_bench() {
             if when == "cold" && fleet.only_warm {
                 continue;
             }
-            if ours > best * 1.001 {
+            if ours > best * 1.001 && !fleet.may_trail {
                 complaints.push(format!(
                     "{} ({when}): {ours:.3}, but another rule has {best:.3}",
                     fleet.name
