@@ -279,8 +279,16 @@
         window.app.api?.addEventListener?.("graphChanged", touched);
         if (command.draft) {
           ask("draft", "Changes that were made here before are not saved.", [
-            ["Bring them back", async () => { await show("ui", command.draft); look_for_change(); }],
-            ["Throw them away", () => post({ changed: { draft: null } })],
+            // The node may have got them meanwhile, or another workflow: then nobody's work is on the page.
+            ["Bring them back", async () => {
+              if (to_json(command.draft) === to_json(node.graph)) { await show_node(); return; }
+              await show("ui", command.draft);
+              look_for_change();
+            }],
+            ["Throw them away", async () => {
+              post({ changed: { draft: null } });
+              if (content().text !== baseline) await show_node();
+            }],
           ]);
         }
         if (later) { const next = later; later = null; await commands.node_workflow(next); }
