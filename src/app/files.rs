@@ -235,7 +235,15 @@ impl FileWorld<'_> {
 
     /// The person decided about the unsaved work: it need not be kept any more.
     fn discard_recovery(&mut self) {
-        if let Some(place) = recovery_place(&self.document, &self.folders)
+        let place = recovery_place(&self.document, &self.folders);
+        // Not while the question about that very work is open: the work is asked about again with its project.
+        let asked = self.dialogs.prompt.take_if(
+            |prompt| matches!(prompt, Prompt::Recovered { place: asked, .. } if *asked == place),
+        );
+        if asked.is_some() {
+            return;
+        }
+        if let Some(place) = place
             && let Err(error) = project_folder::discard_recovery(&place)
         {
             tracing::warn!(%error, "the recovery file stays");

@@ -8,6 +8,7 @@ use comfyui_orchestrator::app::dialogs::{Dialogs, Prompt};
 use comfyui_orchestrator::app::document::Document;
 use comfyui_orchestrator::app::toasts::Toasts;
 use comfyui_orchestrator::engine::{RunId, RunState};
+use comfyui_orchestrator::project::{Project, ProjectId};
 
 fn run(hand: &mut Hand) -> RunId {
     let before = hand.get::<RunViews>().shown;
@@ -116,6 +117,27 @@ fn unsaved_work_of_a_saved_project_is_decided_about_or_left_alone() {
     assert!(hand.sees("Restore") && hand.sees("Discard"));
     assert!(!hand.sees("Not now"));
     hand.press(Key::Escape);
+    // Closing the window, or going to another project, answers nothing: the same is asked the next time.
+    hand.ask_to_close();
+    assert!(hand.has_ended() && recovery.exists());
+    drop(hand);
+    let mut hand = Hand::open(folder.path());
+    let elsewhere = [
+        Action::NewProject,
+        Action::OpenSnapshot(Box::new(Project::new(ProjectId::new_now(), "Of a run"))),
+        Action::OpenPath(place.clone()),
+    ];
+    for action in elsewhere {
+        hand.act(Action::OpenPath(place.clone()));
+        assert!(hand.sees("Restore"));
+        hand.act(action);
+        assert!(recovery.exists());
+        if hand.get::<Document>().is_dirty() {
+            hand.act(Action::NewProject);
+            hand.click_words("Don't save");
+        }
+    }
+    hand.act(Action::OpenPath(place.clone()));
     hand.click_words("Restore");
     assert_eq!(hand.project().name, "Note with more");
     drop(hand);
