@@ -45,6 +45,7 @@
   let last_graph = null; // the graph as it was last seen with changes
   let question = null; // which question is open: "draft", "closing" or "revert"
   let closes_after = null; // the number of the save after which the window closes
+  let look = {}; // the name and the colours that came after the page: newer than those of its `load`
   let later = null; // a workflow of the node that came while the page was not ready for it
   let change_timer = 0;
 
@@ -232,8 +233,8 @@
       // Taken after it: making a prompt numbers the nodes anew, which is no change of the person's.
       const { text } = content();
       last_save += 1;
-      if (target === "node") sent.set(last_save, { graph, text });
       post({ save: { number: last_save, target, workflow: graph, prompt: output } });
+      if (target === "node") sent.set(last_save, { graph, text });
       return last_save;
     } catch (error) {
       bar.keep(`Not saved: ComfyUI cannot make a prompt of it: ${error?.message ?? error}`);
@@ -266,7 +267,7 @@
       node = command;
       try {
         await wait_until_ready();
-        bar.dress(command);
+        bar.dress({ ...command, ...look });
         void close_greeting();
         const restored = restored_tabs();
         tab = restored.find((open) => open.key === `${tab_name(node.name)}.json`) ?? null;
@@ -293,7 +294,7 @@
         }
         if (later) { const next = later; later = null; await commands.node_workflow(next); }
       } catch (error) {
-        if (document.body) bar.dress(command);
+        if (document.body) bar.dress({ ...command, ...look });
         const text = String(error?.message ?? error).slice(0, 500);
         bar.keep(text);
         post({ load_failed: { text } });
@@ -314,7 +315,9 @@
     },
     save_answer: ({ number, state, text }) => {
       const kept = sent.get(number);
-      if (state !== "in_review") sent.delete(number);
+      // A save that could not be read has no number: of none is it known any more that it is kept.
+      if (number === null) sent.clear();
+      else if (state !== "in_review") sent.delete(number);
       if (state === "in_review") bar.keep("Look at the changes in the app");
       else if (state === "refused") bar.keep(text);
       else {
@@ -326,7 +329,6 @@
         bar.say("Saved");
         look_for_change();
       }
-      // A save that could not be read has no number.
       if (closes_after === null || (number !== null && number !== closes_after)) return;
       closes_after = null;
       // Until the person has answered in the app, what was saved is kept there.
@@ -346,8 +348,14 @@
       ask_about_closing();
     },
     notice: ({ text }) => bar.say(text),
-    appearance: ({ dark }) => bar.colour(dark),
-    node_title: ({ name }) => bar.name(name),
+    appearance: ({ dark }) => {
+      look.dark = dark;
+      bar.colour(dark);
+    },
+    node_title: ({ name }) => {
+      look.name = name;
+      bar.name(name);
+    },
   };
 
   Object.defineProperty(window, "comfyui-orchestrator", {
@@ -366,7 +374,9 @@
       // The web views of Linux and macOS have no key of their own for it.
       event.preventDefault();
       event.stopImmediatePropagation();
-      location.reload();
+      // What was changed a moment ago is told first. A page that cannot be asked any more is loaded anew all the same.
+      clearTimeout(change_timer);
+      try { look_for_change(); } finally { location.reload(); }
     }
   }, { capture: true });
 

@@ -122,6 +122,25 @@ async fn what_is_saved_on_closing_waits_for_the_answer_of_the_app() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_save_that_is_too_large_is_not_kept_and_closing_asks() {
+    let Some((_display, _folder, puppet, window)) = obedient(None).await else {
+        return;
+    };
+    puppet.to_do("change");
+    wait(&window, PATIENCE, draft_of).await.expect("a change");
+    puppet.to_do("burden");
+    puppet.to_do("save");
+    let refused = wait(&window, PATIENCE, |event| match event {
+        EditorEvent::Said(FromWindow::Notice { text }) => Some(text.clone()),
+        _ => None,
+    });
+    let refused = refused.await.expect("it is told");
+    assert!(refused.contains("at most"), "{refused}");
+    window.send(ToWindow::Close(CloseMode::Ask)).unwrap();
+    assert_eq!(wait(&window, SILENCE, fate_of).await, None, "it asks");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_answer_counts_for_the_save_that_it_is_about() {
     let Some((_display, _folder, puppet, window)) = obedient(None).await else {
         return;
@@ -191,11 +210,20 @@ async fn a_key_loads_the_page_anew_and_the_changes_are_offered_in_it() {
     };
     puppet.to_do("change");
     wait(&window, PATIENCE, draft_of).await.expect("a change");
+    // One of which the page has not told yet.
+    puppet.to_do("change_quietly");
+    puppet.until("it is done", |page| page.is_idle).await;
+    let mut told = None;
     // It comes back.
     press_until(&display, "F5", async || {
-        wait(&window, Duration::from_secs(15), loaded).await
+        wait(&window, Duration::from_secs(15), |event| {
+            told = draft_of(event).or(told.take());
+            loaded(event)
+        })
+        .await
     })
     .await;
+    assert!(told.is_some_and(|draft| draft.contains("\"id\":101")));
     window.send(ToWindow::Close(CloseMode::Ask)).unwrap();
     assert_eq!(
         wait(&window, PATIENCE, fate_of).await,

@@ -17,7 +17,7 @@ const OBEDIENT: &str = r#"<!doctype html><body><script>
         if (this.localName === "style") fetch("/colours?" + encodeURIComponent(scheme() + " " + value));
         text.set.call(this, value);
     }});
-    let graph = {nodes: [], extra: {ds: {scale: 1}}}, next_id = 100, fails = false, shown = 0, tried = 0;
+    let graph = {nodes: [], extra: {ds: {scale: 1}}}, next_id = 100, fails = false, shown = 0, tried = 0, burden = "";
     const store = {
         activeWorkflow: null, openWorkflows: [],
         closeWorkflow: async (tab) => { store.openWorkflows = store.openWorkflows.filter((open) => open !== tab); },
@@ -45,14 +45,17 @@ const OBEDIENT: &str = r#"<!doctype html><body><script>
         graphToPrompt: async () => {
             tried++;
             if (fails) throw new Error("no such node");
-            return {workflow: graph, output: {"1": {class_type: "A", inputs: {}}}};
+            return {workflow: graph, output: {"1": {class_type: "A", inputs: {burden}}}};
         },
     };
-    window.app.loadGraphData({nodes: [{id: 55}]}, true, true, "Old");
+    if (!location.search) window.app.loadGraphData({nodes: [{id: 55}]}, true, true, "Old");
     const deeds = {
         change: () => { graph.nodes.push({id: next_id++, type: "A"}); window.dispatchEvent(new Event("pointerup")); },
         save: () => window.dispatchEvent(new KeyboardEvent("keydown", {key: "s", ctrlKey: true})),
+        change_quietly: () => { graph.nodes.push({id: next_id++, type: "A"}); },
         fail: () => { fails = true; },
+        burden: () => { burden = "x".repeat(65 << 20); },
+        begin: () => window.app.loadGraphData({nodes: [{id: 55}]}, true, true, "Old"),
         other_tab: () => { go(store.openWorkflows[0], {nodes: [{id: 56}]}); window.dispatchEvent(new Event("pointerup")); },
         reload: () => location.reload(),
         close: () => window.close(),

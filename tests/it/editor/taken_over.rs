@@ -1,7 +1,7 @@
 //! What an open window takes over from the app: its colours, the node's name, and where it was.
 
 use super::in_a_window::{Display, FRIENDLY, PATIENCE, loaded, order, serve, start, wait};
-use super::puppet::obedient;
+use super::puppet::{Puppet, obedient};
 use crate::needed;
 use comfyui_orchestrator::editor::message::{
     Appearance, CloseMode, FromWindow, ToWindow, WindowGeometry,
@@ -43,6 +43,34 @@ async fn an_open_window_takes_the_app_s_colours_and_the_node_s_name() {
         let found = search.wait_with_output().unwrap();
         assert!(!found.stdout.is_empty(), "its title says so");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn colours_that_change_while_the_page_comes_up_stay_when_it_is_there() {
+    let Some(display) = Display::start() else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let puppet = Puppet::default();
+    let mut order = order(puppet.serve().await, folder.path(), None);
+    // The page waits with its app until it is told to begin.
+    order.url.set_query(Some("late"));
+    let window = start(&display, folder.path(), order);
+    puppet.until("the page runs", |page| page.is_idle).await;
+    // By then the window has sent the workflow, with the colours of before.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    window
+        .send(ToWindow::Appearance(Appearance::Light))
+        .unwrap();
+    let seen = || puppet.colours.lock().unwrap().clone();
+    let begin = Instant::now();
+    while !seen().contains("--back%3A%23ffffff") {
+        assert!(begin.elapsed() < PATIENCE, "{}", seen());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    puppet.to_do("begin");
+    wait(&window, PATIENCE, loaded).await.expect("it is shown");
+    assert!(seen().contains("--back%3A%23ffffff"), "{}", seen());
 }
 
 #[tokio::test(flavor = "multi_thread")]
