@@ -248,6 +248,7 @@ impl Scene {
                 let path = "/output/Engine/Output/seed=1_0001.png".to_owned();
                 facts.push_back(Input::LocalEnded {
                     item_id: work.item_id,
+                    order: work.order,
                     outcome: Ok(LocalOutcome::Written(vec![path])),
                 });
             }

@@ -136,6 +136,7 @@ fn answer(order: Effect, image: PortId, facts: &mut VecDeque<Input>) {
             let path = format!("/output/Bench/Output/seed_{:05}.png", facts.len());
             facts.push_back(Input::LocalEnded {
                 item_id: work.item_id,
+                order: work.order,
                 outcome: Ok(LocalOutcome::Written(vec![path])),
             });
         }

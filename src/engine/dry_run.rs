@@ -279,21 +279,24 @@ impl Play {
                 Effect::Record(event) => self.take_in(event.body),
                 Effect::LookUp(question) => {
                     let item_id = question.item_id;
-                    let outcome = match self.look_up(&question, store, artifacts, object_info).await
-                    {
-                        Ok(outputs) => LocalOutcome::Cached(outputs),
+                    let found = match self.look_up(&question, store, artifacts, object_info).await {
+                        Ok(outputs) => Some(outputs),
                         Err(missing) => {
                             self.missing.insert(item_id, missing);
-                            LocalOutcome::NotCached
+                            None
                         }
                     };
-                    let outcome = Ok(outcome);
-                    orders.extend(self.machine.step(0, Input::LocalEnded { item_id, outcome }));
+                    orders.extend(self.machine.step(0, Input::LookedUp { item_id, found }));
                 }
                 Effect::Local(work) => {
-                    let item_id = work.item_id;
+                    let (item_id, order) = (work.item_id, work.order);
                     let outcome = self.local(work, store, artifacts.clone()).await;
-                    orders.extend(self.machine.step(0, Input::LocalEnded { item_id, outcome }));
+                    let ended = Input::LocalEnded {
+                        item_id,
+                        order,
+                        outcome,
+                    };
+                    orders.extend(self.machine.step(0, ended));
                 }
                 _ => {}
             }

@@ -88,6 +88,15 @@ pub enum CacheUse {
     Ask,
 }
 
+/// An order of work on this machine that is not answered.
+#[derive(Clone, Copy, Debug)]
+struct LocalOrder {
+    run_id: RunId,
+    index: ItemIndex,
+    /// [`LocalWork::order`]; 0 in a restored run that was not yet taken up.
+    order: u64,
+}
+
 /// All runs, and what is known of the backends.
 #[derive(Debug, Default)]
 pub struct Machine {
@@ -110,7 +119,9 @@ pub struct Machine {
     /// What a failed attempt taught: this backend cannot run this workflow.
     learned_unable: HashMap<(ContentHash, BackendId), Failure>,
     /// Local work that was ordered and not answered.
-    local_running: HashMap<ItemId, (RunId, ItemIndex)>,
+    local_running: HashMap<ItemId, LocalOrder>,
+    /// How many orders of local work there were.
+    local_order_count: u64,
     /// Those of it that wait for a disk.
     local_waiting: HashSet<ItemId>,
     /// The earliest wake-up that was ordered.
@@ -191,8 +202,13 @@ impl Machine {
                         .learn_memory(effort, attempt.backend_id, used_bytes);
                 }
             }
-            Input::LocalEnded { item_id, outcome } => self.local_ended(item_id, outcome),
-            Input::LocalWaits { item_id } => self.local_waits(now_ms, item_id),
+            Input::LookedUp { item_id, found } => self.looked_up(item_id, found),
+            Input::LocalEnded {
+                item_id,
+                order,
+                outcome,
+            } => self.local_ended(item_id, order, outcome),
+            Input::LocalWaits { item_id, order } => self.local_waits(now_ms, item_id, order),
             // Whatever was ordered may be over; a clock that jumped back must not make us wait for it.
             Input::Tick => self.wake_at_ms = None,
         }

@@ -53,14 +53,18 @@ fn run_without_a_disk(world: &mut World) {
                 || !world.without_disk.contains(&work.item_id)
         });
         if let Some(work) = news.and_then(|place| world.locals.remove(place)) {
-            let item_id = work.item_id;
+            let (item_id, order) = (work.item_id, work.order);
             if world.project.nodes[&work.node_id].title == "O" {
                 world.without_disk.insert(item_id);
                 world.locals.push_back(work);
-                world.step(Input::LocalWaits { item_id });
+                world.step(Input::LocalWaits { item_id, order });
             } else {
                 let outcome = Ok(world.local_outcome(&work));
-                world.step(Input::LocalEnded { item_id, outcome });
+                world.step(Input::LocalEnded {
+                    item_id,
+                    order,
+                    outcome,
+                });
             }
         } else if !world.execute(|_| true) {
             return;

@@ -38,9 +38,9 @@ fn an_earlier_result_counts_only_for_the_fields_that_were_asked_about() {
     });
     let port = world.project.nodes[&asked.node_id].outputs[0].id;
     let ports = [(port, vec![picture("with the seed of before")])].into();
-    world.step(Input::LocalEnded {
+    world.step(Input::LookedUp {
         item_id,
-        outcome: Ok(LocalOutcome::Cached(AttemptOutputs { ports })),
+        found: Some(AttemptOutputs { ports }),
     });
     assert_eq!(world.item("W").state, ItemState::Ready);
     let again = world.look_ups.pop().unwrap();
@@ -48,9 +48,9 @@ fn an_earlier_result_counts_only_for_the_fields_that_were_asked_about() {
         again.fields,
         [(field("seed"), Value::Literal(fields[0].1.clone()))]
     );
-    world.step(Input::LocalEnded {
+    world.step(Input::LookedUp {
         item_id,
-        outcome: Ok(LocalOutcome::NotCached),
+        found: None,
     });
     assert_eq!(world.submitted[0].fields, again.fields);
     world.run();
@@ -176,6 +176,7 @@ fn what_was_brought_to_a_backend_is_reckoned_with_again_when_it_was_away() {
         let value = Value::Artifact(Arc::new(large.clone()));
         world.step(Input::LocalEnded {
             item_id: work.item_id,
+            order: work.order,
             outcome: Ok(LocalOutcome::Loaded(value)),
         });
     }

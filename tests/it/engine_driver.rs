@@ -369,6 +369,7 @@ impl World {
         let outcome = Ok(self.local_outcome(&work));
         self.step(Input::LocalEnded {
             item_id: work.item_id,
+            order: work.order,
             outcome,
         });
         true

@@ -71,6 +71,7 @@ impl Workplace {
             path,
             labels: labels.clone(),
             task,
+            order: 1,
         };
         let context = LocalContext {
             artifacts: &self.artifacts,

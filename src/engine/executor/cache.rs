@@ -5,7 +5,7 @@ use super::shared::Shared;
 use super::starting::RunContext;
 use crate::artifacts::{ArtifactStore, ContentHash, FileCondition};
 use crate::engine::id::ItemId;
-use crate::engine::machine::{AttemptOutputs, CacheQuestion, Input, LocalOutcome, Submission};
+use crate::engine::machine::{AttemptOutputs, CacheQuestion, Input, Submission};
 use crate::engine::value::Value;
 use crate::project::{CachePolicy, Node, NodeKind, PortBinding};
 use crate::store::Store;
@@ -200,7 +200,7 @@ pub(super) async fn look_up(
             key_in_run(&shared, &context, item_id, node, &question.fields)
                 .map(|key| (key, node.clone()))
         });
-    let outcome = match key {
+    let found = match key {
         Ok((key, node)) => {
             let found = find(&shared.store, &shared.artifacts, key, &node).await;
             match found {
@@ -210,11 +210,10 @@ pub(super) async fn look_up(
         }
         Err(_) => None,
     };
-    let outcome = Ok(outcome.map_or(LocalOutcome::NotCached, LocalOutcome::Cached));
     // The engine has ended when nobody listens; the next start asks again.
     shared
         .facts
-        .send(Input::LocalEnded { item_id, outcome })
+        .send(Input::LookedUp { item_id, found })
         .await
         .ok();
 }

@@ -94,6 +94,7 @@ pub(super) async fn work(turn: Turn, context: Arc<RunContext>, work: LocalWork) 
     }
     let shared = &turn.shared;
     let item_id = work.item_id;
+    let order = work.order;
     let run_id = work.run_id;
     let work = Arc::new(work);
     let mut refused = None;
@@ -106,7 +107,8 @@ pub(super) async fn work(turn: Turn, context: Arc<RunContext>, work: LocalWork) 
             let writer = Writer::LocalWork(run_id);
             refused = Some(shared.refused(writer, &failure).await);
             // The engine has ended when nobody listens.
-            shared.facts.send(Input::LocalWaits { item_id }).await.ok();
+            let waits = Input::LocalWaits { item_id, order };
+            shared.facts.send(waits).await.ok();
         }
         tokio::select! {
             biased;
@@ -121,7 +123,11 @@ pub(super) async fn work(turn: Turn, context: Arc<RunContext>, work: LocalWork) 
     // The engine has ended when nobody listens; the next start does the work again.
     shared
         .facts
-        .send(Input::LocalEnded { item_id, outcome })
+        .send(Input::LocalEnded {
+            item_id,
+            order,
+            outcome,
+        })
         .await
         .ok();
 }

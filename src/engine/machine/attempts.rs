@@ -1,7 +1,5 @@
 //! What becomes of attempts and local work: accepted, started, ended, called off.
 
-use super::Effect;
-use super::Machine;
 use super::candidates::brings_models;
 use super::flow::{CANCELLED_BY_A_PERSON, End, NODE_CALLED_OFF, done};
 use super::input::{AttemptOutputs, LocalOutcome};
@@ -11,6 +9,7 @@ use super::merged_list;
 use super::run::{Edits, Run};
 use super::schedule::{Fields, fields_of};
 use super::values::leaf_count;
+use super::{Effect, LocalOrder, Machine};
 use crate::artifacts::ContentHash;
 use crate::engine::event::{CallOff, ItemState, ResultSource, RunEventBody, RunState};
 use crate::engine::failure::{Failure, FailureClass};
@@ -454,15 +453,17 @@ impl Machine {
     }
 
     /// A local task ended.
-    pub(super) fn local_ended(&mut self, item_id: ItemId, outcome: Result<LocalOutcome, Failure>) {
-        if let Some(asked) = self.looking_up.remove(&item_id) {
-            self.looked_up(item_id, &asked, outcome);
-            return;
-        }
-        self.local_waiting.remove(&item_id);
-        let Some((run_id, index)) = self.local_running.remove(&item_id) else {
+    pub(super) fn local_ended(
+        &mut self,
+        item_id: ItemId,
+        order: u64,
+        outcome: Result<LocalOutcome, Failure>,
+    ) {
+        let Some(LocalOrder { run_id, index, .. }) = self.local_order(item_id, order) else {
             return;
         };
+        self.local_running.remove(&item_id);
+        self.local_waiting.remove(&item_id);
         let Some(run) = self.runs.get_mut(&run_id) else {
             return;
         };
@@ -474,12 +475,10 @@ impl Machine {
     }
 
     /// The cache has an earlier result for these fields, or not. Where the item was changed meanwhile, it is asked again.
-    fn looked_up(
-        &mut self,
-        item_id: ItemId,
-        asked: &Fields,
-        outcome: Result<LocalOutcome, Failure>,
-    ) {
+    pub(super) fn looked_up(&mut self, item_id: ItemId, found_outputs: Option<AttemptOutputs>) {
+        let Some(asked) = self.looking_up.remove(&item_id) else {
+            return;
+        };
         let found = self.runs.values_mut().find_map(|run| {
             let index = run.item_by_id.get(&item_id).copied()?;
             Some((run, index))
@@ -495,11 +494,11 @@ impl Machine {
         if item.state != ItemState::Ready || item.is_looked_up {
             return;
         }
-        if fields_of(run, index, workflow) != *asked {
+        if fields_of(run, index, workflow) != asked {
             run.enter_queue(index);
             return;
         }
-        if let Ok(LocalOutcome::Cached(outputs)) = outcome {
+        if let Some(outputs) = found_outputs {
             let notices = notices(run, index);
             let outputs = run.recorded_outputs(node, outputs.ports);
             let end = End::Done {

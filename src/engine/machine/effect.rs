@@ -25,7 +25,7 @@ pub enum Effect {
         /// Where it is.
         backend_id: BackendId,
     },
-    /// Ask for an earlier result of an equal item; answered by `LocalEnded` with `Cached` or `NotCached`.
+    /// Ask for an earlier result of an equal item; answered by `LookedUp`.
     LookUp(CacheQuestion),
     /// Find out what became of an attempt after a restart of ours; answered by `AttemptAccepted`, `AttemptStarted` or
     /// `AttemptEnded`.
@@ -109,6 +109,9 @@ pub struct LocalWork {
     pub labels: Labels,
     /// What to do.
     pub task: LocalTask,
+    /// Which order of this process it is; its answer names it. One item may be ordered again while the answer to an order that
+    /// was called off is on its way.
+    pub order: u64,
 }
 
 /// What to do on this machine.

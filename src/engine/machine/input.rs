@@ -95,10 +95,19 @@ pub enum Input {
         /// Bytes in use on the largest device.
         used_bytes: u64,
     },
+    /// The cache was asked for an earlier result of an equal item.
+    LookedUp {
+        /// The item.
+        item_id: ItemId,
+        /// The result; none where there is none.
+        found: Option<AttemptOutputs>,
+    },
     /// A [`LocalTask`] ended.
     LocalEnded {
         /// The item it was for.
         item_id: ItemId,
+        /// [`super::LocalWork::order`] of what ended. An order that was called off meanwhile does not count.
+        order: u64,
         /// What came of it.
         outcome: Result<LocalOutcome, Failure>,
     },
@@ -106,6 +115,8 @@ pub enum Input {
     LocalWaits {
         /// The item it is for.
         item_id: ItemId,
+        /// [`super::LocalWork::order`] of what waits.
+        order: u64,
     },
     /// Time passed; wakes what waits for it.
     Tick,
@@ -136,6 +147,7 @@ impl Input {
             | Self::AttemptEnded { .. }
             | Self::Transferred { .. }
             | Self::MemorySeen { .. }
+            | Self::LookedUp { .. }
             | Self::LocalEnded { .. }
             | Self::LocalWaits { .. }
             | Self::Tick => None,
@@ -237,10 +249,6 @@ pub enum LocalOutcome {
     },
     /// The files an Output wrote: absolute paths, in order.
     Written(Vec<String>),
-    /// An earlier result of an equal item, from the cache.
-    Cached(AttemptOutputs),
-    /// The cache has none.
-    NotCached,
 }
 
 impl LocalOutcome {
@@ -250,7 +258,7 @@ impl LocalOutcome {
             Self::Loaded(value) | Self::SheetDrawn(value) => (Some(value), &[]),
             Self::Ranked { sheet, .. } => (sheet.as_ref(), &[]),
             Self::Found(files) => (None, files),
-            Self::Decided(_) | Self::Written(_) | Self::Cached(_) | Self::NotCached => (None, &[]),
+            Self::Decided(_) | Self::Written(_) => (None, &[]),
         };
         one.into_iter().chain(found.iter().map(|(_, value)| value))
     }

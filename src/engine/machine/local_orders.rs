@@ -11,8 +11,8 @@ use crate::engine::failure::Failure;
 use crate::engine::value::Value;
 use crate::project::{FanOutNode, FanOutSource, Literal, MergeMode, NodeKind};
 
-/// What is to be done on this machine for an item.
-pub(super) fn local_work(run: &Run, index: ItemIndex) -> Result<LocalWork, Failure> {
+/// What is to be done on this machine for an item, as the order of this number.
+pub(super) fn local_work(run: &Run, index: ItemIndex, order: u64) -> Result<LocalWork, Failure> {
     let item = &run.items[index as usize];
     let planned = &run.plan.nodes[item.node];
     let value = || {
@@ -83,6 +83,7 @@ pub(super) fn local_work(run: &Run, index: ItemIndex) -> Result<LocalWork, Failu
         path: path::index_path(&run.plan, &planned.open, &item.path),
         labels: run.true_labels_of(index),
         task,
+        order,
     })
 }
 

@@ -2,16 +2,22 @@
 //! keeps no other run waiting, and no other node for long.
 
 use super::flow::{End, NODE_CALLED_OFF};
-use super::{Effect, LOCAL_TASKS_AT_ONCE, Machine};
+use super::{Effect, LOCAL_TASKS_AT_ONCE, LocalOrder, Machine};
 use crate::engine::event::RunState;
 use crate::engine::id::{ItemId, RunId};
 use crate::engine::plan::NodeIndex;
 use std::collections::{BTreeMap, BTreeSet};
 
 impl Machine {
+    /// The order of this number, while it is not answered or called off.
+    pub(super) fn local_order(&self, item_id: ItemId, order: u64) -> Option<LocalOrder> {
+        let running = self.local_running.get(&item_id)?;
+        (running.order == order).then_some(*running)
+    }
+
     /// Work that was ordered waits for a disk.
-    pub(super) fn local_waits(&mut self, now_ms: u64, item_id: ItemId) {
-        if self.local_running.contains_key(&item_id) {
+    pub(super) fn local_waits(&mut self, now_ms: u64, item_id: ItemId, order: u64) {
+        if self.local_order(item_id, order).is_some() {
             self.local_waiting.insert(item_id);
             // It may have been called off before that was known.
             self.call_off_unwanted(now_ms, item_id);
@@ -26,7 +32,7 @@ impl Machine {
             .filter(|item_id| {
                 self.local_running
                     .get(item_id)
-                    .is_some_and(|(of_run, _)| *of_run == run_id)
+                    .is_some_and(|running| running.run_id == run_id)
             })
             .copied()
             .collect();
@@ -37,7 +43,8 @@ impl Machine {
     }
 
     fn call_off_unwanted(&mut self, now_ms: u64, item_id: ItemId) {
-        let Some((run_id, index)) = self.local_running.get(&item_id).copied() else {
+        let Some(LocalOrder { run_id, index, .. }) = self.local_running.get(&item_id).copied()
+        else {
             return;
         };
         let Some(run) = self.runs.get(&run_id) else {
@@ -57,7 +64,7 @@ impl Machine {
     /// Ends an item whose work waits for a disk.
     pub(super) fn call_off_local(&mut self, now_ms: u64, item_id: ItemId, reason: String) {
         self.local_waiting.remove(&item_id);
-        let Some((run_id, index)) = self.local_running.remove(&item_id) else {
+        let Some(LocalOrder { run_id, index, .. }) = self.local_running.remove(&item_id) else {
             return;
         };
         if let Some(run) = self.runs.get_mut(&run_id) {
@@ -71,7 +78,7 @@ impl Machine {
     pub(super) fn nodes_without_a_disk(&self) -> BTreeSet<(RunId, NodeIndex)> {
         let mut waiting: BTreeMap<(RunId, NodeIndex), usize> = BTreeMap::new();
         for item_id in &self.local_waiting {
-            if let Some((run_id, index)) = self.local_running.get(item_id)
+            if let Some(LocalOrder { run_id, index, .. }) = self.local_running.get(item_id)
                 && let Some(run) = self.runs.get(run_id)
             {
                 let node = run.items[*index as usize].node;

@@ -6,7 +6,7 @@ use super::local_orders::local_work;
 use super::merged_list;
 use super::run::{RedoWish, Run};
 use super::token::{Hole, HoleKind};
-use super::{Effect, Machine};
+use super::{Effect, LocalOrder, Machine};
 use crate::engine::event::{CallOff, ItemState, RunEvent, RunEventBody, RunState};
 use crate::engine::id::{AttemptId, ItemId, RunId};
 use crate::engine::plan::Plan;
@@ -134,15 +134,16 @@ impl Machine {
             self.call_off_again(now_ms, attempt_id);
         }
         if let Some(run) = self.runs.get(&run_id) {
-            let mut unfinished: Vec<_> = self
+            let mut unfinished: Vec<&mut LocalOrder> = self
                 .local_running
-                .values()
-                .filter(|(of_run, _)| *of_run == run_id)
-                .map(|(_, index)| *index)
+                .values_mut()
+                .filter(|running| running.run_id == run_id)
                 .collect();
-            unfinished.sort_unstable();
-            for index in unfinished {
-                if let Ok(work) = local_work(run, index) {
+            unfinished.sort_unstable_by_key(|running| running.index);
+            for running in unfinished {
+                self.local_order_count += 1;
+                running.order = self.local_order_count;
+                if let Ok(work) = local_work(run, running.index, running.order) {
                     self.effects.push(Effect::Local(work));
                 }
             }
@@ -278,7 +279,12 @@ impl Machine {
                     }
                     ItemState::Running if before == ItemState::Ready => {
                         run.set_item_state(index, ItemState::Running);
-                        self.local_running.insert(*item_id, (run_id, index));
+                        let running = LocalOrder {
+                            run_id,
+                            index,
+                            order: 0,
+                        };
+                        self.local_running.insert(*item_id, running);
                     }
                     // What a person did not pick; all other skipping follows.
                     ItemState::Skipped if before == ItemState::Parked => {

@@ -9,7 +9,8 @@ use super::questions::asks;
 use super::run::Run;
 use super::values::first_leaf;
 use super::{
-    CacheQuestion, Effect, LOCAL_TASKS_AT_ONCE, LOOK_UPS_AT_ONCE, Machine, ServerCache, Submission,
+    CacheQuestion, Effect, LOCAL_TASKS_AT_ONCE, LOOK_UPS_AT_ONCE, LocalOrder, Machine, ServerCache,
+    Submission,
 };
 use crate::engine::event::{ItemState, PlacementDecision, RunEventBody, RunState};
 use crate::engine::failure::{Failure, FailureClass};
@@ -96,8 +97,8 @@ impl Machine {
         let mut going_on = self
             .local_running
             .iter()
-            .filter(|(item_id, (run_id, _))| {
-                !self.dormant.contains(run_id) && !self.local_waiting.contains(item_id)
+            .filter(|(item_id, running)| {
+                !self.dormant.contains(&running.run_id) && !self.local_waiting.contains(item_id)
             })
             .count();
         let without_a_disk = self.nodes_without_a_disk();
@@ -113,13 +114,21 @@ impl Machine {
                 let Some((.., index)) = next.cloned() else {
                     break;
                 };
-                match local_work(run, index) {
+                let order = self.local_order_count + 1;
+                match local_work(run, index, order) {
                     Ok(work) => {
+                        self.local_order_count = order;
                         run.set_item_state(index, ItemState::Running);
                         run.emit_state(index, None);
-                        self.local_running.insert(work.item_id, (*run_id, index));
+                        let run_id = *run_id;
+                        let running = LocalOrder {
+                            run_id,
+                            index,
+                            order,
+                        };
+                        self.local_running.insert(work.item_id, running);
                         going_on += 1;
-                        self.flush(now_ms, *run_id);
+                        self.flush(now_ms, run_id);
                         self.effects.push(Effect::Local(work));
                     }
                     Err(failure) => {

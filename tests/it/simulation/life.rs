@@ -489,17 +489,17 @@ impl Life {
         let node = self.world.runs[number].project.nodes[&question.node_id].clone();
         let name = self.name_of_item(question.run_id, question.item_id);
         let is_refused = fate::is_refused(&name, self.stories[number].seed);
-        let outcome = if self.random.u32(0..3) == 0 && !is_refused {
+        let found = if self.random.u32(0..3) == 0 && !is_refused {
             let values = self.made_of(number, &node, &name, &question.fields);
-            LocalOutcome::Cached(comfyui_orchestrator::engine::machine::AttemptOutputs {
+            Some(comfyui_orchestrator::engine::machine::AttemptOutputs {
                 ports: [(node.outputs[0].id, values)].into(),
             })
         } else {
-            LocalOutcome::NotCached
+            None
         };
-        self.step(Input::LocalEnded {
+        self.step(Input::LookedUp {
             item_id: question.item_id,
-            outcome: Ok(outcome),
+            found,
         });
     }
 
@@ -526,10 +526,10 @@ impl Life {
         };
         if self.random.u32(0..12) == 0 {
             // Its disk takes nothing. It is tried again until it does, or until somebody calls it off.
-            let item_id = work.item_id;
+            let (item_id, order) = (work.item_id, work.order);
             self.world.without_disk.insert(item_id);
             self.world.locals.push_back(work);
-            self.step(Input::LocalWaits { item_id });
+            self.step(Input::LocalWaits { item_id, order });
             return;
         }
         let outcome = if self.random.u32(0..40) == 0 && self.may_hurt(work.item_id) {
@@ -542,6 +542,7 @@ impl Life {
         };
         self.step(Input::LocalEnded {
             item_id: work.item_id,
+            order: work.order,
             outcome,
         });
     }

@@ -94,15 +94,15 @@ pub const MUST_HAPPEN: &[&str] = &[
     "fact: backend",
     "fact: backend removed",
     "fact: local work waits",
-    "fact: local work, cached",
     "fact: local work, decided",
     "fact: local work, failed",
     "fact: local work, found",
     "fact: local work, loaded",
-    "fact: local work, not cached",
     "fact: local work, ranked",
     "fact: local work, sheet drawn",
     "fact: local work, written",
+    "fact: looked up, found",
+    "fact: looked up, not found",
     "fact: memory seen",
     "fact: tick",
     "fact: transferred",
@@ -196,6 +196,8 @@ impl Tally {
             },
             Input::Transferred { .. } => "fact: transferred",
             Input::MemorySeen { .. } => "fact: memory seen",
+            Input::LookedUp { found: Some(_), .. } => "fact: looked up, found",
+            Input::LookedUp { found: None, .. } => "fact: looked up, not found",
             Input::LocalEnded { outcome, .. } => match outcome {
                 Ok(LocalOutcome::Loaded(_)) => "fact: local work, loaded",
                 Ok(LocalOutcome::Decided(_)) => "fact: local work, decided",
@@ -203,8 +205,6 @@ impl Tally {
                 Ok(LocalOutcome::Found(_)) => "fact: local work, found",
                 Ok(LocalOutcome::Ranked { .. }) => "fact: local work, ranked",
                 Ok(LocalOutcome::Written(_)) => "fact: local work, written",
-                Ok(LocalOutcome::Cached(_)) => "fact: local work, cached",
-                Ok(LocalOutcome::NotCached) => "fact: local work, not cached",
                 Err(failure) => {
                     self.count(failure_name(failure.class));
                     "fact: local work, failed"

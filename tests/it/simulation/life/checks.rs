@@ -50,6 +50,7 @@ impl Life {
             | Input::AttemptEnded { .. }
             | Input::Transferred { .. }
             | Input::MemorySeen { .. }
+            | Input::LookedUp { .. }
             | Input::LocalEnded { .. }
             | Input::LocalWaits { .. }
             | Input::AttemptExecuted { .. }
