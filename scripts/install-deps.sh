@@ -12,6 +12,7 @@ packages=(
   libvulkan1 mesa-vulkan-drivers      # drawing; Mesa also draws without a GPU
   xvfb xauth                          # a display for tests where there is none
   xdotool                             # keys for tests of the editor's window
+  strace                              # a test that follows what is flushed to the disk
 )
 
 if ! command -v apt-get >/dev/null 2>&1; then

@@ -335,23 +335,22 @@ impl Store {
         key: ContentHash,
         now_ms: u64,
     ) -> Result<Option<Vec<Value>>, StoreError> {
-        let found = self
-            .reader
-            .call(move |connection| cache::cached(connection, key))
-            .await?;
-        if found.is_some() {
-            let noted = self
-                .writer
-                .write(2, move |connection| {
-                    cache::note_use(connection, key, now_ms)
-                })
-                .await;
-            // What the disk refuses is complained about where it matters.
-            if let Err(error) = noted {
-                tracing::debug!(%error, "the use of a kept result cannot be noted");
-            }
+        let look = move |connection: &mut rusqlite::Connection| cache::cached(connection, key);
+        if self.reader.call(look).await?.is_none() {
+            return Ok(None);
         }
-        Ok(found)
+        let noted = self
+            .writer
+            .write(2, move |connection| {
+                cache::note_use(connection, key, now_ms)
+            })
+            .await;
+        // What the disk refuses is complained about where it matters.
+        if let Err(error) = noted {
+            tracing::debug!(%error, "the use of a kept result cannot be noted");
+        }
+        // One that was forgotten before its use was noted may have lost its files.
+        self.reader.call(look).await
     }
 
     /// Stores a result under a key, in place of an earlier one.

@@ -50,6 +50,8 @@ const REQUEST_CAPACITY: usize = 256;
 const FACT_CAPACITY: usize = 4096;
 /// Facts taken in one turn, so that one commit serves many.
 const FACTS_PER_TURN: usize = 256;
+/// How long the end of the engine waits for files that are being written: a share that hangs must not keep a window open.
+const LAST_WRITES: Duration = Duration::from_secs(30);
 
 /// How an engine is started.
 #[derive(Debug)]
@@ -356,7 +358,12 @@ impl Executor {
         self.workers.shutdown().await;
         self.shared.fleet.shutdown().await;
         // A file that is being written is finished first: who takes the run over would begin it anew under the same name.
-        self.shared.local_tasks.until_idle().await;
+        let idle = tokio::time::timeout(LAST_WRITES, self.shared.local_tasks.until_idle());
+        if idle.await.is_err() {
+            // A disk that hangs. The runs are free when this process has ended.
+            tracing::warn!("a file is still being written; its runs are not given away yet");
+            return;
+        }
         self.shared.store.release_runs();
     }
 

@@ -35,7 +35,7 @@ mod library;
 mod local_work;
 mod media;
 mod memory;
-#[cfg(any(feature = "desktop", feature = "editor"))]
+#[cfg(any(feature = "desktop", feature = "editor", target_os = "linux"))]
 mod needed;
 mod network_faults;
 mod page_prompts;

@@ -38,8 +38,8 @@ impl Executor {
                 if (is_due || !commands.is_empty())
                     && let Err(error) = self.look_at_registry().await
                 {
-                    tracing::debug!(%error, "it cannot be looked at the registry");
-                    return;
+                    // A registry that nobody can read keeps no command waiting.
+                    tracing::warn!(%error, "what changed in the list of backends cannot be read");
                 }
                 if !self.obey_others(commands).await {
                     return;
@@ -56,7 +56,11 @@ impl Executor {
         for (wish_id, text) in commands {
             match serde_json::from_str::<RunCommand>(&text) {
                 Ok(command) => self.obey(command, Some(wish_id)).await,
-                Err(error) => tracing::warn!(%error, "another program asked something unknown"),
+                Err(error) => {
+                    // Another version's words. It stays: whoever asked takes it back, and says that nobody heard.
+                    tracing::debug!(%error, "another program asked something unknown");
+                    continue;
+                }
             }
             if self.stop.is_cancelled() {
                 // Perhaps it could not be written: the next start sees whether it is still there.
@@ -91,14 +95,14 @@ impl Executor {
 
     /// Takes over what other programs changed in the registry.
     async fn look_at_registry(&mut self) -> Result<(), StoreError> {
-        if self.registry.is_none() {
-            return Ok(());
-        }
-        let now = self.shared.store.backends().await?;
         let Some(seen) = &mut self.registry else {
             return Ok(());
         };
         seen.looked = Instant::now();
+        let now = self.shared.store.backends().await?;
+        let Some(seen) = &mut self.registry else {
+            return Ok(());
+        };
         if seen.backends == now {
             return Ok(());
         }

@@ -260,9 +260,14 @@ impl Run {
 
     /// The group takes part in the Merge's join.
     fn fire(&mut self, node: NodeIndex, input: usize, key: &Path, content: Content) {
-        let earlier = self
-            .group_mut(node, input, key)
-            .and_then(|group| group.token);
+        let is_hole = matches!(content, Content::Hole(_));
+        let earlier = self.group_mut(node, input, key).and_then(|group| {
+            // What was chosen is gone with it: what comes again is chosen from anew.
+            if is_hole {
+                group.chosen = None;
+            }
+            group.token
+        });
         if let Some(token) = earlier {
             self.settle(token, content, &[]);
             return;
