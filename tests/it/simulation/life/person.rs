@@ -160,7 +160,9 @@ impl Life {
             14 => {
                 // An answer that was given twice, or to something that does not ask.
                 if let Some(item_id) = self.some_item(number, |state| state != ItemState::Parked) {
-                    let verdict = ReviewVerdict::Pick;
+                    // By now it may ask: the log is behind the machine.
+                    let name = self.name_of_item(run_id, item_id);
+                    let verdict = self.fated_verdict(number, &name);
                     self.step(Input::wish(
                         run_id,
                         RunWish::Review(vec![ReviewAnswer { item_id, verdict }]),
